@@ -1,0 +1,91 @@
+// EIP-712 types of SessionChannels: the one home of these types. A contract test asserts every typehash and digest
+// against this file; the first five are the published x402 `batch-settlement` types.
+import { hashTypedData, type Address, type Hex, type TypedDataDomain } from "viem";
+
+export const channelConfigTypes = {
+  ChannelConfig: [
+    { name: "payer", type: "address" },
+    { name: "payerAuthorizer", type: "address" },
+    { name: "receiver", type: "address" },
+    { name: "receiverAuthorizer", type: "address" },
+    { name: "token", type: "address" },
+    { name: "withdrawDelay", type: "uint40" },
+    { name: "salt", type: "bytes32" },
+  ],
+} as const;
+
+export const voucherTypes = {
+  Voucher: [
+    { name: "channelId", type: "bytes32" },
+    { name: "maxClaimableAmount", type: "uint128" },
+  ],
+} as const;
+
+export const refundTypes = {
+  Refund: [
+    { name: "channelId", type: "bytes32" },
+    { name: "nonce", type: "uint256" },
+    { name: "amount", type: "uint128" },
+  ],
+} as const;
+
+export const claimBatchTypes = {
+  ClaimBatch: [{ name: "claims", type: "ClaimEntry[]" }],
+  ClaimEntry: [
+    { name: "channelId", type: "bytes32" },
+    { name: "maxClaimableAmount", type: "uint128" },
+    { name: "totalClaimed", type: "uint128" },
+  ],
+} as const;
+
+/** Tallystick's addition: what a receiverAuthorizer signs so that anyone may send a packed group. */
+export const packedClaimTypes = {
+  PackedClaim: [
+    { name: "receiver", type: "address" },
+    { name: "receiverAuthorizer", type: "address" },
+    { name: "token", type: "address" },
+    { name: "withdrawDelay", type: "uint40" },
+    { name: "receiptsRoot", type: "bytes32" },
+    { name: "rows", type: "bytes" },
+  ],
+} as const;
+
+/** EIP-3009, as USDC implements it. */
+export const receiveWithAuthorizationTypes = {
+  ReceiveWithAuthorization: [
+    { name: "from", type: "address" },
+    { name: "to", type: "address" },
+    { name: "value", type: "uint256" },
+    { name: "validAfter", type: "uint256" },
+    { name: "validBefore", type: "uint256" },
+    { name: "nonce", type: "bytes32" },
+  ],
+} as const;
+
+/** Immutable terms of a channel; amounts are atomic token units, withdrawDelay is seconds. */
+export type ChannelConfig = {
+  payer: Address;
+  payerAuthorizer: Address;
+  receiver: Address;
+  receiverAuthorizer: Address;
+  token: Address;
+  withdrawDelay: number;
+  salt: Hex;
+};
+
+/** Domain of every SessionChannels signature; it binds chain and contract. */
+export function sessionChannelsDomain(chainId: number, verifyingContract: Address) {
+  return { name: "x402 Batch Settlement", version: "1", chainId, verifyingContract } as const satisfies TypedDataDomain;
+}
+
+type Domain = ReturnType<typeof sessionChannelsDomain>;
+
+/** The channel id: the typed-data hash of its config. */
+export function channelIdOf(domain: Domain, config: ChannelConfig): Hex {
+  return hashTypedData({ domain, types: channelConfigTypes, primaryType: "ChannelConfig", message: config });
+}
+
+/** What a payer signs: up to `maxClaimableAmount`, cumulative, atomic units. */
+export function voucherDigest(domain: Domain, channelId: Hex, maxClaimableAmount: bigint): Hex {
+  return hashTypedData({ domain, types: voucherTypes, primaryType: "Voucher", message: { channelId, maxClaimableAmount } });
+}
