@@ -1,0 +1,245 @@
+// The relayer's configuration: one schema, read once by main, all mistakes reported at once.
+import { BATCH_SETTLEMENT, chainById, ERC3009_COLLECTOR, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { getAddress, isAddress, type Address, type Hex } from "viem";
+import { privateKeyToAccount } from "viem/accounts";
+import { TallystickError } from "../../sdk/src/errors.ts";
+
+/** What the gateway sells, as configured. Amounts are atomic token units. */
+export type ServiceConfig = {
+  /** Path segment under /s/. */
+  name: string;
+  /** Base URL requests are forwarded to. */
+  origin: string;
+  description: string;
+  receiver: Address;
+  priceAtomic: bigint;
+  /** A first deposit must pay for at least this many calls; the stock client follows the hint. */
+  minDepositCalls: number;
+  withdrawDelayS: number;
+  upstreamTimeoutMs: number;
+};
+
+export type SettlementMode = "tallystick" | "canonical";
+
+export type Config = {
+  databaseUrl: string;
+  rpcUrl: string;
+  chainId: number;
+  network: `eip155:${number}`;
+  scheme: typeof BATCH_SETTLEMENT;
+  host: string;
+  port: number;
+  /** What buyers see as our origin, no trailing slash; resource URLs are built from it, never from the Host header. */
+  publicUrl: string;
+  sessionChannels: Address;
+  erc3009Collector: Address;
+  token: { address: Address; name: string; version: string };
+  settlementMode: SettlementMode;
+  /** Pays gas. */
+  submitterKey: Hex;
+  /** Authorise claims and refunds for the receivers; the first is advertised, the others stay good for old channels. */
+  receiverAuthorizerKeys: Hex[];
+  confirmations: number;
+  chainPollMs: number;
+  /** Payments are refused (503) when the chain has not been read for this long. */
+  chainMaxLagMs: number;
+  settle: { maxAgeS: number; minValueAtomic: bigint; maxRows: number };
+  limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number };
+  outboundAllowPrivate: boolean;
+  indexerUrl: string | undefined;
+  logLevel: string;
+  services: ServiceConfig[];
+};
+
+type Key = { name: string; about: string; fallback?: string; secret?: true };
+
+/** Every key the relayer reads. `.env.example` lists exactly these; a test compares them. */
+export const CONFIG_KEYS: readonly Key[] = [
+  { name: "DATABASE_URL", about: "PostgreSQL of the ledger", secret: true },
+  { name: "RPC_URL", about: "JSON-RPC endpoint of the chain" },
+  { name: "CHAIN_ID", about: "8453 (Base) or 84532 (Base Sepolia and the local world)" },
+  { name: "RELAYER_HOST", about: "address to listen on", fallback: "127.0.0.1" },
+  { name: "RELAYER_PORT", about: "port to listen on; 0 takes a free one", fallback: "8402" },
+  { name: "RELAYER_PUBLIC_URL", about: "origin that buyers see", fallback: "" },
+  { name: "RELAYER_SESSION_CHANNELS", about: "SessionChannels contract", fallback: SESSION_CHANNELS },
+  { name: "RELAYER_ERC3009_COLLECTOR", about: "deposit collector that stock clients sign for", fallback: ERC3009_COLLECTOR },
+  { name: "RELAYER_SETTLEMENT_MODE", about: "tallystick (packed claims) or canonical (published interface only)", fallback: "tallystick" },
+  { name: "RELAYER_SUBMITTER_KEY", about: "private key that pays gas", secret: true },
+  { name: "RELAYER_AUTHORIZER_KEYS", about: "receiverAuthorizer private keys, comma separated; the first is advertised", secret: true },
+  { name: "RELAYER_CONFIRMATIONS", about: "blocks before a deposit counts, the including one counted", fallback: "1" },
+  { name: "RELAYER_CHAIN_POLL_MS", about: "how often the chain is followed", fallback: "1000" },
+  { name: "RELAYER_CHAIN_MAX_LAG_MS", about: "refuse payments when the chain was not read for this long", fallback: "60000" },
+  { name: "RELAYER_SETTLE_MAX_AGE_S", about: "claim a channel when its oldest unclaimed charge is this old", fallback: "3600" },
+  { name: "RELAYER_SETTLE_MIN_VALUE", about: "claim a receiver's channels when this much is unclaimed, atomic units", fallback: "5000000" },
+  { name: "RELAYER_SETTLE_MAX_ROWS", about: "rows in one claim transaction", fallback: "100" },
+  { name: "RELAYER_MAX_REQUEST_BYTES", about: "largest request body", fallback: "4194304" },
+  { name: "RELAYER_MAX_ANSWER_BYTES", about: "largest upstream answer", fallback: "16777216" },
+  { name: "RELAYER_MAX_UNBILLED_RUNS", about: "upstream runs a payer may cause in a minute without being charged", fallback: "30" },
+  { name: "RELAYER_ANSWER_TTL_S", about: "how long an answer can be fetched again", fallback: "86400" },
+  { name: "RELAYER_OUTBOUND_ALLOW_PRIVATE", about: "true lets services live on private addresses (local use only)", fallback: "false" },
+  { name: "RELAYER_INDEXER_URL", about: "indexer whose lag readiness reports", fallback: "" },
+  { name: "RELAYER_LOG_LEVEL", about: "pino level", fallback: "info" },
+  { name: "RELAYER_SERVICES", about: "JSON array of services to sell: name, origin, receiver, priceAtomic, description", fallback: "[]" },
+];
+
+/**
+ * Reads the configuration from an environment.
+ * @throws TallystickError `config_invalid` that lists every mistake; values of secrets are never in it.
+ */
+export function readConfig(env: Record<string, string | undefined>): Config {
+  const problems: string[] = [];
+  const raw = (name: string): string => {
+    const key = CONFIG_KEYS.find((candidate) => candidate.name === name);
+    const value = env[name] ?? key?.fallback;
+    if (value === undefined) problems.push(`${name} is missing (${key?.about})`);
+    return value ?? "";
+  };
+  const parse = <T>(name: string, read: (value: string) => T | undefined, expected: string, fallback: T): T => {
+    const value = raw(name);
+    if (value === "" && CONFIG_KEYS.find((key) => key.name === name)?.fallback === undefined) return fallback;
+    const parsed = read(value);
+    if (parsed === undefined) problems.push(`${name} must be ${expected}`);
+    return parsed ?? fallback;
+  };
+  const integer = (name: string, min: number, max: number) =>
+    parse(name, (value) => inRange(value, min, max), `a whole number from ${min} to ${max}`, min);
+  const address = (name: string) => parse(name, readAddress, "a 20-byte address", SESSION_CHANNELS);
+
+  for (const name of Object.keys(env)) {
+    if (name.startsWith("RELAYER_") && !CONFIG_KEYS.some((key) => key.name === name)) problems.push(`${name} is not a known key`);
+  }
+
+  const chainId = integer("CHAIN_ID", 1, Number.MAX_SAFE_INTEGER);
+  const chain = chainById(chainId);
+  if (chain === undefined) problems.push(`CHAIN_ID ${chainId} is not a chain Tallystick knows`);
+  const port = integer("RELAYER_PORT", 0, 65535);
+  const host = raw("RELAYER_HOST");
+
+  const config: Config = {
+    databaseUrl: parse("DATABASE_URL", readUrl, "a URL", ""),
+    rpcUrl: parse("RPC_URL", readUrl, "a URL", ""),
+    chainId,
+    network: `eip155:${chainId}`,
+    scheme: BATCH_SETTLEMENT,
+    host,
+    port,
+    publicUrl: (raw("RELAYER_PUBLIC_URL") || `http://${host}:${port}`).replace(/\/+$/, ""),
+    sessionChannels: address("RELAYER_SESSION_CHANNELS"),
+    erc3009Collector: address("RELAYER_ERC3009_COLLECTOR"),
+    token: chain?.usdc ?? { address: SESSION_CHANNELS, name: "", version: "" },
+    settlementMode: parse("RELAYER_SETTLEMENT_MODE", readMode, "tallystick or canonical", "tallystick"),
+    submitterKey: parse("RELAYER_SUBMITTER_KEY", readKey, "a 32-byte hex private key", "0x"),
+    receiverAuthorizerKeys: parse("RELAYER_AUTHORIZER_KEYS", readKeys, "32-byte hex private keys", []),
+    confirmations: integer("RELAYER_CONFIRMATIONS", 1, 1000),
+    chainPollMs: integer("RELAYER_CHAIN_POLL_MS", 10, 600_000),
+    chainMaxLagMs: integer("RELAYER_CHAIN_MAX_LAG_MS", 1000, 600_000),
+    settle: {
+      maxAgeS: integer("RELAYER_SETTLE_MAX_AGE_S", 0, 604_800),
+      minValueAtomic: parse("RELAYER_SETTLE_MIN_VALUE", readAmount, "atomic units", 0n),
+      maxRows: integer("RELAYER_SETTLE_MAX_ROWS", 1, 500),
+    },
+    limits: {
+      requestBytes: integer("RELAYER_MAX_REQUEST_BYTES", 1, 1 << 30),
+      answerBytes: integer("RELAYER_MAX_ANSWER_BYTES", 1, 1 << 30),
+      unbilledRunsPerMinute: integer("RELAYER_MAX_UNBILLED_RUNS", 1, 1_000_000),
+      answerTtlS: integer("RELAYER_ANSWER_TTL_S", 1, 31_536_000),
+    },
+    outboundAllowPrivate: parse("RELAYER_OUTBOUND_ALLOW_PRIVATE", readBoolean, "true or false", false),
+    indexerUrl: raw("RELAYER_INDEXER_URL") === "" ? undefined : parse("RELAYER_INDEXER_URL", readUrl, "a URL", ""),
+    logLevel: parse("RELAYER_LOG_LEVEL", readLevel, LOG_LEVELS.join(", "), "info"),
+    services: readServices(raw("RELAYER_SERVICES"), problems),
+  };
+  if (problems.length > 0) {
+    throw new TallystickError({
+      code: "config_invalid",
+      status: 500,
+      retry: "never",
+      detail: `The configuration has ${problems.length} mistake(s):\n- ${problems.join("\n- ")}`,
+      extra: { problems },
+    });
+  }
+  return config;
+}
+
+function inRange(value: string, min: number, max: number): number | undefined {
+  const number = /^\d{1,16}$/.test(value) ? Number(value) : Number.NaN;
+  return number >= min && number <= max ? number : undefined;
+}
+function readAmount(value: string): bigint | undefined {
+  return /^\d{1,38}$/.test(value) ? BigInt(value) : undefined;
+}
+function readUrl(value: string): string | undefined {
+  return URL.canParse(value) ? value : undefined;
+}
+function readAddress(value: string): Address | undefined {
+  return isAddress(value, { strict: false }) ? getAddress(value) : undefined;
+}
+function readKey(value: string): Hex | undefined {
+  if (!/^0x[0-9a-fA-F]{64}$/.test(value)) return undefined;
+  try {
+    privateKeyToAccount(value as Hex);
+    return value as Hex;
+  } catch {
+    return undefined; // zero or not below the curve order
+  }
+}
+function readKeys(value: string): Hex[] | undefined {
+  const keys = value.split(",").map((key) => readKey(key.trim()));
+  return keys.every((key) => key !== undefined) ? keys : undefined;
+}
+function readMode(value: string): SettlementMode | undefined {
+  return value === "tallystick" || value === "canonical" ? value : undefined;
+}
+function readBoolean(value: string): boolean | undefined {
+  return value === "true" ? true : value === "false" ? false : undefined;
+}
+const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace", "silent"];
+function readLevel(value: string): string | undefined {
+  return LOG_LEVELS.includes(value) ? value : undefined;
+}
+
+const SERVICE_DEFAULTS = { description: "", minDepositCalls: 100, withdrawDelayS: 3600, upstreamTimeoutMs: 30_000 };
+
+function readServices(value: string, problems: string[]): ServiceConfig[] {
+  let list: unknown;
+  try {
+    list = JSON.parse(value);
+  } catch {
+    list = undefined;
+  }
+  if (!Array.isArray(list)) {
+    problems.push("RELAYER_SERVICES must be a JSON array");
+    return [];
+  }
+  return list.map((entry: Record<string, unknown>, index) => readService(entry ?? {}, `RELAYER_SERVICES[${index}]`, problems));
+}
+
+function readService(entry: Record<string, unknown>, at: string, problems: string[]): ServiceConfig {
+  const check = <T>(field: string, value: T | undefined, expected: string, fallback: T): T => {
+    if (value === undefined) problems.push(`${at}.${field} must be ${expected}`);
+    return value ?? fallback;
+  };
+  const known = ["name", "origin", "receiver", "priceAtomic", ...Object.keys(SERVICE_DEFAULTS)];
+  for (const field of Object.keys(entry)) if (!known.includes(field)) problems.push(`${at}.${field} is not a known field`);
+  const text = (field: string) => (typeof entry[field] === "string" ? (entry[field] as string) : "");
+  const count = (field: "minDepositCalls" | "withdrawDelayS" | "upstreamTimeoutMs", min: number, max: number) =>
+    check(field, inRange(String(entry[field] ?? SERVICE_DEFAULTS[field]), min, max), `a whole number from ${min} to ${max}`, min);
+  const price = readAmount(text("priceAtomic"));
+  return {
+    name: check("name", /^[a-z0-9][a-z0-9-]{0,62}$/.test(text("name")) ? text("name") : undefined, "lower-case letters, digits and dashes", ""),
+    origin: check("origin", readOrigin(text("origin")), "an http or https URL without query", ""),
+    description: text("description"),
+    receiver: check("receiver", readAddress(text("receiver")), "a 20-byte address", SESSION_CHANNELS),
+    priceAtomic: check("priceAtomic", price !== undefined && price > 0n ? price : undefined, "a decimal string above 0", 1n),
+    minDepositCalls: count("minDepositCalls", 1, 1_000_000),
+    withdrawDelayS: count("withdrawDelayS", 900, 2_592_000),
+    upstreamTimeoutMs: count("upstreamTimeoutMs", 1, 600_000),
+  };
+}
+
+function readOrigin(value: string): string | undefined {
+  if (!URL.canParse(value)) return undefined;
+  const url = new URL(value);
+  const plain = url.search === "" && url.hash === "" && url.username === "" && url.password === "";
+  return /^https?:$/.test(url.protocol) && plain ? url.href.replace(/\/+$/, "") : undefined;
+}

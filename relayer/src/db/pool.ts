@@ -1,0 +1,62 @@
+// PostgreSQL access. Every statement of the ledger goes through a `Db`; money columns arrive as bigint.
+import pg from "pg";
+import { TallystickError } from "../../../sdk/src/errors.ts";
+
+export type Db = pg.Pool;
+/** A pool, or one connection inside a transaction. */
+export type Queryable = Pick<pg.PoolClient, "query">;
+
+const NUMERIC_OID = 1700;
+const INT8_OID = 20;
+
+/** Opens a pool. numeric and bigint columns are parsed to bigint: amounts never pass through a float. */
+export function openPool(databaseUrl: string, max = 20): Db {
+  const pool = new pg.Pool({
+    connectionString: databaseUrl,
+    max,
+    connectionTimeoutMillis: 5_000,
+    types: {
+      getTypeParser: (oid: number, format?: "text" | "binary") =>
+        format !== "binary" && (oid === NUMERIC_OID || oid === INT8_OID) ? (value: string) => BigInt(value) : pg.types.getTypeParser(oid, format as "text"),
+    } as pg.CustomTypesConfig,
+  });
+  // An idle connection that dies is replaced by the pool; without a listener it would end the process.
+  pool.on("error", () => {});
+  return pool;
+}
+
+/** Runs `work` in one transaction: all of it is committed, or none. */
+export async function inTransaction<T>(db: Db, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  const client = await db.connect();
+  try {
+    await client.query("BEGIN");
+    const result = await work(client);
+    await client.query("COMMIT");
+    client.release();
+    return result;
+  } catch (error) {
+    // A connection whose rollback fails is not reused.
+    await client.query("ROLLBACK").then(
+      () => client.release(),
+      (broken: Error) => client.release(broken),
+    );
+    throw error;
+  }
+}
+
+/** Name of the constraint that refused a statement, or undefined when the error is another. */
+export function violatedConstraint(error: unknown): string | undefined {
+  return error instanceof pg.DatabaseError && error.code !== undefined && error.code.startsWith("23") ? error.constraint : undefined;
+}
+
+/** True when the database could not be reached or answered that it cannot serve now. */
+export function isDatabaseUnavailable(error: unknown): boolean {
+  if (error instanceof pg.DatabaseError) return /^(08|53|57P)/.test(error.code ?? "");
+  const code = (error as { code?: unknown } | null)?.code;
+  const message = error instanceof Error ? error.message : "";
+  return (typeof code === "string" && /^(ECONN|EPIPE|ETIMEDOUT|ENOTFOUND)/.test(code)) || /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/.test(message);
+}
+
+export function databaseUnavailable(cause: unknown): TallystickError {
+  return new TallystickError({ code: "database_unavailable", status: 503, retry: "unknown", detail: "The ledger's database cannot be reached.", cause });
+}
