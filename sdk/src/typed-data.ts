@@ -78,14 +78,14 @@ export function sessionChannelsDomain(chainId: number, verifyingContract: Addres
   return { name: "x402 Batch Settlement", version: "1", chainId, verifyingContract } as const satisfies TypedDataDomain;
 }
 
-type Domain = ReturnType<typeof sessionChannelsDomain>;
+export type SessionChannelsDomain = ReturnType<typeof sessionChannelsDomain>;
 
 /** The channel id: the typed-data hash of its config. */
-export function channelIdOf(domain: Domain, config: ChannelConfig): Hex {
+export function channelIdOf(domain: SessionChannelsDomain, config: ChannelConfig): Hex {
   return hashTypedData({ domain, types: channelConfigTypes, primaryType: "ChannelConfig", message: config });
 }
 
 /** What a payer signs: up to `maxClaimableAmount`, cumulative, atomic units. */
-export function voucherDigest(domain: Domain, channelId: Hex, maxClaimableAmount: bigint): Hex {
+export function voucherDigest(domain: SessionChannelsDomain, channelId: Hex, maxClaimableAmount: bigint): Hex {
   return hashTypedData({ domain, types: voucherTypes, primaryType: "Voucher", message: { channelId, maxClaimableAmount } });
 }

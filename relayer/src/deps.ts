@@ -1,0 +1,23 @@
+// What every service of the relayer is given. Built once by main (and by tests), never global.
+import type { Chain } from "./chain/client.ts";
+import type { Keyring } from "./chain/keyring.ts";
+import type { Submitter } from "./chain/submitter.ts";
+import type { Config } from "./config.ts";
+import type { Db } from "./db/pool.ts";
+import type { Outbound } from "./http/outbound.ts";
+import type { Log } from "./telemetry/log.ts";
+import type { Metrics } from "./telemetry/metrics.ts";
+
+export type Deps = {
+  config: Config;
+  db: Db;
+  chain: Chain;
+  keyring: Keyring;
+  /** The only part that sends transactions. */
+  submitter: Submitter;
+  /** The only HTTP client for addresses that others chose. */
+  outbound: Outbound;
+  log: Log;
+  metrics: Metrics;
+  now: () => Date;
+};

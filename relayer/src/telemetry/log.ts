@@ -1,0 +1,42 @@
+// Structured logs. Keys, signatures and payment headers never reach them.
+import { pino, type Logger } from "pino";
+
+export type Log = Logger;
+
+/** Event names, so that a log line can be found from the code and the other way round. */
+export const EVENT = {
+  paymentRequired: "payment.required",
+  paymentRefused: "payment.refused",
+  paymentReserved: "payment.reserved",
+  paymentCharged: "payment.charged",
+  paymentReleased: "payment.released",
+  paymentReplayed: "payment.replayed",
+  depositSent: "deposit.sent",
+  depositConfirmed: "deposit.confirmed",
+  refundSent: "refund.sent",
+  refundConfirmed: "refund.confirmed",
+  batchSent: "settlement.batch_sent",
+  batchDone: "settlement.batch_done",
+  rowSkipped: "settlement.row_skipped",
+  txSigned: "tx.signed",
+  txBroadcast: "tx.broadcast",
+  txResolved: "tx.resolved",
+  chainLag: "chain.lag",
+  channelSynced: "channel.synced",
+  started: "relayer.started",
+  stopped: "relayer.stopped",
+  failure: "relayer.failure",
+} as const;
+
+const SECRET = ["signature", "*.signature", "privateKey", "*.privateKey", "key", "*.key", "req.headers", "authorization", "*.authorization"];
+
+export function createLog(level: string): Log {
+  return pino({
+    level,
+    base: { app: "relayer" },
+    redact: { paths: SECRET, censor: "[redacted]" },
+    serializers: { err: pino.stdSerializers.err },
+    formatters: { level: (label) => ({ level: label }) },
+    timestamp: pino.stdTimeFunctions.isoTime,
+  });
+}
