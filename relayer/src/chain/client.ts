@@ -43,3 +43,15 @@ export function revertName(error: unknown): string | undefined {
 export function chainUnavailable(cause: unknown): TallystickError {
   return new TallystickError({ code: "chain_unavailable", status: 503, retry: "safe", detail: "The chain cannot be read right now; nothing was charged.", cause });
 }
+
+/** The newest block's number, asked anew each time: viem would remember it for its polling interval. */
+export function headOf(chain: Chain): Promise<bigint> {
+  return readChain(() => chain.client.getBlockNumber({ cacheTime: 0 }));
+}
+
+/** The newest block that counts: `confirmations` deep, itself counted. Block 0 on a chain that is younger. */
+export async function confirmedHead(chain: Chain, confirmations: number): Promise<bigint> {
+  const head = await headOf(chain);
+  const below = BigInt(confirmations - 1);
+  return head > below ? head - below : 0n;
+}
