@@ -46,9 +46,14 @@ CREATE TABLE refund (
   nonce atomic NOT NULL,
   amount atomic NOT NULL CHECK (amount > 0),
   tx_id bigint NOT NULL REFERENCES chain_tx,
+  state text NOT NULL DEFAULT 'sent' CHECK (state IN ('sent', 'done', 'failed')),
+  refunded_atomic atomic,                   -- what the receipt says was paid back
+  claimed_atomic atomic,                    -- what the same transaction claimed for the receiver
   created_at timestamptz NOT NULL DEFAULT now(),
+  resolved_at timestamptz,
   PRIMARY KEY (channel_id, nonce, tx_id)
 );
+CREATE INDEX refund_open ON refund (tx_id) WHERE state = 'sent';
 CREATE INDEX refund_tx ON refund (tx_id);
 
 CREATE TABLE settlement_batch (
