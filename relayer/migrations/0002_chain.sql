@@ -111,3 +111,6 @@ CREATE TABLE chain_cursor (
   block_number bigint NOT NULL,
   block_hash bytes32 NOT NULL
 );
+
+-- The follower looks for views that are ahead of the chain it sees.
+CREATE INDEX channel_synced ON channel (synced_block);

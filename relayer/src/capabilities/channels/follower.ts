@@ -38,6 +38,7 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
   const createdAt = now();
   let readAt: Date | undefined;
   let shortPasses = 0;
+  let aheadPasses = 0;
   let loop: Promise<void> | undefined;
   let pass: Promise<void> | undefined;
 
@@ -59,6 +60,7 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
     if (cursor === undefined) await saveCursor(db, CURSOR, head);
     else if (await isReorged(cursor, head.blockNumber)) await rewind(cursor, head);
     else if (head.blockNumber >= cursor.blockNumber) await catchUp(cursor, head);
+    await lowerViews(head.blockNumber);
     await resolveRefunds(deps);
     readAt = now();
     metrics.chainLagSeconds.set(0);
@@ -93,6 +95,18 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
     await sync(new Map([...touched, ...suspect]), head, "back");
     await saveCursor(db, CURSOR, { blockNumber: head, blockHash });
     shortPasses = 0;
+  }
+
+  /**
+   * A view above the head is of a faster node, or of a block that was reorganised away above the cursor. The guard of
+   * updateChainView would keep the second kind until the chain is as long again; so when it lasts, it is replaced.
+   */
+  async function lowerViews(head: bigint): Promise<void> {
+    const ahead = await channelsSyncedAbove(db, head);
+    aheadPasses = ahead.size === 0 ? 0 : aheadPasses + 1;
+    if (aheadPasses < SHORT_CHAIN_PASSES) return;
+    await sync(ahead, head, "back");
+    aheadPasses = 0;
   }
 
   async function sync(channels: Map<Hex, bigint>, head: bigint, direction: "forward" | "back"): Promise<void> {
