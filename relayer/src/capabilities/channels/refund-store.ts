@@ -22,7 +22,9 @@ export class ChannelMoved extends Error {
  */
 export async function freezeForRefund(client: Queryable, channel: Channel, amount: bigint, txId: bigint): Promise<void> {
   const { rowCount } = await client.query(
-    `UPDATE channel SET frozen_by = $5
+    // The refund's transaction claims first, so the last voucher is public from its broadcast on.
+    `UPDATE channel SET frozen_by = $5,
+       broadcast_ceiling = CASE WHEN charged > total_claimed THEN GREATEST(broadcast_ceiling, signed_ceiling) ELSE broadcast_ceiling END
      WHERE channel_id = $1 AND frozen_by IS NULL AND reserved = 0 AND charged = $2 AND refund_nonce = $3 AND balance - charged >= $4`,
     [toBytes(channel.channelId), channel.charged, channel.refundNonce, amount, FROZEN_BY_REFUND],
   );
