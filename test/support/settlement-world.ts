@@ -30,7 +30,7 @@ export const USDC = BASE_SEPOLIA.usdc.address;
 const AUTHORIZER_KEY = generatePrivateKey();
 export const AUTHORIZER = privateKeyToAccount(AUTHORIZER_KEY);
 
-export type TestDeps = Omit<Deps, "outbound">;
+export type TestDeps = Omit<Deps, "outbound" | "chainReadAt">;
 
 export type World = {
   nodeUrl: string;

@@ -35,7 +35,7 @@ const QUARANTINE_S = 600;
 const LONGEST_PAYOUT_PAUSE_S = 3600;
 const FLUSH_TIMEOUT_MS = 60_000;
 
-export function createSettlement(deps: SettlementDeps): Settlement {
+export function createSettlementWorker(deps: SettlementDeps): Settlement {
   const { config, log } = deps;
   const stopping = new AbortController();
   let loop: Promise<void> | undefined;
