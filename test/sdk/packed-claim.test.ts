@@ -117,7 +117,7 @@ describe("packed claim codec", () => {
         expect(() => decodePackedRows(bad)).to.throw(MalformedPackedBytes);
       }),
     );
-    expect(() => decodePackedResults(`0x06${"00".repeat(64)}`)).to.throw(MalformedPackedBytes);
+    expect(() => decodePackedResults(`0x07${"00".repeat(64)}`)).to.throw(MalformedPackedBytes);
     expect(() => decodePackedResults(`0x00${"00".repeat(63)}`)).to.throw(MalformedPackedBytes);
   });
 
