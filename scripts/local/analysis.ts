@@ -47,7 +47,8 @@ export function analyse(document: string): Analysis {
 }
 
 function isKeyword(partOfSpeech: string, word: string, stopWord: boolean): boolean {
-  return (partOfSpeech === "NOUN" || partOfSpeech === "PROPN") && !stopWord && word.length > 1 && /\p{L}/u.test(word);
+  const noun = partOfSpeech === "NOUN" || partOfSpeech === "PROPN";
+  return noun && !stopWord && word.length > 1 && /^[\p{L}\p{N}][\p{L}\p{N}'’@/-]*$/u.test(word) && /\p{L}/u.test(word);
 }
 
 function summarise(read: ReturnType<typeof nlp.readDoc>): string[] {

@@ -1,5 +1,6 @@
 // The example provider: a plain HTTP service that knows nothing of payments. The relayer stands in front of it and
 // sells it. Runs as its own process on 127.0.0.1; the address goes to its parent by IPC.
+import { readFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { analyse, ANALYSED_CHARACTERS } from "./analysis.ts";
@@ -10,6 +11,7 @@ const MAX_BODY_BYTES = 2 * 1024 * 1024;
 const DESCRIPTION = {
   name: "Document analysis",
   endpoints: {
+    "GET /analyze": "the analysis of ?text=, or of a sample when it is left out",
     "POST /analyze": {
       accepts: { "text/plain": "the document", "application/json": { text: "the document" } },
       returns: {
@@ -24,6 +26,9 @@ const DESCRIPTION = {
     },
   },
 };
+
+/** What a bare GET analyses, so that the address can be tried as it is. */
+const SAMPLE = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
 
 class Refusal extends Error {
   readonly status: number;
@@ -49,8 +54,9 @@ const server = createServer((request, response) => {
 async function handle(request: IncomingMessage): Promise<unknown> {
   const path = new URL(request.url ?? "/", "http://provider").pathname;
   if (path === "/" || path === "") return only(request, ["GET", "HEAD"], DESCRIPTION);
+  if (path === "/analyze" && request.method === "GET") return analyse(textFromQuery(request) ?? SAMPLE);
   if (path !== "/analyze") throw new Refusal(404, "not_found", `There is no ${path}; GET / describes what there is.`);
-  only(request, ["POST"], undefined);
+  only(request, ["GET", "POST"], undefined);
   const text = await textOf(request);
   if (text.trim() === "") throw new Refusal(422, "text_empty", "The document has no text.");
   return analyse(text);
@@ -59,6 +65,10 @@ async function handle(request: IncomingMessage): Promise<unknown> {
 function only<T>(request: IncomingMessage, methods: string[], value: T): T {
   if (methods.includes(request.method ?? "")) return value;
   throw new Refusal(405, "method_not_allowed", `Use ${methods.join(" or ")}.`);
+}
+
+function textFromQuery(request: IncomingMessage): string | undefined {
+  return new URL(request.url ?? "/", "http://provider").searchParams.get("text")?.trim() || undefined;
 }
 
 async function textOf(request: IncomingMessage): Promise<string> {
