@@ -76,6 +76,9 @@ CREATE TABLE payment (
   client_id text,                           -- x402 payment-identifier, when the client sent one
   price_atomic atomic NOT NULL CHECK (price_atomic > 0),
   charged_atomic atomic,
+  charged_cumulative atomic,                -- the channel's charged after this payment
+  deposit_tx bytes32,                       -- the deposit that came with this payment, when one did
+  deposit_atomic atomic,
   state text NOT NULL DEFAULT 'reserved' CHECK (state IN ('reserved', 'charged', 'released')),
   release_reason text,
   request_number bigint,
@@ -83,12 +86,13 @@ CREATE TABLE payment (
   reserved_until timestamptz NOT NULL,
   resolved_at timestamptz,
   CHECK ((state = 'charged') = (charged_atomic IS NOT NULL)),
+  CHECK ((charged_atomic IS NULL) = (charged_cumulative IS NULL)),
   CHECK (charged_atomic <= price_atomic),
   CHECK (state <> 'released' OR release_reason IS NOT NULL)
 );
 -- A voucher buys one answer. A released one may be used again.
 CREATE UNIQUE INDEX payment_voucher ON payment (channel_id, ceiling) WHERE state <> 'released';
-CREATE UNIQUE INDEX payment_client_id ON payment (payer, client_id) WHERE state <> 'released' AND client_id IS NOT NULL;
+CREATE UNIQUE INDEX payment_client_id ON payment (channel_id, client_id) WHERE state <> 'released' AND client_id IS NOT NULL;
 CREATE INDEX payment_unresolved ON payment (reserved_until) WHERE state = 'reserved';
 CREATE INDEX payment_unbilled ON payment (payer, resolved_at) WHERE state = 'released';
 
@@ -98,7 +102,6 @@ CREATE TABLE answer (
   status integer NOT NULL,
   headers jsonb NOT NULL,
   body bytea NOT NULL,
-  payment_response jsonb NOT NULL,
   expires_at timestamptz NOT NULL
 );
 CREATE INDEX answer_expiry ON answer (expires_at);

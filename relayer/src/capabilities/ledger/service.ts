@@ -1,0 +1,143 @@
+// The ledger's verbs. Order of every paid call: take -> run the upstream -> charge (commit) -> answer, or giveBack.
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Hex } from "viem";
+import { TallystickError } from "../../../../sdk/src/errors.ts";
+import { violatedConstraint } from "../../db/pool.ts";
+import type { Deps } from "../../deps.ts";
+import { newPaymentId } from "../../payment-id.ts";
+import { EVENT } from "../../telemetry/log.ts";
+import { findChannel, type Channel } from "../channels/store.ts";
+import { decide, type Refusal } from "./logic.ts";
+import * as store from "./store.ts";
+import type { Answer, Payment, PaymentRequest } from "./types.ts";
+
+/** How long a request waits for others of its channel before it gets a corrective 402. */
+const BUSY_WAIT_MS = 3_000;
+const BUSY_POLL_MS = 15;
+/** What a lease adds to the upstream's time limit: after it, another process may give the reservation back. */
+const LEASE_MARGIN_MS = 15_000;
+
+export type Taken =
+  | { outcome: "reserved"; payment: PaymentRequest }
+  /** Paid before with the same request: deliver this again, charge nothing. */
+  | { outcome: "replay"; payment: Payment; answer: Answer }
+  | { outcome: "refused"; refusal: Refusal | "voucher_used" | "voucher_public" | "answer_expired"; channel: Channel };
+
+/**
+ * Reserves the price under the voucher, or finds that this payment is known.
+ * @throws TallystickError `payment_identifier_conflict` (409): the identifier belongs to another request.
+ */
+export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutMs: number): Promise<Taken> {
+  const deadline = Date.now() + BUSY_WAIT_MS;
+  const known = await knownByClientId(deps, request);
+  if (known !== undefined) return replay(deps, request, known, deadline);
+  let payment = request;
+  for (;;) {
+    try {
+      if (await store.reserve(deps.db, payment, upstreamTimeoutMs + LEASE_MARGIN_MS)) return { outcome: "reserved", payment };
+    } catch (error) {
+      const constraint = violatedConstraint(error);
+      if (constraint === "payment_pkey") {
+        payment = { ...payment, paymentId: newPaymentId() };
+        continue;
+      }
+      if (constraint !== "payment_voucher" && constraint !== "payment_client_id") throw error;
+    }
+    const settled = await explain(deps, payment, deadline);
+    if (settled !== "busy") return settled;
+    await sleep(BUSY_POLL_MS);
+  }
+}
+
+/** Why the reservation was not made: a replay, a refusal, or that waiting may help. */
+async function explain(deps: Deps, request: PaymentRequest, deadline: number): Promise<Taken | "busy"> {
+  const known = (await knownByClientId(deps, request)) ?? (await store.findByVoucher(deps.db, request.channelId, request.ceiling));
+  if (known !== undefined) return replay(deps, request, known, deadline);
+  const channel = await findChannel(deps.db, request.channelId);
+  if (channel === undefined) throw new TallystickError({ code: "channel_unknown", status: 500, retry: "safe", detail: "The channel is not in the ledger." });
+  const decision = decide(channel, request.ceiling, request.price);
+  if (decision.accept) return "busy"; // it changed since the reserving statement
+  if (decision.refusal === "channel_busy" && Date.now() < deadline) return "busy";
+  return { outcome: "refused", refusal: decision.refusal, channel };
+}
+
+async function knownByClientId(deps: Deps, request: PaymentRequest): Promise<Payment | undefined> {
+  if (request.clientId === undefined) return undefined;
+  const known = await store.findByClientId(deps.db, request.channelId, request.clientId);
+  if (known === undefined || known.requestHash === request.requestHash) return known;
+  throw new TallystickError({
+    code: "payment_identifier_conflict",
+    status: 409,
+    retry: "never",
+    field: "extensions.payment-identifier.info.id",
+    detail: `Payment identifier ${request.clientId} was used with another request.`,
+  });
+}
+
+/** Money rule 2: the same voucher and the same request get the same answer; anything else is refused. */
+async function replay(deps: Deps, request: PaymentRequest, known: Payment, deadline: number): Promise<Taken> {
+  const resolved = await waitWhileReserved(deps, known, deadline);
+  const channel = await findChannel(deps.db, resolved.channelId);
+  if (channel === undefined) throw new TallystickError({ code: "channel_unknown", status: 500, retry: "safe", detail: "The channel is not in the ledger." });
+  const refuse = (refusal: "voucher_used" | "voucher_public" | "answer_expired" | "channel_busy"): Taken => ({ outcome: "refused", refusal, channel });
+  if (resolved.requestHash !== request.requestHash) return refuse("voucher_used");
+  if (resolved.state !== "charged") return refuse("channel_busy");
+  const identified = request.clientId !== undefined && request.clientId === resolved.clientId;
+  if (!identified && channel.broadcastCeiling === resolved.ceiling) return refuse("voucher_public");
+  const answer = await store.findAnswer(deps.db, resolved.paymentId);
+  return answer === undefined ? refuse("answer_expired") : { outcome: "replay", payment: resolved, answer };
+}
+
+async function waitWhileReserved(deps: Deps, known: Payment, deadline: number): Promise<Payment> {
+  let payment = known;
+  while (payment.state === "reserved" && Date.now() < deadline) {
+    await sleep(BUSY_POLL_MS);
+    payment = (await store.findPayment(deps.db, payment.paymentId)) ?? payment;
+  }
+  return payment;
+}
+
+/**
+ * Charges and stores the answer in one durable statement; only then may a byte of it leave.
+ * @returns undefined when the lease ran out meanwhile: nothing was charged, nothing may be delivered.
+ */
+export async function charge(deps: Deps, payment: PaymentRequest, amount: bigint, answer: Answer): Promise<Payment | undefined> {
+  const charged = await store.charge(deps.db, payment.paymentId, amount, answer, deps.config.limits.answerTtlS);
+  if (charged === undefined) return undefined;
+  if (amount > payment.price || charged.chargedCumulative < amount) throw new Error("invariant: charged within the price");
+  deps.metrics.chargedAtomic.inc(Number(amount));
+  return { ...payment, state: "charged", charged: amount, ...charged };
+}
+
+/** Ends a reservation without charging; safe to call twice. */
+export async function giveBack(deps: Deps, paymentId: string, reason: string): Promise<void> {
+  if (await store.release(deps.db, paymentId, reason)) {
+    deps.metrics.payments.inc({ outcome: "released" });
+    deps.log.info({ event: EVENT.paymentReleased, paymentId, reason }, "reservation released, nothing charged");
+  }
+}
+
+/** Money rule 5: a refusal after a valid signature leaves a row that says why, and that nothing moved. */
+export async function recordRefusal(deps: Deps, request: PaymentRequest, code: string, detail: Record<string, unknown>): Promise<void> {
+  await store.insertAudit(deps.db, { paymentId: request.paymentId, channelId: request.channelId, payer: request.payer, service: request.service, code, detail });
+}
+
+/** @throws TallystickError `unbilled_runs_exceeded` (429) when the payer caused too many upstream runs that were not charged. */
+export async function limitUnbilledRuns(deps: Deps, payer: Hex): Promise<void> {
+  const runs = await store.countUnbilledRuns(deps.db, payer);
+  const most = deps.config.limits.unbilledRunsPerMinute;
+  if (runs < most) return;
+  throw new TallystickError({
+    code: "unbilled_runs_exceeded",
+    status: 429,
+    retry: "safe",
+    detail: `This payer caused ${runs} upstream runs without a charge in the last minute; at most ${most} are served. Wait a minute.`,
+    extra: { retryAfterS: 60 },
+  });
+}
+
+/** Gives back what died with its process and forgets answers past their time. Runs every few seconds in every process. */
+export async function sweep(deps: Deps): Promise<void> {
+  for (const paymentId of await store.findExpired(deps.db, 100)) await giveBack(deps, paymentId, "lease_expired");
+  await store.deleteExpiredAnswers(deps.db, 1_000);
+}

@@ -1,0 +1,29 @@
+import type { Address, Hex } from "viem";
+
+/** One attempt to buy one answer with one voucher. Amounts in atomic units. */
+export type PaymentRequest = {
+  paymentId: string;
+  channelId: Hex;
+  payer: Address;
+  /** The voucher: cumulative ceiling and its signature, already verified. */
+  ceiling: bigint;
+  signature: Hex;
+  service: string;
+  price: bigint;
+  /** sha-256 over method, URL and body: what a replay is compared by. */
+  requestHash: Hex;
+  /** x402 payment-identifier, when the client sent one. */
+  clientId: string | undefined;
+  /** The deposit this payment carried, once confirmed. */
+  deposit: { hash: Hex; amount: bigint } | undefined;
+};
+
+export type Payment = PaymentRequest & {
+  state: "reserved" | "charged" | "released";
+  charged: bigint | undefined;
+  chargedCumulative: bigint | undefined;
+  requestNumber: bigint | undefined;
+};
+
+/** An upstream answer as it is stored and delivered. */
+export type Answer = { status: number; headers: Record<string, string | string[]>; body: Buffer };
