@@ -1,5 +1,5 @@
 // What the compiler made: the contracts that code outside contracts/ needs, and how to read their artifacts.
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Abi, Hex } from "viem";
@@ -17,12 +17,11 @@ export type Artifact = { abi: Abi; bytecode: Hex; deployedBytecode: Hex };
 
 const path = (relative: string) => fileURLToPath(new URL(`../${relative}`, import.meta.url));
 
-/** Compiles what changed since the last time. A second when nothing did. */
+/** Compiles what changed since the last time. A second when nothing did; the compiler is heard only when it refuses. */
 export function compile(): void {
-  execFileSync(process.execPath, [path("node_modules/hardhat/dist/src/cli.js"), "build", "--no-tests", "--quiet"], {
-    cwd: path("."),
-    stdio: ["ignore", "ignore", "inherit"],
-  });
+  const build = [path("node_modules/hardhat/dist/src/cli.js"), "build", "--no-tests", "--quiet"];
+  const { status, stdout, stderr } = spawnSync(process.execPath, build, { cwd: path("."), encoding: "utf8" });
+  if (status !== 0) throw new Error(`compiling failed (${status}):\n${stdout}${stderr}`);
 }
 
 /** The artifact of a contract, compiling first when there is none. */

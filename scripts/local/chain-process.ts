@@ -13,6 +13,9 @@ const hre = await createHardhatRuntimeEnvironment({
       chainType: "op",
       chainId: BASE_SEPOLIA.chainId,
       hardfork: "isthmus",
+      // Else each of several blocks in one second pushes the chain's clock a second ahead of ours, and signatures that are
+      // valid for a minute of our clock arrive expired.
+      allowBlocksWithSameTimestamp: true,
       mining: { auto: true, interval: options.blockTimeMs ?? 0 },
       // As a public node does: a transaction that reverts is mined, its sender reads that from the receipt.
       throwOnTransactionFailures: false,

@@ -29,6 +29,8 @@ export type LocalPostgres = {
   reused: boolean;
   /** Creates the database unless it is there, dropping an old one first when `fresh`; returns its URL. */
   database(name: string, options?: { fresh?: boolean }): Promise<string>;
+  /** Drops a database, cutting off whoever uses it. */
+  drop(name: string): Promise<void>;
   /** Ends the server, if this call started it. */
   stop(): Promise<void>;
 };
@@ -80,22 +82,23 @@ function unsafe({ durable = true }: PostgresOptions): Record<string, string> {
 }
 
 function server(url: string, reused: boolean, stop: () => Promise<void>): LocalPostgres {
-  const database = async (name: string, { fresh = false } = {}) => {
+  const asAdmin = async (work: (client: pg.Client) => Promise<unknown>) => {
     const client = new pg.Client({ connectionString: url });
     await client.connect();
-    try {
-      const quoted = client.escapeIdentifier(name);
-      if (fresh) await client.query(`DROP DATABASE IF EXISTS ${quoted} WITH (FORCE)`);
+    await work(client).finally(() => client.end());
+  };
+  const drop = (name: string) => asAdmin((client) => client.query(`DROP DATABASE IF EXISTS ${pg.escapeIdentifier(name)} WITH (FORCE)`));
+  const database = async (name: string, { fresh = false } = {}) => {
+    if (fresh) await drop(name);
+    await asAdmin(async (client) => {
       const { rowCount } = await client.query("SELECT 1 FROM pg_database WHERE datname = $1", [name]);
-      if (rowCount === 0) await client.query(`CREATE DATABASE ${quoted}`);
-    } finally {
-      await client.end();
-    }
+      if (rowCount === 0) await client.query(`CREATE DATABASE ${pg.escapeIdentifier(name)}`);
+    });
     const own = new URL(url);
     own.pathname = `/${encodeURIComponent(name)}`;
     return own.href;
   };
-  return { url, reused, database, stop };
+  return { url, reused, database, drop, stop };
 }
 
 function urlOf(port: number | string): string {
