@@ -141,3 +141,8 @@ export async function sweep(deps: Deps): Promise<void> {
   for (const paymentId of await store.findExpired(deps.db, 100)) await giveBack(deps, paymentId, "lease_expired");
   await store.deleteExpiredAnswers(deps.db, 1_000);
 }
+
+/** True when this very voucher or identifier has been seen with a payment that stands: then a deposit that came with it is done. */
+export async function isKnown(deps: Deps, request: PaymentRequest): Promise<boolean> {
+  return ((await knownByClientId(deps, request)) ?? (await store.findByVoucher(deps.db, request.channelId, request.ceiling))) !== undefined;
+}

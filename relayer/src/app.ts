@@ -1,0 +1,64 @@
+// The relayer as a Fastify app: the plugin is the app, main only listens. Tests build the same app.
+import swagger from "@fastify/swagger";
+import swaggerUi from "@fastify/swagger-ui";
+import { TypeBoxValidatorCompiler } from "@fastify/type-provider-typebox";
+import fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance } from "fastify";
+import { TallystickError, toProblem } from "../../sdk/src/errors.ts";
+import { gatewayRoutes } from "./capabilities/gateway/routes.ts";
+import type { GatewayDeps } from "./capabilities/gateway/service.ts";
+import { healthRoutes } from "./capabilities/health/routes.ts";
+import { databaseUnavailable, isDatabaseUnavailable } from "./db/pool.ts";
+import { EVENT } from "./telemetry/log.ts";
+
+export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
+  const app = fastify({
+    loggerInstance: deps.log as FastifyBaseLogger,
+    disableRequestLogging: true,
+    bodyLimit: deps.config.limits.requestBytes,
+    routerOptions: { maxParamLength: 4096 },
+    // Several headers of one name, a broken target, a slow header: refused by the parser, with a problem document too.
+    clientErrorHandler: (_error, socket) => {
+      if (socket.writable) socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    },
+  });
+  app.setValidatorCompiler(TypeBoxValidatorCompiler);
+  app.setErrorHandler((error: FastifyError | TallystickError, request, reply) => {
+    const problem = asProblem(error);
+    if (problem.status >= 500) deps.log.error({ event: EVENT.failure, err: error, code: problem.code, url: request.url }, problem.message);
+    const retryAfter = problem.extra["retryAfterS"];
+    if (typeof retryAfter === "number") reply.header("Retry-After", String(retryAfter));
+    return reply.code(problem.status).header("Cache-Control", "no-store").type("application/problem+json").send(toProblem(problem, request.url));
+  });
+  app.setNotFoundHandler((request, reply) => {
+    const problem = new TallystickError({ code: "not_found", status: 404, retry: "never", detail: `No such resource: ${request.method} ${request.url}` });
+    return reply.code(404).type("application/problem+json").send(toProblem(problem, request.url));
+  });
+  await app.register(swagger, {
+    openapi: {
+      openapi: "3.1.0",
+      info: { title: "Tallystick relayer", version: "0.1.0", description: "Sells HTTP APIs by the call, settles on Base. Speaks x402 v2." },
+      servers: [{ url: deps.config.publicUrl }],
+    },
+  });
+  await app.register(swaggerUi, { routePrefix: "/reference" });
+  await app.register(async (scope) => {
+    healthRoutes(scope, deps);
+    gatewayRoutes(scope, deps);
+  });
+  app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
+  await app.ready();
+  return app;
+}
+
+/** Every error becomes a problem with a stable code. What we did not foresee is ours: 500, and it may have happened. */
+function asProblem(error: FastifyError | TallystickError): TallystickError {
+  if (error instanceof TallystickError) return error;
+  if (isDatabaseUnavailable(error)) return databaseUnavailable(error);
+  const status = error.statusCode ?? 500;
+  if (status >= 400 && status < 500) {
+    const code = error.code === "FST_ERR_CTP_BODY_TOO_LARGE" ? "body_too_large" : error.validation === undefined ? "request_invalid" : "request_malformed";
+    const field = error.validation?.[0]?.instancePath.replaceAll("/", ".").replace(/^\./, "");
+    return new TallystickError({ code, status, retry: "never", detail: error.message, cause: error, ...(field === undefined || field === "" ? {} : { field }) });
+  }
+  return new TallystickError({ code: "internal", status: 500, retry: "unknown", detail: "Something failed on our side.", cause: error });
+}

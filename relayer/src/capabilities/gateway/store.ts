@@ -1,0 +1,59 @@
+// SQL of the service table: what the gateway sells.
+import type { Address } from "viem";
+import { toAddress, toBytes } from "../../db/codec.ts";
+import type { Queryable } from "../../db/pool.ts";
+import type { ServiceConfig } from "../../config.ts";
+
+/** A provider's API for sale; price in atomic units of `token`. */
+export type Service = {
+  name: string;
+  origin: string;
+  description: string;
+  receiver: Address;
+  token: Address;
+  price: bigint;
+  minDepositCalls: number;
+  withdrawDelayS: number;
+  upstreamTimeoutMs: number;
+};
+
+type Row = {
+  name: string; origin: string; description: string; receiver: Buffer; token: Buffer; price_atomic: bigint;
+  min_deposit_calls: number; withdraw_delay_s: number; upstream_timeout_ms: number;
+};
+
+export async function findService(db: Queryable, name: string): Promise<Service | undefined> {
+  const { rows } = await db.query<Row>({ name: "service_find", text: "SELECT * FROM service WHERE name = $1", values: [name] });
+  return rows[0] === undefined ? undefined : serviceFromRow(rows[0]);
+}
+
+export async function listServices(db: Queryable): Promise<Service[]> {
+  const { rows } = await db.query<Row>({ name: "service_list", text: "SELECT * FROM service ORDER BY name LIMIT 1000" });
+  return rows.map(serviceFromRow);
+}
+
+/** Adds a service or changes its terms; open channels keep theirs. */
+export async function upsertService(db: Queryable, service: ServiceConfig, token: Address): Promise<void> {
+  await db.query(
+    `INSERT INTO service (name, origin, description, receiver, token, price_atomic, min_deposit_calls, withdraw_delay_s, upstream_timeout_ms)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+     ON CONFLICT (name) DO UPDATE SET origin = $2, description = $3, receiver = $4, token = $5, price_atomic = $6,
+       min_deposit_calls = $7, withdraw_delay_s = $8, upstream_timeout_ms = $9, updated_at = now()`,
+    [service.name, service.origin, service.description, toBytes(service.receiver), toBytes(token), service.priceAtomic,
+      service.minDepositCalls, service.withdrawDelayS, service.upstreamTimeoutMs],
+  );
+}
+
+function serviceFromRow(row: Row): Service {
+  return {
+    name: row.name,
+    origin: row.origin,
+    description: row.description,
+    receiver: toAddress(row.receiver),
+    token: toAddress(row.token),
+    price: row.price_atomic,
+    minDepositCalls: row.min_deposit_calls,
+    withdrawDelayS: row.withdraw_delay_s,
+    upstreamTimeoutMs: row.upstream_timeout_ms,
+  };
+}

@@ -1,0 +1,82 @@
+// Puts the relayer together: one place that knows every part and the order they start and stop in. main and tests use it.
+import type { FastifyInstance } from "fastify";
+import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
+import { buildApp } from "./app.ts";
+import { createFollower } from "./capabilities/channels/follower.ts";
+import { configureServices, type GatewayDeps } from "./capabilities/gateway/service.ts";
+import { sweep } from "./capabilities/ledger/service.ts";
+import { createSettlementWorker } from "./capabilities/settlement/service.ts";
+import { openChain } from "./chain/client.ts";
+import { checkContracts } from "./chain/contracts.ts";
+import { keyringFromPrivateKeys } from "./chain/keyring.ts";
+import { createSubmitter } from "./chain/submitter.ts";
+import type { Config } from "./config.ts";
+import { isNative } from "./crypto/secp256k1.ts";
+import { createHasher } from "./crypto/voucher.ts";
+import { migrate } from "./db/migrate.ts";
+import { openPool } from "./db/pool.ts";
+import { createOutbound } from "./http/outbound.ts";
+import { EVENT, type Log } from "./telemetry/log.ts";
+import { createMetrics } from "./telemetry/metrics.ts";
+
+const SWEEP_EVERY_MS = 5_000;
+
+export type Relayer = {
+  app: FastifyInstance;
+  deps: GatewayDeps;
+  settlement: ReturnType<typeof createSettlementWorker>;
+  /** Listens and starts the background work. @returns the address buyers can use. */
+  start(): Promise<string>;
+  /** Finishes what is in flight, then lets go of everything. */
+  stop(): Promise<void>;
+};
+
+/** @throws TallystickError when the database or the chain is not what the configuration says. */
+export async function createRelayer(config: Config, log: Log): Promise<Relayer> {
+  const db = openPool(config.databaseUrl);
+  const metrics = createMetrics();
+  const chain = openChain(config.rpcUrl, config.chainId);
+  const hasher = createHasher(sessionChannelsDomain(config.chainId, config.sessionChannels));
+  const parts = { config, db, chain, log, metrics, now: () => new Date() };
+  const submitter = createSubmitter(parts);
+  const deps: GatewayDeps = {
+    ...parts,
+    keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys),
+    submitter,
+    outbound: createOutbound({ allowPrivate: config.outboundAllowPrivate }),
+    hasher,
+  };
+  metrics.nativeSignatures.set(isNative ? 1 : 0);
+  if (!isNative) log.warn({ event: EVENT.started }, "native secp256k1 is missing: vouchers are checked by slower JavaScript");
+  const applied = await migrate(db);
+  if (applied.length > 0) log.info({ event: EVENT.started, applied }, "migrations applied");
+  await checkContracts(deps);
+  await configureServices(deps);
+  const app = await buildApp(deps);
+  const follower = createFollower(deps);
+  const settlement = createSettlementWorker(deps);
+  let sweeper: NodeJS.Timeout | undefined;
+  return {
+    app,
+    deps,
+    settlement,
+    async start() {
+      await submitter.start();
+      await follower.start();
+      await settlement.start();
+      sweeper = setInterval(() => void sweep(deps).catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), SWEEP_EVERY_MS);
+      const address = await app.listen({ host: config.host, port: config.port });
+      log.info({ event: EVENT.started, address, network: config.network, mode: config.settlementMode }, "relayer listens");
+      return address;
+    },
+    async stop() {
+      clearInterval(sweeper);
+      await app.close();
+      await settlement.stop();
+      await follower.stop();
+      await submitter.stop();
+      await deps.outbound.close();
+      await db.end();
+    },
+  };
+}
