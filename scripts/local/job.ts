@@ -1,10 +1,12 @@
 // The main job: stock clients buy an analysis of every document, the relayer settles, the indexer follows.
 import { setTimeout as sleep } from "node:timers/promises";
 import { createPublicClient, http } from "viem";
+import { reconcile, type Reconciliation } from "../../indexer/reconcile/reconcile.ts";
 import { openPool, type Db } from "../../relayer/src/db/pool.ts";
 import { localAccount, PAYER_INDEXES } from "./accounts.ts";
 import { buyAll, stockAgent, type Purchase } from "./agents.ts";
 import { readContract, readIndex, type Totals } from "./chain-totals.ts";
+import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import type { Document } from "./documents.ts";
 import { readPayers, readProgress, readTransactions, type MinedTransaction, type PayerBooks } from "./ledger-store.ts";
 import { startProgress, type Counts } from "./progress.ts";
@@ -19,6 +21,8 @@ export type JobResult = {
   transactions: MinedTransaction[];
   contract: Totals;
   index: Totals;
+  /** Every indexed row against a replay of the raw logs and the contract's getters. */
+  reconciliation: Reconciliation;
   /** Why settlement did not end, or undefined. */
   unsettled: string | undefined;
 };
@@ -52,9 +56,11 @@ export async function runMainJob(world: World, documents: Document[], signal: Ab
     const contract = await readContract(world, books);
     await world.indexer.waitForBlock(await createPublicClient({ transport: http(world.rpcUrl) }).getBlockNumber());
     const index = await readIndex(world, books);
+    const reconciliation = await reconcile({ rpcUrl: world.rpcUrl, graphqlUrl: world.indexer.graphqlUrl, address: SESSION_CHANNELS, fromBlock: 0n });
     const transactions = await readTransactions(db);
     const seconds = (performance.now() - started) / 1_000;
-    return { documents: documents.length, seconds, purchases, books, transactions, unsettled, contract: since(contract, before), index: since(index, before) };
+    const totals = { contract: since(contract, before), index: since(index, before), reconciliation };
+    return { documents: documents.length, seconds, purchases, books, transactions, unsettled, ...totals };
   } finally {
     watch.stop();
     progress.stop();
