@@ -59,7 +59,7 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RPC_URL", about: "JSON-RPC endpoint of the chain" },
   { name: "CHAIN_ID", about: "8453 (Base) or 84532 (Base Sepolia and the local world)" },
   { name: "RELAYER_HOST", about: "address to listen on", fallback: "127.0.0.1" },
-  { name: "RELAYER_PORT", about: "port to listen on; 0 takes a free one", fallback: "8402" },
+  { name: "RELAYER_PORT", about: "port to listen on", fallback: "8402" },
   { name: "RELAYER_PUBLIC_URL", about: "origin that buyers see", fallback: "" },
   { name: "RELAYER_SESSION_CHANNELS", about: "SessionChannels contract", fallback: SESSION_CHANNELS },
   { name: "RELAYER_ERC3009_COLLECTOR", about: "deposit collector that stock clients sign for", fallback: ERC3009_COLLECTOR },
@@ -112,7 +112,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   const chainId = integer("CHAIN_ID", 1, Number.MAX_SAFE_INTEGER);
   const chain = chainById(chainId);
   if (chain === undefined) problems.push(`CHAIN_ID ${chainId} is not a chain Tallystick knows`);
-  const port = integer("RELAYER_PORT", 0, 65535);
+  const port = integer("RELAYER_PORT", 1, 65535);
   const host = raw("RELAYER_HOST");
 
   const config: Config = {

@@ -92,8 +92,8 @@ function addresses(config: ChannelConfig): Buffer[] {
 export async function updateChainView(db: Queryable, channelId: Hex, view: ChainView): Promise<boolean> {
   const { rowCount } = await db.query({
     name: "channel_sync",
-    text: `UPDATE channel SET balance = $2, total_claimed = $3, withdraw_amount = $4, withdraw_initiated_at = $5, refund_nonce = $6,
-             synced_block = $7, opening_charged = CASE WHEN $3 > charged THEN $3 ELSE opening_charged END, charged = GREATEST(charged, $3)
+    text: `UPDATE channel SET balance = $2, total_claimed = $3::numeric, withdraw_amount = $4, withdraw_initiated_at = $5, refund_nonce = $6,
+             synced_block = $7, opening_charged = CASE WHEN $3::numeric > charged THEN $3::numeric ELSE opening_charged END, charged = GREATEST(charged, $3::numeric)
            WHERE channel_id = $1 AND synced_block <= $7`,
     values: [toBytes(channelId), view.balance, view.totalClaimed, view.withdrawAmount, view.withdrawInitiatedAt, view.refundNonce, view.syncedBlock],
   });

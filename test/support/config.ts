@@ -1,0 +1,36 @@
+// A relayer configuration for tests: the local mnemonic's later accounts as keys, private addresses allowed.
+import { bytesToHex, type Address, type Hex } from "viem";
+import { mnemonicToAccount } from "viem/accounts";
+import { LOCAL_MNEMONIC } from "../../scripts/local/chain.ts";
+import { readConfig, type Config } from "../../relayer/src/config.ts";
+
+export function keyOf(addressIndex: number): Hex {
+  const { privateKey } = mnemonicToAccount(LOCAL_MNEMONIC, { addressIndex }).getHdKey();
+  if (privateKey === null || privateKey === undefined) throw new Error("no key");
+  return bytesToHex(privateKey);
+}
+
+export function addressOf(addressIndex: number): Address {
+  return mnemonicToAccount(LOCAL_MNEMONIC, { addressIndex }).address;
+}
+
+/** Accounts of the local mnemonic by role. */
+export const ROLE = { submitter: 15, authorizer: 16, retiredAuthorizer: 17, receiver: 18 } as const;
+
+export type TestService = { name: string; origin: string; receiver?: Address; priceAtomic?: string; [key: string]: unknown };
+
+/** Short times, so that tests do not wait; everything else as shipped. */
+export function testConfig(databaseUrl: string, rpcUrl: string, services: TestService[] = [], env: Record<string, string> = {}): Config {
+  return readConfig({
+    DATABASE_URL: databaseUrl,
+    RPC_URL: rpcUrl,
+    CHAIN_ID: "84532",
+    RELAYER_SUBMITTER_KEY: keyOf(ROLE.submitter),
+    RELAYER_AUTHORIZER_KEYS: [keyOf(ROLE.authorizer), keyOf(ROLE.retiredAuthorizer)].join(","),
+    RELAYER_CHAIN_POLL_MS: "50",
+    RELAYER_OUTBOUND_ALLOW_PRIVATE: "true",
+    RELAYER_LOG_LEVEL: "silent",
+    RELAYER_SERVICES: JSON.stringify(services.map((service) => ({ receiver: addressOf(ROLE.receiver), priceAtomic: "1000", ...service }))),
+    ...env,
+  });
+}
