@@ -2,7 +2,7 @@
 import swagger from "@fastify/swagger";
 import swaggerUi from "@fastify/swagger-ui";
 import { TypeBoxValidatorCompiler } from "@fastify/type-provider-typebox";
-import fastify, { type FastifyBaseLogger, type FastifyError, type FastifyInstance } from "fastify";
+import fastify, { type FastifyError, type FastifyInstance } from "fastify";
 import { TallystickError, toProblem } from "../../sdk/src/errors.ts";
 import { gatewayRoutes } from "./capabilities/gateway/routes.ts";
 import type { GatewayDeps } from "./capabilities/gateway/service.ts";
@@ -12,8 +12,8 @@ import { EVENT } from "./telemetry/log.ts";
 
 export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
   const app = fastify({
-    loggerInstance: deps.log as FastifyBaseLogger,
-    disableRequestLogging: true,
+    // Events are logged where they happen, with their payment id; a line a request would only repeat them.
+    logger: false,
     bodyLimit: deps.config.limits.requestBytes,
     routerOptions: { maxParamLength: 4096 },
     // Several headers of one name, a broken target, a slow header: refused by the parser, with a problem document too.

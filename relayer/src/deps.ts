@@ -20,4 +20,6 @@ export type Deps = {
   log: Log;
   metrics: Metrics;
   now: () => Date;
+  /** When the follower last read the chain to its end, or undefined before the first time. */
+  chainReadAt: () => Date | undefined;
 };

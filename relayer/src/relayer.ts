@@ -1,5 +1,6 @@
 // Puts the relayer together: one place that knows every part and the order they start and stop in. main and tests use it.
 import type { FastifyInstance } from "fastify";
+import { privateKeyToAccount } from "viem/accounts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
@@ -38,14 +39,16 @@ export async function createRelayer(config: Config, log: Log): Promise<Relayer> 
   const chain = openChain(config.rpcUrl, config.chainId);
   const hasher = createHasher(sessionChannelsDomain(config.chainId, config.sessionChannels));
   const parts = { config, db, chain, log, metrics, now: () => new Date() };
-  const submitter = createSubmitter(parts);
+  const submitter = createSubmitter({ ...parts, signer: privateKeyToAccount(config.submitterKey) });
   const deps: GatewayDeps = {
     ...parts,
     keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys),
     submitter,
     outbound: createOutbound({ allowPrivate: config.outboundAllowPrivate }),
     hasher,
+    chainReadAt: () => follower.lastReadAt(),
   };
+  const follower = createFollower(deps);
   metrics.nativeSignatures.set(isNative ? 1 : 0);
   if (!isNative) log.warn({ event: EVENT.started }, "native secp256k1 is missing: vouchers are checked by slower JavaScript");
   const applied = await migrate(db);
@@ -53,7 +56,6 @@ export async function createRelayer(config: Config, log: Log): Promise<Relayer> 
   await checkContracts(deps);
   await configureServices(deps);
   const app = await buildApp(deps);
-  const follower = createFollower(deps);
   const settlement = createSettlementWorker(deps);
   let sweeper: NodeJS.Timeout | undefined;
   return {

@@ -99,3 +99,32 @@ export async function updateChainView(db: Queryable, channelId: Hex, view: Chain
   });
   return rowCount === 1;
 }
+
+/**
+ * Replaces the view by an earlier block's, after a reorganisation. `replaced` is the synced_block that was seen before
+ * the chain was read: a newer read by somebody else is left alone.
+ */
+export async function rewindChainView(db: Queryable, channelId: Hex, view: ChainView, replaced: bigint): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `UPDATE channel SET balance = $2, total_claimed = $3, withdraw_amount = $4, withdraw_initiated_at = $5, refund_nonce = $6,
+       synced_block = $7, opening_charged = CASE WHEN $3 > charged THEN $3 ELSE opening_charged END, charged = GREATEST(charged, $3)
+     WHERE channel_id = $1 AND synced_block = $8`,
+    [toBytes(channelId), view.balance, view.totalClaimed, view.withdrawAmount, view.withdrawInitiatedAt, view.refundNonce, view.syncedBlock, replaced],
+  );
+  return rowCount === 1;
+}
+
+/** Which of these we keep a row of, and the block of its view. */
+export async function knownChannels(db: Queryable, channelIds: readonly Hex[]): Promise<Map<Hex, bigint>> {
+  const { rows } = await db.query<SyncedRow>("SELECT channel_id, synced_block FROM channel WHERE channel_id = ANY($1)", [channelIds.map(toBytes)]);
+  return syncedFromRows(rows);
+}
+
+/** Channels whose view was read above `block`. */
+export async function channelsSyncedAbove(db: Queryable, block: bigint): Promise<Map<Hex, bigint>> {
+  const { rows } = await db.query<SyncedRow>("SELECT channel_id, synced_block FROM channel WHERE synced_block > $1", [block]);
+  return syncedFromRows(rows);
+}
+
+type SyncedRow = { channel_id: Buffer; synced_block: bigint };
+const syncedFromRows = (rows: SyncedRow[]) => new Map(rows.map((row) => [toHex(row.channel_id), row.synced_block]));

@@ -8,6 +8,7 @@ import type { Hasher } from "../../crypto/voucher.ts";
 import type { Deps } from "../../deps.ts";
 import { paymentIdFrom } from "../../payment-id.ts";
 import { EVENT } from "../../telemetry/log.ts";
+import { assertChainFresh } from "../channels/freshness.ts";
 import * as channels from "../channels/service.ts";
 import { findChannel, type Channel } from "../channels/store.ts";
 import * as ledger from "../ledger/service.ts";
@@ -66,7 +67,7 @@ export async function buy(deps: GatewayDeps, service: Service, call: Call, payme
   checkAccepted(envelope.accepted, terms);
   checkConfig(payload.config, terms, deps.keyring.has(payload.config.receiverAuthorizer));
   const channelId = checkChannelId(deps, payload);
-  channels.assertChainFresh(deps);
+  assertChainFresh(deps);
   await checkVoucher(deps, payload, channelId);
   const request = {
     paymentId,
@@ -141,8 +142,8 @@ async function withDeposit(deps: GatewayDeps, { payload, request }: Purchase): P
   if (before !== undefined && request.ceiling < before.charged + request.price && !(await ledger.isKnown(deps, request))) {
     return refuse(deps, request, "ceiling_below_charged", before);
   }
-  const carried = await channels.carryDeposit(deps, { channelId: request.channelId, config: payload.config, amount, authorization, paymentId: request.paymentId, ceiling: request.ceiling });
-  return { ...request, deposit: { hash: carried.hash, amount } };
+  const carried = await channels.carryDeposit(deps, { channelId: request.channelId, config: payload.config, amount, authorization, paymentId: request.paymentId });
+  return { ...request, deposit: { hash: carried.txHash, amount } };
 }
 
 async function deliver(deps: GatewayDeps, { service, call }: Purchase, payment: PaymentRequest): Promise<Sale> {
@@ -232,20 +233,23 @@ function settlement(deps: Deps, payment: PaymentRequest, channel: Channel, charg
 
 /** A channel we do not know is read from the chain once; a voucher on one without balance is refused there. */
 async function ensureChannel(deps: Deps, { payload, request }: Purchase): Promise<void> {
-  if ((await findChannel(deps.db, request.channelId)) === undefined) await channels.openChannel(deps, { channelId: request.channelId, config: payload.config });
+  if ((await findChannel(deps.db, request.channelId)) === undefined) await channels.openChannel(deps, payload.config);
 }
 
 async function refund(deps: GatewayDeps, purchase: Purchase, amount: bigint | undefined): Promise<Sale> {
   const { payload, request } = purchase;
   await ensureChannel(deps, purchase);
+  const channel = await findChannel(deps.db, request.channelId);
+  // The payer must agree to what is owed; an old view gets what it needs to catch up.
+  if (channel !== undefined && request.ceiling !== channel.charged) return refuse(deps, request, "ceiling_below_charged", channel);
   const done = await channels.refundChannel(deps, { channelId: request.channelId, config: payload.config, amount, voucher: payload.voucher, paymentId: request.paymentId });
-  const body = Buffer.from(JSON.stringify({ message: "Refunded", channelId: request.channelId, amountAtomic: done.amount.toString(), transaction: done.hash }));
+  const body = Buffer.from(JSON.stringify({ message: "Refunded", channelId: request.channelId, amountAtomic: done.amount.toString(), transaction: done.txHash }));
   return {
     answer: { status: 200, headers: { "content-type": "application/json", "cache-control": "private" }, body },
     settlement: {
       success: true,
       payer: request.payer,
-      transaction: done.hash,
+      transaction: done.txHash,
       network: deps.config.network,
       amount: done.amount.toString(),
       extra: { paymentId: request.paymentId, channelState: channelState(done.channel, done.channel.charged) },

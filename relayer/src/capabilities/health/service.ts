@@ -2,7 +2,7 @@
 import { checkContracts } from "../../chain/contracts.ts";
 import { pendingMigrations } from "../../db/migrate.ts";
 import type { Deps } from "../../deps.ts";
-import { assertChainFresh } from "../channels/service.ts";
+import { assertChainFresh } from "../channels/freshness.ts";
 
 export type Check = { name: string; ok: boolean; critical: boolean; detail: string };
 

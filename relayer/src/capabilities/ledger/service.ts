@@ -56,9 +56,9 @@ async function explain(deps: Deps, request: PaymentRequest, deadline: number): P
   const channel = await findChannel(deps.db, request.channelId);
   if (channel === undefined) throw new TallystickError({ code: "channel_unknown", status: 500, retry: "safe", detail: "The channel is not in the ledger." });
   const decision = decide(channel, request.ceiling, request.price);
-  if (decision.accept) return "busy"; // it changed since the reserving statement
-  if (decision.refusal === "channel_busy" && Date.now() < deadline) return "busy";
-  return { outcome: "refused", refusal: decision.refusal, channel };
+  // Accepted here: the channel changed since the reserving statement.
+  const refusal = decision.accept ? "channel_busy" : decision.refusal;
+  return refusal === "channel_busy" && Date.now() < deadline ? "busy" : { outcome: "refused", refusal, channel };
 }
 
 async function knownByClientId(deps: Deps, request: PaymentRequest): Promise<Payment | undefined> {

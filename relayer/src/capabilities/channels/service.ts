@@ -1,0 +1,125 @@
+// Channels as the rest of the relayer uses them: read, open, top up, refund. Only what the chain confirmed enters a row.
+import type { Hex } from "viem";
+import { TallystickError } from "../../../../sdk/src/errors.ts";
+import { channelIdOf, sessionChannelsDomain, type ChannelConfig } from "../../../../sdk/src/typed-data.ts";
+import { isRevert } from "../../chain/client.ts";
+import type { Deps } from "../../deps.ts";
+import { EVENT } from "../../telemetry/log.ts";
+import { readView, readViewFrom } from "./chain-view.ts";
+import {
+  checkAuthorization, checkTerms, depositCalldata, depositNonce, depositRefusal, findExternalDeposit, readFacts, type DepositRequest,
+} from "./deposit-check.ts";
+import { DepositTaken, findDeposit, insertDeposit, type DepositKey, type DepositRow } from "./deposit-store.ts";
+import { paymentFault, stillPending } from "./faults.ts";
+import { findChannel, insertChannel, updateChainView, type Channel, type ChainView } from "./store.ts";
+
+export { readView } from "./chain-view.ts";
+export { refundChannel } from "./refund.ts";
+export type { DepositRequest } from "./deposit-check.ts";
+
+export type ChannelDeps = Pick<Deps, "config" | "db" | "chain" | "keyring" | "submitter" | "log" | "now">;
+
+/** How long a buyer's request waits for its deposit before it is told to come back. */
+const DEPOSIT_WAIT_MS = 30_000;
+
+/**
+ * Takes in a channel that was opened without us.
+ * @throws `channel_not_found` (402) when the chain holds nothing for it; `chain_unavailable` (503).
+ */
+export async function openChannel(deps: ChannelDeps, config: ChannelConfig): Promise<Channel> {
+  const channelId = channelIdOf(sessionChannelsDomain(deps.config.chainId, deps.config.sessionChannels), config);
+  const view = (await readView(deps, [channelId])).get(channelId)!;
+  if (view.balance === 0n) {
+    throw paymentFault("channel_not_found", "payload.voucher.channelId", `The chain holds no deposit for channel ${channelId}.`, { retry: "safe" });
+  }
+  return storeChannel(deps, channelId, config, view);
+}
+
+/** A deposit that is on the chain, confirmed; txHash is of whoever sent it. */
+export type CarriedDeposit = { channel: Channel; txHash: Hex };
+
+/**
+ * Brings a buyer's ERC-3009 deposit to the chain, once, and waits until it counts. The same request again, at any time and
+ * in any process, finds the transaction instead of sending another.
+ * @throws a payment fault (402) that names the field; `deposit_pending` (503, safe) with the hash when the chain is slow;
+ * `chain_unavailable` (503, safe).
+ */
+export async function carryDeposit(deps: ChannelDeps, request: DepositRequest): Promise<CarriedDeposit> {
+  const nonce = depositNonce(request.channelId, request.authorization.salt);
+  const key: DepositKey = { token: request.config.token, payer: request.config.payer, nonce };
+  const known = await liveDeposit(deps, key);
+  if (known !== undefined) return finishDeposit(deps, request, known);
+
+  checkTerms(deps, request);
+  const facts = await readFacts(deps, request, nonce);
+  if (facts.authorizationUsed) return adoptDeposit(deps, request, key);
+  const signature = await checkAuthorization(deps, request, nonce, facts);
+  return finishDeposit(deps, request, await sendDeposit(deps, request, key, depositCalldata(deps, request, signature)));
+}
+
+/** Our own transaction for this authorisation, unless it failed for good: then the authorisation is still unused. */
+async function liveDeposit(deps: ChannelDeps, key: DepositKey): Promise<DepositRow | undefined> {
+  const row = await findDeposit(deps.db, key);
+  return row === undefined || row.txState === "reverted" || row.txState === "dropped" ? undefined : row;
+}
+
+async function sendDeposit(deps: ChannelDeps, request: DepositRequest, key: DepositKey, data: Hex): Promise<DepositRow> {
+  const { channelId, amount, paymentId } = request;
+  try {
+    // The submitter simulates this very call before it takes a nonce.
+    const { txId, hash } = await deps.submitter.submit({
+      purpose: "deposit", to: deps.config.sessionChannels, data, paymentId,
+      record: (client, newTxId) => insertDeposit(client, key, { channelId, amount, txId: newTxId }),
+    });
+    deps.log.info({ event: EVENT.depositSent, channelId, amount: String(amount), txHash: hash, paymentId });
+    return { channelId, amount, txId, txHash: hash, txState: "signed" };
+  } catch (error) {
+    // An identical request may have been faster: then the simulation finds the authorisation used, or its row is there.
+    const known = await liveDeposit(deps, key);
+    if (known !== undefined) return known;
+    if (isRevert(error)) throw depositRefusal(error, request);
+    if (error instanceof DepositTaken) throw new TallystickError({ code: "deposit_contended", status: 503, retry: "safe", detail: "The deposit is being sent by another request.", cause: error });
+    throw error;
+  }
+}
+
+async function finishDeposit(deps: ChannelDeps, request: DepositRequest, row: DepositRow): Promise<CarriedDeposit> {
+  if (row.amount !== request.amount) {
+    throw paymentFault("deposit_authorization_used", "payload.deposit.amount", `This authorisation's salt was already used for a deposit of ${row.amount}, not ${request.amount}.`);
+  }
+  const outcome = await deps.submitter.wait(row.txId, DEPOSIT_WAIT_MS);
+  switch (outcome.status) {
+    case "pending":
+      throw stillPending("deposit_pending", outcome.hash);
+    case "dropped":
+      throw new TallystickError({ code: "deposit_dropped", status: 503, retry: "safe", detail: "The deposit's transaction was displaced; repeat the same request.", extra: { txHash: outcome.hash } });
+    case "reverted":
+      throw paymentFault("deposit_reverted", "payload.deposit", `Transaction ${outcome.hash} was refused by the chain; the authorisation is unused.`, { retry: "safe", extra: { txHash: outcome.hash } });
+    case "confirmed":
+      return takeDeposit(deps, request, outcome.hash, outcome.receipt.blockNumber);
+  }
+}
+
+/** The authorisation is used, but not by us. If it funded this very channel, that is what was asked for. */
+async function adoptDeposit(deps: ChannelDeps, request: DepositRequest, key: DepositKey): Promise<CarriedDeposit> {
+  const known = await liveDeposit(deps, key);
+  if (known !== undefined) return finishDeposit(deps, request, known);
+  const external = await findExternalDeposit(deps, request, key.nonce);
+  if (external !== undefined) return takeDeposit(deps, request, external.txHash, external.blockNumber);
+  const field = "payload.deposit.authorization.erc3009Authorization.salt";
+  throw paymentFault("deposit_authorization_used", field, "The authorisation was used or cancelled, and did not fund this channel.");
+}
+
+async function takeDeposit(deps: ChannelDeps, request: DepositRequest, txHash: Hex, blockNumber: bigint): Promise<CarriedDeposit> {
+  const { channelId, config, amount, paymentId } = request;
+  const views = await readViewFrom(deps, [channelId], blockNumber);
+  const channel = await storeChannel(deps, channelId, config, views.get(channelId)!);
+  deps.log.info({ event: EVENT.depositConfirmed, channelId, amount: String(amount), txHash, block: String(blockNumber), paymentId });
+  return { channel, txHash };
+}
+
+async function storeChannel(deps: Pick<ChannelDeps, "db">, channelId: Hex, config: ChannelConfig, view: ChainView): Promise<Channel> {
+  await insertChannel(deps.db, channelId, config, view);
+  await updateChainView(deps.db, channelId, view);
+  return (await findChannel(deps.db, channelId))!;
+}

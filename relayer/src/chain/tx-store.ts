@@ -1,0 +1,121 @@
+// SQL of chain_signer and chain_tx: the nonce lane and what was signed in it.
+import type { Address, Hex } from "viem";
+import { toBytes, toHex } from "../db/codec.ts";
+import type { Queryable } from "../db/pool.ts";
+import type { Purpose } from "./submitter.ts";
+
+export type TxState = "signed" | "broadcast" | "confirmed" | "reverted" | "dropped";
+
+export type ChainTx = {
+  txId: bigint;
+  nonce: number;
+  purpose: Purpose;
+  hash: Hex;
+  raw: Hex;
+  state: TxState;
+  paymentId: string | undefined;
+  blockNumber: bigint | undefined;
+  blockHash: Hex | undefined;
+};
+
+type Row = {
+  tx_id: bigint; nonce: bigint; purpose: Purpose; hash: Buffer; raw: Buffer; state: TxState; payment_id: string | null;
+  block_number: bigint | null; block_hash: Buffer | null;
+};
+
+function txFromRow(row: Row): ChainTx {
+  return {
+    txId: row.tx_id,
+    nonce: Number(row.nonce),
+    purpose: row.purpose,
+    hash: toHex(row.hash),
+    raw: toHex(row.raw),
+    state: row.state,
+    paymentId: row.payment_id ?? undefined,
+    blockNumber: row.block_number ?? undefined,
+    blockHash: row.block_hash === null ? undefined : toHex(row.block_hash),
+  };
+}
+
+export async function ensureSigner(db: Queryable, signer: Address): Promise<void> {
+  await db.query("INSERT INTO chain_signer (address, next_nonce) VALUES ($1, 0) ON CONFLICT (address) DO NOTHING", [toBytes(signer)]);
+}
+
+/** Locks the signer's lane until the transaction ends; every process that signs for this key waits here. */
+export async function lockNextNonce(client: Queryable, signer: Address): Promise<number> {
+  const { rows } = await client.query<{ next_nonce: bigint }>("SELECT next_nonce FROM chain_signer WHERE address = $1 FOR UPDATE", [toBytes(signer)]);
+  return Number(rows[0]!.next_nonce);
+}
+
+export async function advanceNonce(client: Queryable, signer: Address, next: number): Promise<void> {
+  await client.query("UPDATE chain_signer SET next_nonce = $2 WHERE address = $1 AND next_nonce < $2", [toBytes(signer), next]);
+}
+
+export async function insertTx(client: Queryable, tx: { signer: Address; nonce: number; purpose: Purpose; hash: Hex; raw: Hex; paymentId?: string }): Promise<bigint> {
+  const { rows } = await client.query<{ tx_id: bigint }>(
+    "INSERT INTO chain_tx (signer, nonce, purpose, hash, raw, payment_id) VALUES ($1, $2, $3, $4, $5, $6) RETURNING tx_id",
+    [toBytes(tx.signer), tx.nonce, tx.purpose, toBytes(tx.hash), toBytes(tx.raw), tx.paymentId ?? null],
+  );
+  return rows[0]!.tx_id;
+}
+
+export async function findTx(db: Queryable, txId: bigint): Promise<ChainTx | undefined> {
+  const { rows } = await db.query<Row>("SELECT * FROM chain_tx WHERE tx_id = $1", [txId]);
+  return rows[0] === undefined ? undefined : txFromRow(rows[0]);
+}
+
+/** In nonce order: a later one cannot be mined before an earlier one. */
+export async function unresolvedTxs(db: Queryable, signer: Address, limit: number): Promise<ChainTx[]> {
+  const { rows } = await db.query<Row>(
+    "SELECT * FROM chain_tx WHERE signer = $1 AND state IN ('signed', 'broadcast') ORDER BY nonce LIMIT $2",
+    [toBytes(signer), limit],
+  );
+  return rows.map(txFromRow);
+}
+
+export async function markBroadcast(db: Queryable, txId: bigint): Promise<void> {
+  await db.query("UPDATE chain_tx SET state = 'broadcast' WHERE tx_id = $1 AND state = 'signed'", [txId]);
+}
+
+export type Inclusion = { blockNumber: bigint; blockHash: Hex; gasUsed: bigint; gasPriceWei: bigint };
+
+/** True when this call resolved it; false when another process was first. */
+export async function markResolved(db: Queryable, txId: bigint, state: "confirmed" | "reverted", at: Inclusion): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `UPDATE chain_tx SET state = $2, block_number = $3, block_hash = $4, gas_used = $5, gas_price_wei = $6, resolved_at = clock_timestamp()
+     WHERE tx_id = $1 AND state IN ('signed', 'broadcast')`,
+    [txId, state, at.blockNumber, toBytes(at.blockHash), at.gasUsed, at.gasPriceWei],
+  );
+  return rowCount === 1;
+}
+
+export async function markDropped(db: Queryable, txId: bigint): Promise<boolean> {
+  const { rowCount } = await db.query(
+    "UPDATE chain_tx SET state = 'dropped', resolved_at = clock_timestamp() WHERE tx_id = $1 AND state IN ('signed', 'broadcast')",
+    [txId],
+  );
+  return rowCount === 1;
+}
+
+export type ResolvedBlock = { blockNumber: bigint; blockHash: Hex };
+
+/** Blocks that resolved transactions are said to be in, newest first. */
+export async function resolvedBlocks(db: Queryable, signer: Address, below: bigint | undefined, limit: number): Promise<ResolvedBlock[]> {
+  const { rows } = await db.query<{ block_number: bigint; block_hash: Buffer }>(
+    `SELECT DISTINCT block_number, block_hash FROM chain_tx
+     WHERE signer = $1 AND state IN ('confirmed', 'reverted') AND ($2::bigint IS NULL OR block_number < $2)
+     ORDER BY block_number DESC LIMIT $3`,
+    [toBytes(signer), below ?? null, limit],
+  );
+  return rows.map((row) => ({ blockNumber: row.block_number, blockHash: toHex(row.block_hash) }));
+}
+
+/** The block is gone: what it resolved is open again. Returns the transactions. */
+export async function reopenBlock(db: Queryable, signer: Address, block: ResolvedBlock): Promise<ChainTx[]> {
+  const { rows } = await db.query<Row>(
+    `UPDATE chain_tx SET state = 'broadcast', block_number = NULL, block_hash = NULL, gas_used = NULL, gas_price_wei = NULL, resolved_at = NULL
+     WHERE signer = $1 AND block_number = $2 AND block_hash = $3 AND state IN ('confirmed', 'reverted') RETURNING *`,
+    [toBytes(signer), block.blockNumber, toBytes(block.blockHash)],
+  );
+  return rows.map(txFromRow);
+}
