@@ -1,10 +1,11 @@
+import { fileURLToPath } from "node:url";
 import toolbox from "@nomicfoundation/hardhat-toolbox-mocha-ethers";
 import { configVariable, defineConfig } from "hardhat/config";
 
 // The compiler is the npm package `solc`: nothing is downloaded, so a build needs only the package registry.
 const solc = {
   version: "0.8.37",
-  path: new URL("./node_modules/solc/soljson.js", import.meta.url).pathname,
+  path: fileURLToPath(new URL("./node_modules/solc/soljson.js", import.meta.url)),
   settings: {
     evmVersion: "prague",
     viaIR: true,
