@@ -25,6 +25,7 @@ export const ROW_STATUSES = [
   "ExceedsBalance",
   "InvalidSignature",
   "ContractSignatureUnsupported",
+  "ReceiverTotalOverflow",
 ] as const;
 export type RowStatus = (typeof ROW_STATUSES)[number];
 
