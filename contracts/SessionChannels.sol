@@ -271,12 +271,15 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
             start := rows.offset
         }
         uint256 end = start + rows.length;
-        for (uint256 at = start; at < end;) {
-            uint256 next = frame.loadRow(at);
-            require(next <= end, MalformedPackedRow(groupIndex, at - start));
+        uint256 row;
+        uint256 at = start;
+        while (at < end) {
+            row = at;
+            at = frame.loadRow(row);
             _claimPackedRow(frame);
-            at = next;
         }
+        // A malformed row leads past the end; whatever it was taken for is reverted with the rest.
+        if (at != end) revert MalformedPackedRow(groupIndex, row - start);
     }
 
     function _requireGroupAuthorization(PackedGroup calldata group) private view {
@@ -296,7 +299,7 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
         ChannelState storage state = channels[frame.hashChannel()];
         (uint256 balance, uint256 totalClaimed) = state.load();
         RowStatus status = _checkPackedRow(frame, balance, totalClaimed);
-        if (status != RowStatus.Claimed) return frame.writeResult(uint256(status), 0, totalClaimed);
+        if (status != RowStatus.Claimed) return frame.writeResult(status, 0, totalClaimed);
 
         uint256 total = frame.totalClaimed;
         // Checked above: totalClaimed < total <= balance, and total - totalClaimed <= headroom.
@@ -304,7 +307,7 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
             uint256 claimAmount = total - totalClaimed;
             frame.headroom -= claimAmount;
             state.store(balance, total);
-            frame.writeResult(uint256(RowStatus.Claimed), claimAmount, total);
+            frame.writeResult(RowStatus.Claimed, claimAmount, total);
         }
     }
 
@@ -319,8 +322,7 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
         if (total > frame.ceiling) return RowStatus.ExceedsCeiling;
         if (total > balance) return RowStatus.ExceedsBalance;
         if (frame.payerAuthorizer == address(0)) return RowStatus.ContractSignatureUnsupported;
-        frame.hashVoucher();
-        if (frame.recover() != frame.payerAuthorizer) return RowStatus.InvalidSignature;
+        if (frame.recoverSigner() != frame.payerAuthorizer) return RowStatus.InvalidSignature;
         unchecked {
             if (total - totalClaimed > frame.headroom) return RowStatus.ReceiverTotalOverflow;
         }

@@ -119,8 +119,9 @@ library ClaimFrameLib {
             mstore(add(frame, SALT), mul(hasSalt, calldataload(at)))
             at := add(at, shl(5, hasSalt))
 
-            let width := shl(and(shr(2, flags), 1), 8)
-            let unused := sub(256, shl(3, width))
+            let wide := and(flags, 4)
+            let width := add(8, shl(1, wide)) // bytes: 8 or 16
+            let unused := sub(192, shl(4, wide)) // bits of a word beyond the width: 192 or 128
             mstore(add(frame, CEILING), shr(unused, calldataload(at)))
             at := add(at, mul(width, shr(3, flags)))
             mstore(add(frame, TOTAL_CLAIMED), shr(unused, calldataload(at)))
@@ -154,18 +155,18 @@ library ClaimFrameLib {
         }
     }
 
-    /// @notice Who signed the hashed voucher, or zero when the signature is malformed or malleable.
+    /// @notice Who signed the loaded voucher of the hashed channel; zero when the signature is malformed or malleable.
     /// @dev The precompile answers a bad signature with success and no data; it fails only for want of gas, and that must
     /// never pass for a bad signature.
-    function recover(ClaimFrame memory frame) internal view returns (address signer) {
-        if (uint256(frame.s) > MAX_S) return address(0);
+    function recoverSigner(ClaimFrame memory frame) internal view returns (address signer) {
+        frame.hashVoucher();
         bool enoughGas;
         assembly ("memory-safe") {
             mstore(0x00, 0)
             enoughGas := staticcall(gas(), 1, add(frame, DIGEST), 0x80, 0x00, 0x20)
-            signer := mload(0x00)
+            signer := mul(mload(0x00), iszero(gt(mload(add(frame, S)), MAX_S)))
         }
-        require(enoughGas, ISessionChannels.InsufficientGas());
+        if (!enoughGas) revert ISessionChannels.InsufficientGas();
     }
 
     /// @notice Allocates room for the results of `maxRows` rows.
@@ -180,7 +181,12 @@ library ClaimFrameLib {
 
     /// @notice Writes the loaded row's result after the one before; at most `maxRows` times.
     /// @dev The last store ends exactly where the result ends.
-    function writeResult(ClaimFrame memory frame, uint256 status, uint256 claimAmount, uint256 totalClaimed) internal pure {
+    function writeResult(
+        ClaimFrame memory frame,
+        ISessionChannels.RowStatus status,
+        uint256 claimAmount,
+        uint256 totalClaimed
+    ) internal pure {
         assembly ("memory-safe") {
             let at := mload(add(frame, RESULT_AT))
             mstore8(at, status)
