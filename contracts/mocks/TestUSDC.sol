@@ -285,7 +285,7 @@ contract TestUSDC {
         require(to != address(0), "FiatToken: mint to the zero address");
         require(amount > 0, "FiatToken: mint amount not greater than 0");
         totalSupply += amount;
-        _setBalance(to, _balanceOf(to) + amount);
+        _increaseBalance(to, amount);
         emit Mint(msg.sender, to, amount);
         emit Transfer(address(0), to, amount);
         return true;
@@ -297,7 +297,7 @@ contract TestUSDC {
         require(amount > 0, "FiatToken: burn amount not greater than 0");
         require(balance >= amount, "FiatToken: burn amount exceeds balance");
         totalSupply -= amount;
-        _setBalance(msg.sender, balance - amount);
+        _balanceAndBlacklist[msg.sender] = balance - amount;
         emit Burn(msg.sender, amount);
         emit Transfer(msg.sender, address(0), amount);
     }
@@ -340,19 +340,23 @@ contract TestUSDC {
         return _balanceAndBlacklist[account] & ~BLACKLISTED;
     }
 
-    function _setBalance(address account, uint256 balance) private {
-        require(balance < BLACKLISTED, "FiatTokenV2_2: Balance exceeds (2^255 - 1)");
-        require(!isBlacklisted(account), "FiatTokenV2_2: Account is blacklisted");
-        _balanceAndBlacklist[account] = balance;
-    }
-
+    /// @dev Callers have checked that neither account is blacklisted, so the slots are plain balances.
     function _transfer(address from, address to, uint256 value) private {
         require(from != address(0), "ERC20: transfer from the zero address");
         require(to != address(0), "ERC20: transfer to the zero address");
-        require(value <= _balanceOf(from), "ERC20: transfer amount exceeds balance");
-        _setBalance(from, _balanceOf(from) - value);
-        _setBalance(to, _balanceOf(to) + value);
+        uint256 balance = _balanceAndBlacklist[from];
+        require(value <= balance, "ERC20: transfer amount exceeds balance");
+        unchecked {
+            _balanceAndBlacklist[from] = balance - value;
+        }
+        _increaseBalance(to, value);
         emit Transfer(from, to, value);
+    }
+
+    function _increaseBalance(address account, uint256 value) private {
+        uint256 balance = _balanceAndBlacklist[account] + value;
+        require(balance < BLACKLISTED, "FiatTokenV2_2: Balance exceeds (2^255 - 1)");
+        _balanceAndBlacklist[account] = balance;
     }
 
     function _approve(address owner, address spender, uint256 value) private {
