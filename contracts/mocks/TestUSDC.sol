@@ -239,7 +239,7 @@ contract TestUSDC {
     }
 
     function cancelAuthorization(address authorizer, bytes32 nonce, bytes memory signature) public whenNotPaused {
-        _requireUnused(authorizer, nonce);
+        require(!authorizationState[authorizer][nonce], "FiatTokenV2: authorization is used or canceled");
         bytes32 structHash = keccak256(abi.encode(CANCEL_AUTHORIZATION_TYPEHASH, authorizer, nonce));
         require(_isValidSignature(authorizer, structHash, signature), "FiatTokenV2: invalid signature");
         authorizationState[authorizer][nonce] = true;
@@ -366,10 +366,6 @@ contract TestUSDC {
         emit Approval(owner, spender, value);
     }
 
-    function _requireUnused(address authorizer, bytes32 nonce) private view {
-        require(!authorizationState[authorizer][nonce], "FiatTokenV2: authorization is used or canceled");
-    }
-
     function _useAuthorization(
         bytes32 typehash,
         address from,
@@ -382,10 +378,11 @@ contract TestUSDC {
     ) private {
         require(block.timestamp > validAfter, "FiatTokenV2: authorization is not yet valid");
         require(block.timestamp < validBefore, "FiatTokenV2: authorization is expired");
-        _requireUnused(from, nonce);
+        mapping(bytes32 => bool) storage used = authorizationState[from];
+        require(!used[nonce], "FiatTokenV2: authorization is used or canceled");
         bytes32 structHash = keccak256(abi.encode(typehash, from, to, value, validAfter, validBefore, nonce));
         require(_isValidSignature(from, structHash, signature), "FiatTokenV2: invalid signature");
-        authorizationState[from][nonce] = true;
+        used[nonce] = true;
         emit AuthorizationUsed(from, nonce);
     }
 
