@@ -498,8 +498,9 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
     }
 
     /// @inheritdoc ISessionChannels
-    function refundNonce(bytes32 channelId) public view returns (uint256 nonce) {
-        (,, nonce) = _withdrawals[channelId].load();
+    function refundNonce(bytes32 channelId) public view returns (uint256) {
+        (,, uint88 nonce) = _withdrawals[channelId].load();
+        return nonce;
     }
 
     /// @inheritdoc ISessionChannels
@@ -518,8 +519,9 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
     }
 
     /// @inheritdoc ISessionChannels
-    function getClaimBatchDigest(VoucherClaim[] calldata voucherClaims) external view returns (bytes32 digest) {
-        (digest,) = _hashClaimBatch(ClaimFrameLib.create(_domainSeparatorV4()), voucherClaims);
+    function getClaimBatchDigest(VoucherClaim[] calldata voucherClaims) external view returns (bytes32) {
+        (bytes32 digest,) = _hashClaimBatch(ClaimFrameLib.create(_domainSeparatorV4()), voucherClaims);
+        return digest;
     }
 
     /// @inheritdoc ISessionChannels
