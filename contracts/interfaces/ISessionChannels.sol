@@ -110,7 +110,10 @@ interface ISessionChannels {
         ExceedsCeiling,
         ExceedsBalance,
         InvalidSignature,
-        ContractSignatureUnsupported
+        /// payerAuthorizer is zero: such vouchers are checked through the payer's code, so they are claimed by `claim`.
+        ContractSignatureUnsupported,
+        /// The receiver's lifetime total in this token would pass uint128; only a hostile token gets there.
+        ReceiverTotalOverflow
     }
 
     // ------------------------------------------------------------------ additions: events
@@ -142,4 +145,132 @@ interface ISessionChannels {
     error InsufficientGas();
     /// @notice Only the payer may cancel a withdrawal.
     error NotPayer(address caller, address payer);
+
+    // ------------------------------------------------------------------ published: functions
+
+    /// @notice Adds `amount` to a channel, opening it on the first deposit. Anyone may call.
+    /// @dev Refuses with InvalidChannel when payer, receiver, receiverAuthorizer or token is zero, WithdrawDelayOutOfRange,
+    /// ZeroDeposit, InvalidCollector, DepositOverflow, and DepositCollectionFailed unless the contract's own balance grew by
+    /// exactly `amount`.
+    /// @param amount Atomic token units.
+    /// @param collector Contract that moves the payer's tokens here. Addition: this contract's own address selects the
+    /// built-in ERC-3009 path, one transfer instead of two; then `collectorData` is
+    /// abi.encode(uint256 validAfter, uint256 validBefore, bytes32 salt, bytes signature) of a ReceiveWithAuthorization to
+    /// this contract with nonce keccak256(abi.encode(channelId, salt)).
+    /// @param collectorData The payer's authorisation, in the collector's encoding.
+    function deposit(ChannelConfig calldata config, uint128 amount, address collector, bytes calldata collectorData)
+        external;
+
+    /// @notice Claims each row up to its cumulative `totalClaimed`. The sender must be the receiver or receiverAuthorizer
+    /// of every row.
+    /// @dev A row with nothing new is skipped; any other bad row reverts the whole batch. Refuses with EmptyBatch,
+    /// NotAuthorizedToClaim, ClaimExceedsCeiling, ClaimExceedsBalance, InvalidSignature (and ECDSAInvalidSignature* when a
+    /// payerAuthorizer's signature is malformed).
+    function claim(VoucherClaim[] calldata voucherClaims) external;
+
+    /// @notice As `claim`, by anyone who holds the receiverAuthorizer's signature of ClaimBatch.
+    /// @dev Refuses with InvalidSignature unless row 0's receiverAuthorizer signed (ECDSA or ERC-1271 by code), and with
+    /// NotReceiverAuthorizer when a row names another.
+    function claimWithSignature(VoucherClaim[] calldata voucherClaims, bytes calldata authorizerSignature) external;
+
+    /// @notice Pays out what was claimed for `receiver` in `token` and not yet settled. Anyone may call; a no-op at zero.
+    function settle(address receiver, address token) external;
+
+    /// @notice Announces a withdrawal of `amount` to the payer; only payer or payerAuthorizer (else InvalidChannel).
+    /// @dev Refuses with NothingToWithdraw at zero, WithdrawalAlreadyPending, WithdrawAmountExceedsAvailable above
+    /// balance - totalClaimed. Vouchers can still be claimed until the withdrawal is finalized.
+    function initiateWithdraw(ChannelConfig calldata config, uint128 amount) external;
+
+    /// @notice Pays the pending withdrawal, or what is left unclaimed if less, to the payer; only payer or payerAuthorizer.
+    /// @dev Refuses with NotAuthorizedToFinalizeWithdraw, WithdrawalNotPending, WithdrawDelayNotElapsed.
+    function finalizeWithdraw(ChannelConfig calldata config) external;
+
+    /// @notice Returns up to `amount` of what is unclaimed to the payer; only receiver or receiverAuthorizer.
+    /// @dev Refuses with NotAuthorizedToRefund, ZeroRefund. A pending withdrawal shrinks by what was refunded.
+    function refund(ChannelConfig calldata config, uint128 amount) external;
+
+    /// @notice As `refund`, by anyone who holds the receiverAuthorizer's signature of Refund with the current nonce.
+    /// @dev Refuses with InvalidRefundNonce, InvalidSignature, ZeroRefund.
+    function refundWithSignature(
+        ChannelConfig calldata config,
+        uint128 amount,
+        uint256 nonce,
+        bytes calldata receiverAuthorizerSignature
+    ) external;
+
+    // ------------------------------------------------------------------ published: views
+
+    /// @notice Funds of a channel, atomic token units.
+    function channels(bytes32 channelId) external view returns (uint128 balance, uint128 totalClaimed);
+
+    /// @notice Lifetime totals of a receiver in a token, atomic token units.
+    function receivers(address receiver, address token)
+        external
+        view
+        returns (uint128 totalClaimed, uint128 totalSettled);
+
+    /// @notice The announced withdrawal of a channel; zeros when none. `initiatedAt` is Unix seconds.
+    function pendingWithdrawals(bytes32 channelId) external view returns (uint128 amount, uint40 initiatedAt);
+
+    /// @notice The nonce that the next Refund signature must carry.
+    function refundNonce(bytes32 channelId) external view returns (uint256);
+
+    /// @notice The channel id: EIP-712 typed-data hash of the config, so it binds chain and contract.
+    function getChannelId(ChannelConfig calldata config) external view returns (bytes32);
+
+    /// @notice What a payer signs: up to `maxClaimableAmount` of the channel, cumulative.
+    function getVoucherDigest(bytes32 channelId, uint128 maxClaimableAmount) external view returns (bytes32);
+
+    /// @notice What a receiverAuthorizer signs for `refundWithSignature`.
+    function getRefundDigest(bytes32 channelId, uint256 nonce, uint128 amount) external view returns (bytes32);
+
+    /// @notice What a receiverAuthorizer signs for `claimWithSignature`.
+    function getClaimBatchDigest(VoucherClaim[] calldata voucherClaims) external view returns (bytes32);
+
+    /// @notice Shortest withdrawDelay, seconds.
+    function MIN_WITHDRAW_DELAY() external view returns (uint40);
+
+    /// @notice Longest withdrawDelay, seconds.
+    function MAX_WITHDRAW_DELAY() external view returns (uint40);
+
+    function CHANNEL_CONFIG_TYPEHASH() external view returns (bytes32);
+    function VOUCHER_TYPEHASH() external view returns (bytes32);
+    function REFUND_TYPEHASH() external view returns (bytes32);
+    function CLAIM_ENTRY_TYPEHASH() external view returns (bytes32);
+    function CLAIM_BATCH_TYPEHASH() external view returns (bytes32);
+
+    // ------------------------------------------------------------------ additions: functions
+
+    /// @notice Takes back a pending withdrawal; only the payer, never the payerAuthorizer (else NotPayer).
+    /// @dev Refuses with WithdrawalNotPending.
+    function cancelWithdraw(ChannelConfig calldata config) external;
+
+    /// @notice Claims the rows and pays each (receiver, token) they name. The claims stand even when a token refuses the
+    /// transfer (blacklisted receiver, paused token): SettleFailed, and the amount stays for `settle`.
+    /// @dev Refuses as `claim` and `claimWithSignature`, and with InsufficientGas when a transfer could not be given its
+    /// fixed amount of gas: a refusal is always the token's own.
+    /// @param authorizerSignature Empty when the sender is receiver or receiverAuthorizer of every row (`claim`), else the
+    /// signature of `claimWithSignature`.
+    function claimAndSettle(VoucherClaim[] calldata voucherClaims, bytes calldata authorizerSignature) external;
+
+    /// @notice Claims packed rows. A bad row is skipped with a RowStatus and changes nothing; the others stand.
+    /// @dev Row layout, with no padding; flags says which optional fields are there:
+    ///
+    ///     flags            1   0x01 payerAuthorizer, 0x02 salt, 0x04 wide amounts, 0x08 totalClaimed
+    ///     payer           20
+    ///     payerAuthorizer 20   if 0x01, else it is the payer
+    ///     salt            32   if 0x02, else it is zero
+    ///     ceiling          8   16 if 0x04; the voucher's maxClaimableAmount
+    ///     totalClaimed     8   if 0x08 (16 if also 0x04), else it is the ceiling
+    ///     r, vs           64   EIP-2098 form of payerAuthorizer's voucher signature
+    ///
+    /// The checks of a row and their order are those of `claim`. Refuses the whole call with EmptyBatch (no group, or a
+    /// group without rows), MalformedPackedRow, NotAuthorizedToClaim or InvalidSignature (a group's `authorization`), and
+    /// InsufficientGas; why a row is skipped never depends on gas.
+    function claimPacked(PackedGroup[] calldata groups) external;
+
+    /// @notice What a receiverAuthorizer signs so that anyone may send a packed group; ignores `authorization`.
+    function getPackedClaimDigest(PackedGroup calldata group) external view returns (bytes32);
+
+    function PACKED_CLAIM_TYPEHASH() external view returns (bytes32);
 }

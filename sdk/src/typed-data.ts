@@ -62,6 +62,17 @@ export const receiveWithAuthorizationTypes = {
   ],
 } as const;
 
+/** Tallystick's addition: what a payer signs so that AllowanceDepositCollector may use its allowance for one deposit. */
+export const depositAuthorizationTypes = {
+  DepositAuthorization: [
+    { name: "channelId", type: "bytes32" },
+    { name: "token", type: "address" },
+    { name: "amount", type: "uint256" },
+    { name: "nonce", type: "uint256" },
+    { name: "deadline", type: "uint256" },
+  ],
+} as const;
+
 /** Immutable terms of a channel; amounts are atomic token units, withdrawDelay is seconds. */
 export type ChannelConfig = {
   payer: Address;
@@ -76,6 +87,16 @@ export type ChannelConfig = {
 /** Domain of every SessionChannels signature; it binds chain and contract. */
 export function sessionChannelsDomain(chainId: number, verifyingContract: Address) {
   return { name: "x402 Batch Settlement", version: "1", chainId, verifyingContract } as const satisfies TypedDataDomain;
+}
+
+/** Domain of DepositAuthorization; `verifyingContract` is the AllowanceDepositCollector. */
+export function allowanceCollectorDomain(chainId: number, verifyingContract: Address) {
+  return {
+    name: "Tallystick Allowance Collector",
+    version: "1",
+    chainId,
+    verifyingContract,
+  } as const satisfies TypedDataDomain;
 }
 
 type Domain = ReturnType<typeof sessionChannelsDomain>;
