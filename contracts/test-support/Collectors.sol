@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.37;
 
+import {IERC20, SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+
 import {IDepositCollector} from "../interfaces/IDepositCollector.sol";
-import {ScriptedToken} from "./Tokens.sol";
 
 /// @notice Pulls from an allowance given to it, for whoever asks: the simplest collector, for tests only.
 contract PullCollector is IDepositCollector {
+    using SafeERC20 for IERC20;
+
     function collect(address payer, address token, uint256 amount, bytes32, bytes calldata) external {
-        ScriptedToken(token).transferFrom(payer, msg.sender, amount);
+        IERC20(token).safeTransferFrom(payer, msg.sender, amount);
     }
 }
 
 /// @notice A collector that moves another amount than asked, or calls back into the channel contract.
 contract CrookedCollector is IDepositCollector {
+    using SafeERC20 for IERC20;
+
     int256 public difference;
     address public hookTarget;
     bytes public hookData;
@@ -28,7 +33,7 @@ contract CrookedCollector is IDepositCollector {
     }
 
     function collect(address payer, address token, uint256 amount, bytes32, bytes calldata) external {
-        ScriptedToken(token).transferFrom(payer, msg.sender, uint256(int256(amount) + difference));
+        IERC20(token).safeTransferFrom(payer, msg.sender, uint256(int256(amount) + difference));
         if (hookTarget != address(0)) (hookOk, hookResult) = hookTarget.call(hookData);
     }
 }
