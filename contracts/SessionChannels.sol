@@ -14,7 +14,7 @@ import {IERC3009} from "./interfaces/IERC3009.sol";
 import {ISessionChannels} from "./interfaces/ISessionChannels.sol";
 import {ChannelTypes} from "./libraries/ChannelTypes.sol";
 import {ClaimFrame, ClaimFrameLib, MIN_ROW_BYTES} from "./libraries/ClaimFrame.sol";
-import {ClaimResults, ClaimResultsLib} from "./libraries/ClaimResults.sol";
+import {StateLib} from "./libraries/StateLib.sol";
 import {TransferLib} from "./libraries/TransferLib.sol";
 
 /// @title SessionChannels
@@ -28,6 +28,8 @@ import {TransferLib} from "./libraries/TransferLib.sol";
 /// withdrawal, and never below totalClaimed.
 contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
+    using StateLib for ChannelState;
+    using StateLib for ReceiverState;
 
     /// @dev A pending withdrawal and the refund nonce share a slot: every refund touches both.
     struct WithdrawalState {
@@ -241,21 +243,16 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
         _requireGroupAuthorization(group);
         frame.loadGroup(group);
 
-        ReceiverState memory totals = receivers[group.receiver][group.token];
-        uint128 claimedBefore = totals.totalClaimed;
-        bytes calldata rows = group.rows;
-        ClaimResults memory results = ClaimResultsLib.create(rows.length / MIN_ROW_BYTES);
+        ReceiverState storage receiverState = receivers[group.receiver][group.token];
+        (uint128 claimedBefore, uint128 settled) = receiverState.load();
+        uint256 headroom = type(uint128).max - claimedBefore;
+        frame.headroom = headroom;
+        bytes memory results = frame.openResults(group.rows.length / MIN_ROW_BYTES);
+        _claimRows(frame, group.rows, groupIndex);
+        frame.closeResults(results);
 
-        uint256 offset;
-        while (offset < rows.length) {
-            uint256 next = frame.loadRow(rows, offset);
-            require(next != 0, MalformedPackedRow(groupIndex, offset));
-            totals.totalClaimed += _claimPackedRow(frame, totals.totalClaimed, results);
-            offset = next;
-        }
-
-        uint128 claimAmount = totals.totalClaimed - claimedBefore;
-        if (claimAmount != 0) receivers[group.receiver][group.token] = totals;
+        uint128 claimAmount = uint128(headroom - frame.headroom);
+        if (claimAmount != 0) receiverState.store(claimedBefore + claimAmount, settled);
         emit PackedClaimed(
             group.receiver,
             group.token,
@@ -264,8 +261,25 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
             group.withdrawDelay,
             group.receiptsRoot,
             claimAmount,
-            results.finish()
+            results
         );
+    }
+
+    function _claimRows(ClaimFrame memory frame, bytes calldata rows, uint256 groupIndex) private {
+        uint256 start;
+        assembly ("memory-safe") {
+            start := rows.offset
+        }
+        uint256 end = start + rows.length;
+        uint256 row;
+        uint256 at = start;
+        while (at < end) {
+            row = at;
+            at = frame.loadRow(row);
+            _claimPackedRow(frame);
+        }
+        // A malformed row leads past the end; whatever it was taken for is reverted with the rest.
+        if (at != end) revert MalformedPackedRow(groupIndex, row - start);
     }
 
     function _requireGroupAuthorization(PackedGroup calldata group) private view {
@@ -280,37 +294,38 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
         );
     }
 
-    /// @return claimAmount What the loaded row adds to its receiver's total; zero when it was skipped.
-    function _claimPackedRow(ClaimFrame memory frame, uint128 receiverTotal, ClaimResults memory results)
-        private
-        returns (uint128 claimAmount)
-    {
-        bytes32 channelId = frame.hashChannel();
-        ChannelState memory state = channels[channelId];
-        RowStatus status = _checkPackedRow(frame, state, receiverTotal);
-        if (status == RowStatus.Claimed) {
-            uint128 total = uint128(frame.totalClaimed); // checked: at most state.balance
-            claimAmount = total - state.totalClaimed;
-            state.totalClaimed = total;
-            channels[channelId] = state;
+    /// @dev Claims the loaded row or says why not. Amounts are uint256 here: rows carry at most 16 bytes an amount.
+    function _claimPackedRow(ClaimFrame memory frame) private {
+        ChannelState storage state = channels[frame.hashChannel()];
+        (uint256 balance, uint256 totalClaimed) = state.load();
+        RowStatus status = _checkPackedRow(frame, balance, totalClaimed);
+        if (status != RowStatus.Claimed) return frame.writeResult(status, 0, totalClaimed);
+
+        uint256 total = frame.totalClaimed;
+        // Checked above: totalClaimed < total <= balance, and total - totalClaimed <= headroom.
+        unchecked {
+            uint256 claimAmount = total - totalClaimed;
+            frame.headroom -= claimAmount;
+            state.store(balance, total);
+            frame.writeResult(RowStatus.Claimed, claimAmount, total);
         }
-        results.append(status, channelId, claimAmount, state.totalClaimed);
     }
 
     /// @dev The order of `_claimRow`, and reads nothing that the sender's gas could sway.
-    function _checkPackedRow(ClaimFrame memory frame, ChannelState memory state, uint128 receiverTotal)
+    function _checkPackedRow(ClaimFrame memory frame, uint256 balance, uint256 totalClaimed)
         private
         view
         returns (RowStatus)
     {
         uint256 total = frame.totalClaimed;
-        if (total <= state.totalClaimed) return RowStatus.NothingNew;
+        if (total <= totalClaimed) return RowStatus.NothingNew;
         if (total > frame.ceiling) return RowStatus.ExceedsCeiling;
-        if (total > state.balance) return RowStatus.ExceedsBalance;
+        if (total > balance) return RowStatus.ExceedsBalance;
         if (frame.payerAuthorizer == address(0)) return RowStatus.ContractSignatureUnsupported;
-        frame.hashVoucher();
-        if (frame.recover() != frame.payerAuthorizer) return RowStatus.InvalidSignature;
-        if (total - state.totalClaimed > type(uint128).max - receiverTotal) return RowStatus.ReceiverTotalOverflow;
+        if (frame.recoverSigner() != frame.payerAuthorizer) return RowStatus.InvalidSignature;
+        unchecked {
+            if (total - totalClaimed > frame.headroom) return RowStatus.ReceiverTotalOverflow;
+        }
         return RowStatus.Claimed;
     }
 
