@@ -26,7 +26,11 @@ contract ScriptedToken {
         /// Moves one unit more than asked when it moves in.
         Overpays,
         /// Reverts with a megabyte of data.
-        ReturnBomb
+        ReturnBomb,
+        /// Moves the tokens and answers false, like Tether Gold.
+        MovesAndReturnsFalse,
+        /// Honest, but uses `weight` gas before it moves anything.
+        Heavy
     }
 
     event Transfer(address indexed from, address indexed to, uint256 value);
@@ -54,6 +58,7 @@ contract ScriptedToken {
     bool public hookOk;
     bytes public hookResult;
     uint256 public hookCalls;
+    uint256 public weight;
 
     function setMode(Mode mode_) external {
         mode = mode_;
@@ -69,6 +74,11 @@ contract ScriptedToken {
         (hookTarget, hookData) = (target, data);
         (hookCalls, hookOk) = (0, false);
         delete hookResult;
+    }
+
+    function setWeight(uint256 gasUsed) external {
+        mode = Mode.Heavy;
+        weight = gasUsed;
     }
 
     function mint(address to, uint256 amount) external {
@@ -173,6 +183,10 @@ contract ScriptedToken {
             hookCalls++;
             (hookOk, hookResult) = hookTarget.call(hookData);
         }
+        if (mode == Mode.Heavy) {
+            uint256 start = gasleft();
+            while (start - gasleft() < weight) {}
+        }
         balanceOf[from] -= amount;
         uint256 arrives = amount;
         if (mode == Mode.FeeOnTransfer) arrives -= (amount + 99) / 100;
@@ -190,6 +204,6 @@ contract ScriptedToken {
                 return(0, 32)
             }
         }
-        return true;
+        return mode != Mode.MovesAndReturnsFalse;
     }
 }
