@@ -206,12 +206,12 @@ contract SessionChannelsPackedTest is Model {
 
         uint256 start = vm.snapshotState();
         packed.claimPacked(_groupsOf(rows, 1));
-        bytes32 expected = _stateHash(packed);
+        bytes32 expected = stateHash(packed);
         for (uint256 round = 0; round < 4; round++) {
             vm.revertToState(start);
             start = vm.snapshotState();
             packed.claimPacked(_groupsOf(_shuffled(rows, random(seed, 200 + round)), 1 + round));
-            vm.assertEq(_stateHash(packed), expected, "order or grouping changed the state");
+            vm.assertEq(stateHash(packed), expected, "order or grouping changed the state");
         }
 
         vm.revertToState(start);
@@ -219,7 +219,7 @@ contract SessionChannelsPackedTest is Model {
         for (uint256 i = 0; i < shuffled.length; i++) {
             if (!_leftToClaim(shuffled[i])) _claimOneRow(packed, shuffled[i]);
         }
-        vm.assertEq(_stateHash(packed), expected, "plain rows ended in another state");
+        vm.assertEq(stateHash(packed), expected, "plain rows ended in another state");
     }
 
     /// @dev Consecutive rows of one family share a group, up to `most` of them.
@@ -256,17 +256,6 @@ contract SessionChannelsPackedTest is Model {
         }
     }
 
-    function _stateHash(ChannelsApi target) private view returns (bytes32 hash) {
-        for (uint256 i = 0; i < CHANNELS; i++) {
-            (uint128 balance, uint128 claimed) = target.channels(idOf(target, i));
-            hash = keccak256(abi.encode(hash, balance, claimed));
-        }
-        for (uint256 i = 0; i < FAMILIES; i++) {
-            (uint128 claimed, uint128 settled) = target.receivers(families[i].receiver, families[i].token);
-            hash = keccak256(abi.encode(hash, claimed, settled));
-        }
-    }
-
     // ------------------------------------------------------------------ the form of rows
 
     /// @notice A row cut short anywhere reverts the whole call and names the place where that row starts.
@@ -297,11 +286,11 @@ contract SessionChannelsPackedTest is Model {
         ISessionChannels.PackedGroup[] memory groups = new ISessionChannels.PackedGroup[](2);
         groups[0] = groupOf(family, goodRow, 0);
         groups[1] = groupOf(family, badRows, 0);
-        bytes32 before = _stateHash(packed);
+        bytes32 before = stateHash(packed);
         vm.prank(families[family].receiver);
         vm.expectRevert(abi.encodeWithSelector(ISessionChannels.MalformedPackedRow.selector, 1, offset));
         packed.claimPacked(groups);
-        vm.assertEq(_stateHash(packed), before, "a malformed group moved something");
+        vm.assertEq(stateHash(packed), before, "a malformed group moved something");
     }
 
     function _fundedRow(uint256 seed) private returns (Row memory) {
@@ -314,14 +303,14 @@ contract SessionChannelsPackedTest is Model {
     /// @notice Rows of noise claim nothing: they are malformed, or every row of them is skipped.
     function testFuzz_noiseClaimsNothing(bytes calldata noise, uint256 seed) public {
         Row memory good = _fundedRow(seed);
-        bytes32 before = _stateHash(packed);
+        bytes32 before = stateHash(packed);
         ISessionChannels.PackedGroup memory group = groupOf(good.channel / KINDS, noise, 0);
         vm.prank(group.receiver);
         (bool ok, bytes memory result) = address(packed).call(abi.encodeCall(packed.claimPacked, (one(group))));
         bytes4 expected =
             noise.length == 0 ? ISessionChannels.EmptyBatch.selector : ISessionChannels.MalformedPackedRow.selector;
         if (!ok) vm.assertEq(bytes32(errorOf(result)), bytes32(expected), "error");
-        vm.assertEq(_stateHash(packed), before, "noise moved something");
+        vm.assertEq(stateHash(packed), before, "noise moved something");
     }
 
     /// @notice A good row with any one bit of it flipped never claims: each bit means something.
@@ -331,7 +320,7 @@ contract SessionChannelsPackedTest is Model {
         bytes memory row = packedRow(packed, Row(channel, 1e9, 1e9 - 1, Forgery.None), 0);
         bit = bit % (row.length * 8);
         row[bit / 8] ^= bytes1(uint8(1 << (bit % 8)));
-        bytes32 before = _stateHash(packed);
+        bytes32 before = stateHash(packed);
         ISessionChannels.PackedGroup memory group = groupOf(channel / KINDS, row, 0);
         vm.prank(group.receiver);
         (bool ok,) = address(packed).call(abi.encodeCall(packed.claimPacked, (one(group))));
@@ -341,7 +330,7 @@ contract SessionChannelsPackedTest is Model {
             vm.assertLe(claimed, 1e9, "above the voucher");
             return;
         }
-        vm.assertEq(_stateHash(packed), before, "a changed row claimed");
+        vm.assertEq(stateHash(packed), before, "a changed row claimed");
     }
 
     /// @notice A group's terms are part of every channel id in it: with other terms its rows claim nothing.
@@ -352,10 +341,10 @@ contract SessionChannelsPackedTest is Model {
         if (seed % 4 == 1) group.receiverAuthorizer = thief;
         if (seed % 4 == 2) (group.token, group.receiverAuthorizer) = (thief, thief);
         if (seed % 4 == 3) (group.withdrawDelay, group.receiverAuthorizer) = (group.withdrawDelay + 1, thief);
-        bytes32 before = _stateHash(packed);
+        bytes32 before = stateHash(packed);
         vm.prank(thief);
         packed.claimPacked(one(group));
-        vm.assertEq(_stateHash(packed), before, "other terms claimed");
+        vm.assertEq(stateHash(packed), before, "other terms claimed");
     }
 
     // ------------------------------------------------------------------ who may claim
@@ -403,11 +392,11 @@ contract SessionChannelsPackedTest is Model {
         ISessionChannels.PackedGroup[] memory groups = new ISessionChannels.PackedGroup[](2);
         groups[0] = groupOf(0, packedRow(packed, good, 0), 0);
         groups[1] = groupOf(3, packedRow(packed, good, 0), 0);
-        bytes32 before = _stateHash(packed);
+        bytes32 before = stateHash(packed);
         vm.prank(families[0].receiver);
         vm.expectRevert(ISessionChannels.NotAuthorizedToClaim.selector);
         packed.claimPacked(groups);
-        vm.assertEq(_stateHash(packed), before, "state");
+        vm.assertEq(stateHash(packed), before, "state");
     }
 
     function test_emptyBatches() public {
@@ -482,7 +471,7 @@ contract SessionChannelsPackedTest is Model {
 
     function _expectSkipped(uint256 channel, bytes memory row, ISessionChannels.RowStatus status) private {
         ISessionChannels.PackedGroup memory group = groupOf(channel / KINDS, row, 0);
-        bytes32 before = _stateHash(packed);
+        bytes32 before = stateHash(packed);
         vm.recordLogs();
         vm.prank(group.receiver);
         packed.claimPacked(one(group));
@@ -491,6 +480,6 @@ contract SessionChannelsPackedTest is Model {
         bytes memory expected =
             abi.encode(group.receiverAuthorizer, group.withdrawDelay, bytes32(0), uint128(0), results);
         vm.assertEq(data, expected, "PackedClaimed");
-        vm.assertEq(_stateHash(packed), before, "state");
+        vm.assertEq(stateHash(packed), before, "state");
     }
 }

@@ -53,6 +53,10 @@ abstract contract World is TestBase {
     ScriptedWallet internal payerWallet;
     ScriptedWallet internal claimWallet;
     address internal thief;
+    // Addresses of the keys that channels are made of; deriving them anew for every channel id would take most of the time.
+    address private payerAddress;
+    address private otherPayerAddress;
+    address private voucherAddress;
     Family[] internal families;
 
     function buildWorld() internal {
@@ -63,6 +67,9 @@ abstract contract World is TestBase {
         payerWallet = new ScriptedWallet(vm.addr(WALLET_KEY));
         claimWallet = new ScriptedWallet(vm.addr(CLAIM_WALLET_KEY));
         thief = vm.addr(THIEF_KEY);
+        payerAddress = vm.addr(PAYER_KEY);
+        otherPayerAddress = vm.addr(OTHER_PAYER_KEY);
+        voucherAddress = vm.addr(VOUCHER_KEY);
         address receiver = vm.addr(RECEIVER_KEY);
         address otherReceiver = vm.addr(OTHER_RECEIVER_KEY);
         address authorizer = vm.addr(CLAIM_KEY);
@@ -70,7 +77,7 @@ abstract contract World is TestBase {
         families.push(Family(receiver, authorizer, CLAIM_KEY, address(honest), 1 days));
         families.push(Family(otherReceiver, authorizer, CLAIM_KEY, address(other), 30 days));
         families.push(Family(otherReceiver, address(claimWallet), CLAIM_WALLET_KEY, address(honest), 15 minutes + 1));
-        address[3] memory payers = [vm.addr(PAYER_KEY), vm.addr(OTHER_PAYER_KEY), address(payerWallet)];
+        address[3] memory payers = [payerAddress, otherPayerAddress, address(payerWallet)];
         for (uint256 i = 0; i < 3; i++) {
             for (uint256 t = 0; t < 2; t++) {
                 ScriptedToken token = t == 0 ? honest : other;
@@ -95,14 +102,14 @@ abstract contract World is TestBase {
         Family storage f = families[family];
         (c.receiver, c.receiverAuthorizer, c.token, c.withdrawDelay) =
             (f.receiver, f.receiverAuthorizer, f.token, f.withdrawDelay);
-        c.payer = vm.addr(PAYER_KEY);
+        c.payer = payerAddress;
         c.payerAuthorizer = c.payer;
-        if (kind == KIND_SEPARATE_KEY) (c.payerAuthorizer, c.salt) = (vm.addr(VOUCHER_KEY), bytes32(uint256(1)));
+        if (kind == KIND_SEPARATE_KEY) (c.payerAuthorizer, c.salt) = (voucherAddress, bytes32(uint256(1)));
         if (kind == KIND_ZERO_AUTHORIZER) c.payerAuthorizer = address(0);
         if (kind == KIND_WALLET) (c.payer, c.payerAuthorizer) = (address(payerWallet), address(0));
-        if (kind == KIND_WALLET_SEPARATE_KEY) (c.payer, c.payerAuthorizer) = (address(payerWallet), vm.addr(VOUCHER_KEY));
+        if (kind == KIND_WALLET_SEPARATE_KEY) (c.payer, c.payerAuthorizer) = (address(payerWallet), voucherAddress);
         if (kind == KIND_SALT) c.salt = keccak256("salt");
-        if (kind == KIND_OTHER_PAYER) (c.payer, c.payerAuthorizer) = (vm.addr(OTHER_PAYER_KEY), vm.addr(OTHER_PAYER_KEY));
+        if (kind == KIND_OTHER_PAYER) (c.payer, c.payerAuthorizer) = (otherPayerAddress, otherPayerAddress);
     }
 
     function voucherKeyOf(uint256 channel) internal pure returns (uint256) {
@@ -285,5 +292,17 @@ abstract contract World is TestBase {
             keccak256(abi.encode(channelId, salt))
         );
         return abi.encode(validAfter, validBefore, salt, signature(key, digest));
+    }
+
+    /// @notice One word that differs whenever a balance or a total does.
+    function stateHash(ChannelsApi target) internal view returns (bytes32 hash) {
+        for (uint256 i = 0; i < CHANNELS; i++) {
+            (uint128 balance, uint128 claimed) = target.channels(idOf(target, i));
+            hash = keccak256(abi.encode(hash, balance, claimed));
+        }
+        for (uint256 i = 0; i < FAMILIES; i++) {
+            (uint128 claimed, uint128 settled) = target.receivers(families[i].receiver, families[i].token);
+            hash = keccak256(abi.encode(hash, claimed, settled));
+        }
     }
 }
