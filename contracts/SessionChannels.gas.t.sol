@@ -32,7 +32,7 @@ contract SessionChannelsGasTest is World {
 
     function test_claimPackedAtAnyGas() public {
         (address sender, bytes memory data) = _packedCall();
-        _sweep(sender, data, 61);
+        _sweep(sender, data, 151);
     }
 
     function testFuzz_claimPackedAtAnyGas(uint256 gasLimit) public {
@@ -76,28 +76,28 @@ contract SessionChannelsGasTest is World {
         ISessionChannels.PackedGroup memory group =
             groupOf(3, packedRow(channels, Row(3 * KINDS, 10, 10, Forgery.None), 0), 0);
         authorize(channels, 3, group);
-        _sweep(thief, abi.encodeCall(channels.claimPacked, (one(group))), 61);
+        _sweep(thief, abi.encodeCall(channels.claimPacked, (one(group))), 151);
     }
 
     // ------------------------------------------------------------------ claimAndSettle
 
     function test_claimAndSettleAtAnyGas() public {
-        _sweepSettlement(101);
+        _sweepSettlement(401);
     }
 
     function test_claimAndSettleOfARefusingTokenAtAnyGas() public {
         honest.setBlacklisted(vm.addr(RECEIVER_KEY));
-        _sweepSettlement(101);
+        _sweepSettlement(401);
     }
 
     function test_claimAndSettleOfABurningTokenAtAnyGas() public {
         honest.setMode(ScriptedToken.Mode.BurnsGas);
-        _sweepSettlement(301);
+        _sweepSettlement(701);
     }
 
     function test_claimAndSettleOfAReturnBombAtAnyGas() public {
         honest.setMode(ScriptedToken.Mode.ReturnBomb);
-        _sweepSettlement(301);
+        _sweepSettlement(701);
     }
 
     /// @notice Tokens that need much gas: below, at and above what the contract is ready to give.
@@ -106,7 +106,7 @@ contract SessionChannelsGasTest is World {
         for (uint256 i = 0; i < weights.length; i++) {
             uint256 start = vm.snapshotState();
             honest.setWeight(weights[i]);
-            _sweepSettlement(503);
+            _sweepSettlement(2003);
             vm.revertToState(start);
         }
     }
@@ -140,7 +140,7 @@ contract SessionChannelsGasTest is World {
         Row[] memory rows = new Row[](2);
         rows[0] = Row(KIND_WALLET, 10, 10, Forgery.None);
         rows[1] = Row(KIND_OWN_KEY, 10, 10, Forgery.None);
-        _sweep(vm.addr(RECEIVER_KEY), abi.encodeCall(channels.claim, (plainRows(channels, rows))), 61);
+        _sweep(vm.addr(RECEIVER_KEY), abi.encodeCall(channels.claim, (plainRows(channels, rows))), 151);
     }
 
     function test_refundWithSignatureAtAnyGas() public {
@@ -148,7 +148,7 @@ contract SessionChannelsGasTest is World {
         claimWallet.setMode(ScriptedWallet.Mode.NeedsGas, 60_000);
         bytes memory sig =
             signature(CLAIM_WALLET_KEY, Digests.refund(address(channels), idOf(channels, channel), 0, 5));
-        _sweep(thief, abi.encodeCall(channels.refundWithSignature, (configOf(channel), 5, 0, sig)), 61);
+        _sweep(thief, abi.encodeCall(channels.refundWithSignature, (configOf(channel), 5, 0, sig)), 151);
     }
 
     function test_settleAtAnyGas() public {
@@ -157,7 +157,7 @@ contract SessionChannelsGasTest is World {
         (bool ok,) = address(channels).call(data);
         vm.assertTrue(ok, "claims");
         honest.setWeight(100_000);
-        _sweep(thief, abi.encodeCall(channels.settle, (sender, address(honest))), 61);
+        _sweep(thief, abi.encodeCall(channels.settle, (sender, address(honest))), 151);
     }
 
     // ------------------------------------------------------------------ inside
@@ -185,10 +185,10 @@ contract SessionChannelsGasTest is World {
     function _sweep(address sender, bytes memory data, uint256 step) private {
         _measure(sender, data);
         uint256 refused;
-        for (uint256 gasLimit = 1_000; gasLimit < needed + 10 * step; gasLimit += step) {
+        for (uint256 gasLimit = 20_000; gasLimit < needed + 10 * step; gasLimit += step) {
             if (!this.tryAt(sender, data, gasLimit)) refused++;
         }
-        for (uint256 gasLimit = needed - 200; gasLimit < needed + 40; gasLimit += 3) {
+        for (uint256 gasLimit = needed - 200; gasLimit < needed + 40; gasLimit += 7) {
             this.tryAt(sender, data, gasLimit);
         }
         vm.assertTrue(refused > 0, "never starved");

@@ -53,7 +53,8 @@ abstract contract World is TestBase {
     ScriptedWallet internal payerWallet;
     ScriptedWallet internal claimWallet;
     address internal thief;
-    // Addresses of the keys that channels are made of; deriving them anew for every channel id would take most of the time.
+    // Ids of the channels, and addresses of the keys they are made of: deriving them anew would take most of the time.
+    mapping(address target => mapping(uint256 channel => bytes32)) private ids;
     address private payerAddress;
     address private otherPayerAddress;
     address private voucherAddress;
@@ -88,8 +89,11 @@ abstract contract World is TestBase {
         }
     }
 
-    function deployChannels() internal returns (ChannelsApi) {
-        return ChannelsApi(deploy("SessionChannels.sol:SessionChannels", ""));
+    function deployChannels() internal returns (ChannelsApi target) {
+        target = ChannelsApi(deploy("SessionChannels.sol:SessionChannels", ""));
+        for (uint256 i = 0; i < CHANNELS; i++) {
+            ids[address(target)][i] = Digests.channelId(address(target), configOf(i));
+        }
     }
 
     // ------------------------------------------------------------------ channels
@@ -128,7 +132,7 @@ abstract contract World is TestBase {
     }
 
     function idOf(ChannelsApi target, uint256 channel) internal view returns (bytes32) {
-        return Digests.channelId(address(target), configOf(channel));
+        return ids[address(target)][channel];
     }
 
     // ------------------------------------------------------------------ signatures
