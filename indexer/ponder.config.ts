@@ -1,0 +1,39 @@
+// The one file of the indexer that reads the environment. DATABASE_SCHEMA and PORT are read by Ponder itself.
+import { createConfig } from "ponder";
+import { getAddress } from "viem";
+import { sessionChannelsAbi } from "../sdk/src/abi/session-channels.ts";
+import { BASE_SEPOLIA, SESSION_CHANNELS } from "../sdk/src/constants.ts";
+
+const env = process.env;
+
+export default createConfig({
+  database: {
+    kind: "postgres",
+    connectionString: env.DATABASE_URL ?? "postgres://tallystick:tallystick@127.0.0.1:5432/indexer",
+    poolConfig: { max: whole("DATABASE_POOL", 20) },
+  },
+  chains: {
+    base: {
+      id: whole("CHAIN_ID", BASE_SEPOLIA.chainId),
+      rpc: env.RPC_URL ?? "http://127.0.0.1:8545",
+      pollingInterval: whole("POLLING_INTERVAL_MS", 1_000),
+      // Off for a chain that lives in memory: what was fetched from its predecessor is not its history.
+      disableCache: env.RPC_CACHE === "off",
+    },
+  },
+  contracts: {
+    SessionChannels: {
+      chain: "base",
+      abi: sessionChannelsAbi,
+      address: getAddress(env.SESSION_CHANNELS_ADDRESS ?? SESSION_CHANNELS),
+      startBlock: whole("START_BLOCK", 0),
+    },
+  },
+});
+
+function whole(name: string, fallback: number): number {
+  const text = env[name];
+  if (text === undefined || text === "") return fallback;
+  if (!/^\d+$/.test(text)) throw new Error(`${name} is not a whole number: ${text}`);
+  return Number(text);
+}

@@ -1,0 +1,49 @@
+// Writes what is generated: ABIs from the compiled contracts into sdk/src/abi, as const, for viem's types.
+// `npm run build` writes them; `npm run build -- --check` writes nothing and exits 1 when one is stale.
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { artifact, compile, CONTRACTS, type ContractName } from "./artifacts.ts";
+
+/** session-channels.ts for SessionChannels, erc3009-deposit-collector.ts for ERC3009DepositCollector. */
+function fileOf(name: ContractName): string {
+  return `sdk/src/abi/${name.replace(/([a-z0-9])([A-Z])/g, "$1-$2").toLowerCase()}.ts`;
+}
+
+function constantOf(name: ContractName): string {
+  return `${name.replace(/^[A-Z]+(?=[A-Z0-9])|^[A-Z]/, (start) => start.toLowerCase())}Abi`;
+}
+
+function render(name: ContractName): string {
+  const entries = artifact(name).abi.map((entry) => `  ${JSON.stringify(entry, withoutInternalType)},\n`);
+  return (
+    `// Generated from ${CONTRACTS[name]} by scripts/generate.ts (npm run build). Do not edit.\n` +
+    `export const ${constantOf(name)} = [\n${entries.join("")}] as const;\n`
+  );
+}
+
+const withoutInternalType = (key: string, value: unknown) => (key === "internalType" ? undefined : value);
+
+const check = process.argv.includes("--check");
+compile();
+const stale: string[] = [];
+for (const name of Object.keys(CONTRACTS) as ContractName[]) {
+  const file = fileOf(name);
+  const path = fileURLToPath(new URL(`../${file}`, import.meta.url));
+  const text = render(name);
+  if (text === read(path)) continue;
+  stale.push(file);
+  if (check) continue;
+  mkdirSync(fileURLToPath(new URL("../sdk/src/abi", import.meta.url)), { recursive: true });
+  writeFileSync(path, text);
+}
+for (const file of stale) process.stderr.write(`${check ? "stale" : "wrote"} ${file}\n`);
+if (check && stale.length > 0) process.exitCode = 1;
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,21 @@
+// Generated from contracts/collectors/AllowanceDepositCollector.sol by scripts/generate.ts (npm run build). Do not edit.
+export const allowanceDepositCollectorAbi = [
+  {"inputs":[{"name":"channelContract","type":"address"}],"stateMutability":"nonpayable","type":"constructor"},
+  {"inputs":[{"name":"deadline","type":"uint256"},{"name":"timestamp","type":"uint256"}],"name":"AuthorizationExpired","type":"error"},
+  {"inputs":[],"name":"InvalidShortString","type":"error"},
+  {"inputs":[],"name":"InvalidSignature","type":"error"},
+  {"inputs":[],"name":"InvalidX402BatchSettlementAddress","type":"error"},
+  {"inputs":[{"name":"payer","type":"address"},{"name":"nonce","type":"uint256"}],"name":"NonceAlreadyUsed","type":"error"},
+  {"inputs":[],"name":"OnlyX402BatchSettlement","type":"error"},
+  {"inputs":[{"name":"token","type":"address"}],"name":"SafeERC20FailedOperation","type":"error"},
+  {"inputs":[{"name":"str","type":"string"}],"name":"StringTooLong","type":"error"},
+  {"anonymous":false,"inputs":[],"name":"EIP712DomainChanged","type":"event"},
+  {"anonymous":false,"inputs":[{"indexed":true,"name":"payer","type":"address"},{"indexed":true,"name":"nonce","type":"uint256"}],"name":"NonceCancelled","type":"event"},
+  {"inputs":[],"name":"DEPOSIT_AUTHORIZATION_TYPEHASH","outputs":[{"name":"","type":"bytes32"}],"stateMutability":"view","type":"function"},
+  {"inputs":[{"name":"nonce","type":"uint256"}],"name":"cancelNonce","outputs":[],"stateMutability":"nonpayable","type":"function"},
+  {"inputs":[{"name":"payer","type":"address"},{"name":"token","type":"address"},{"name":"amount","type":"uint256"},{"name":"channelId","type":"bytes32"},{"name":"data","type":"bytes"}],"name":"collect","outputs":[],"stateMutability":"nonpayable","type":"function"},
+  {"inputs":[],"name":"eip712Domain","outputs":[{"name":"fields","type":"bytes1"},{"name":"name","type":"string"},{"name":"version","type":"string"},{"name":"chainId","type":"uint256"},{"name":"verifyingContract","type":"address"},{"name":"salt","type":"bytes32"},{"name":"extensions","type":"uint256[]"}],"stateMutability":"view","type":"function"},
+  {"inputs":[{"name":"channelId","type":"bytes32"},{"name":"token","type":"address"},{"name":"amount","type":"uint256"},{"name":"nonce","type":"uint256"},{"name":"deadline","type":"uint256"}],"name":"getDepositAuthorizationDigest","outputs":[{"name":"","type":"bytes32"}],"stateMutability":"view","type":"function"},
+  {"inputs":[{"name":"payer","type":"address"},{"name":"word","type":"uint256"}],"name":"nonceBitmap","outputs":[{"name":"bits","type":"uint256"}],"stateMutability":"view","type":"function"},
+  {"inputs":[],"name":"x402BatchSettlement","outputs":[{"name":"","type":"address"}],"stateMutability":"view","type":"function"},
+] as const;
