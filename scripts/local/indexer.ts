@@ -47,6 +47,7 @@ export async function startIndexer(options: IndexerOptions): Promise<LocalIndexe
       PATH: process.env.PATH,
       HOME: process.env.HOME,
       PONDER_TELEMETRY_DISABLED: "true",
+      NODE_COMPILE_CACHE: path("indexer/.ponder/compile-cache"),
       RPC_URL: options.rpcUrl,
       RPC_CACHE: "off",
       DATABASE_URL: options.databaseUrl,
@@ -58,7 +59,7 @@ export async function startIndexer(options: IndexerOptions): Promise<LocalIndexe
     stdio: ["ignore", "pipe", "pipe"],
     detached: process.platform !== "win32", // Ctrl-C is the parent's business
   });
-  const last = () => void child.kill("SIGTERM");
+  const last = () => void child.kill("SIGINT");
   process.once("exit", last);
   // What it says above the asked level is passed on, but for its goodbye, which is no warning.
   let stopping = false;
@@ -91,7 +92,9 @@ export async function startIndexer(options: IndexerOptions): Promise<LocalIndexe
     async stop() {
       stopping = true;
       process.off("exit", last);
-      await stopChild(child);
+      // Not SIGTERM: Vite, inside Ponder, answers that by ending the process before Ponder has unlocked its schema, and the
+      // next start on the same database then waits 25 seconds.
+      await stopChild(child, "SIGINT");
     },
   };
 }
