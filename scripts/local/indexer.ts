@@ -48,7 +48,9 @@ export async function startIndexer(options: IndexerOptions): Promise<LocalIndexe
       HOME: process.env.HOME,
       PONDER_TELEMETRY_DISABLED: "true",
       NODE_COMPILE_CACHE: path("indexer/.ponder/compile-cache"),
-      RPC_URL: options.rpcUrl,
+      // Ponder asks each provider 20 times a second at first, half of which go to polling: a burst of blocks would be
+      // indexed seconds late. A local chain takes as much as many providers.
+      RPC_URL: Array(16).fill(options.rpcUrl).join(","),
       RPC_CACHE: "off",
       DATABASE_URL: options.databaseUrl,
       POLLING_INTERVAL_MS: String(options.pollingIntervalMs ?? 100),
