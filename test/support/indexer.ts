@@ -23,7 +23,7 @@ export async function startIndexedWorld(options: ChainOptions = {}): Promise<Ind
     sessions: new Sessions(chain),
     async index(more = {}) {
       const databaseUrl = more.databaseUrl ?? (await postgres.freshDatabase());
-      const indexer = await startIndexer({ rpcUrl: chain.url, ...more, databaseUrl });
+      const indexer = await startIndexer({ rpcUrl: chain.url, logLevel: "error", ...more, databaseUrl });
       indexers.push(indexer);
       await indexer.waitUntilReady();
       return { ...indexer, databaseUrl };
