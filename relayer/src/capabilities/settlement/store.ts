@@ -13,24 +13,18 @@ export class RowsInFlight extends Error {
 
 /** Rows looked at in one pass; what does not fit comes with the next. */
 const CLAIMABLE_LIMIT = 20_000;
-/** A charge that was committed while a claim was being made may carry an earlier time than the claim. */
-const COMMIT_SLACK = "1 minute";
-
 /**
  * Channels with charges that the chain does not know of, without those in flight, under refund, or refused as they stand.
- * The age is that of the oldest charge since the last claim; when it cannot be told, that of the channel.
+ * The age is that of the oldest charge that is not claimed; when it cannot be told, that of the channel.
  */
 export async function claimableChannels(db: Queryable, now: Date): Promise<Claimable[]> {
   const { rows } = await db.query<Parameters<typeof channelFromRow>[0] & { unclaimed_since: Date }>(
     `SELECT c.*, COALESCE(oldest.at, c.created_at) AS unclaimed_since
      FROM channel c
      LEFT JOIN LATERAL (
-       SELECT max(b.created_at) AS at FROM settlement_row r JOIN settlement_batch b USING (batch_id)
-       WHERE r.channel_id = c.channel_id AND r.state = 'claimed') last ON true
-     LEFT JOIN LATERAL (
+       -- A ceiling is never below what was charged under it, so the index of vouchers leads to the first of these.
        SELECT COALESCE(p.resolved_at, p.reserved_at) AS at FROM payment p
-       WHERE p.channel_id = c.channel_id AND p.state = 'charged' AND p.ceiling > c.total_claimed
-         AND p.resolved_at > COALESCE(last.at - interval '${COMMIT_SLACK}', '-infinity')
+       WHERE p.channel_id = c.channel_id AND p.state = 'charged' AND p.ceiling > c.total_claimed AND p.charged_cumulative > c.total_claimed
        ORDER BY p.ceiling LIMIT 1) oldest ON true
      WHERE c.charged > c.total_claimed AND c.signed_signature IS NOT NULL
        AND NOT EXISTS (SELECT 1 FROM settlement_row r WHERE r.channel_id = c.channel_id AND r.state = 'sent')
