@@ -60,13 +60,13 @@ export type TestWorld = {
 };
 
 /** Starts everything; the service is called `echo` and costs 1000 atomic units a call. */
-export async function startTestWorld(options: { env?: Record<string, string>; rpcUrl?: (chainUrl: string) => string } = {}): Promise<TestWorld> {
+export async function startTestWorld(options: { env?: Record<string, string>; /** Something between the relayer and the chain. */ rpcUrl?: (chainUrl: string) => Promise<string> } = {}): Promise<TestWorld> {
   const [chain, postgres, provider] = await Promise.all([startTestChain({ blockTimeMs: 1_000 }), startTestPostgres(), startProvider()]);
   const databaseUrl = await postgres.freshDatabase();
   const running: Relayer[] = [];
+  const rpcUrl = (await options.rpcUrl?.(chain.url)) ?? chain.url;
   const start = async (env: Record<string, string> = {}) => {
     const port = String(await freePort());
-    const rpcUrl = options.rpcUrl?.(chain.url) ?? chain.url;
     const services = [{ name: "echo", origin: provider.origin, description: "echoes", upstreamTimeoutMs: 3_000 }];
     const config = testConfig(databaseUrl, rpcUrl, services, { RELAYER_PORT: port, ...options.env, ...env });
     const relayer = await createRelayer(config, createLog(process.env["TEST_LOG"] ?? "silent"));

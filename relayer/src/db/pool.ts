@@ -20,8 +20,10 @@ export function openPool(databaseUrl: string, max = 20): Db {
         format !== "binary" && (oid === NUMERIC_OID || oid === INT8_OID) ? (value: string) => BigInt(value) : pg.types.getTypeParser(oid, format as "text"),
     } as pg.CustomTypesConfig,
   });
-  // An idle connection that dies is replaced by the pool; without a listener it would end the process.
+  // Without a listener a connection that dies would end the process: an idle one is replaced by the pool, and one that is in
+  // use fails its next statement, which is where it is handled.
   pool.on("error", () => {});
+  pool.on("connect", (client) => client.on("error", () => {}));
   return pool;
 }
 

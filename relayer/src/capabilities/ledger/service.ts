@@ -26,13 +26,15 @@ export type Taken =
 /**
  * Reserves the price under the voucher, or finds that this payment is known.
  * @throws TallystickError `payment_identifier_conflict` (409): the identifier belongs to another request.
+ * @throws TallystickError `payment_in_progress` (503, safe): the same payment is being served, or its process just died.
  */
 export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutMs: number): Promise<Taken> {
   const deadline = Date.now() + BUSY_WAIT_MS;
-  const known = await knownByClientId(deps, request);
-  if (known !== undefined) return replay(deps, request, known, deadline);
   let payment = request;
   for (;;) {
+    const named = await knownByClientId(deps, payment);
+    const answered = named === undefined ? "busy" : await replay(deps, payment, named, deadline);
+    if (answered !== "busy") return answered;
     try {
       if (await store.reserve(deps.db, payment, upstreamTimeoutMs + LEASE_MARGIN_MS)) return { outcome: "reserved", payment };
     } catch (error) {
@@ -75,17 +77,29 @@ async function knownByClientId(deps: Deps, request: PaymentRequest): Promise<Pay
 }
 
 /** Money rule 2: the same voucher and the same request get the same answer; anything else is refused. */
-async function replay(deps: Deps, request: PaymentRequest, known: Payment, deadline: number): Promise<Taken> {
+async function replay(deps: Deps, request: PaymentRequest, known: Payment, deadline: number): Promise<Taken | "busy"> {
   const resolved = await waitWhileReserved(deps, known, deadline);
   const channel = await findChannel(deps.db, resolved.channelId);
   if (channel === undefined) throw new TallystickError({ code: "channel_unknown", status: 500, retry: "safe", detail: "The channel is not in the ledger." });
-  const refuse = (refusal: "voucher_used" | "voucher_public" | "answer_expired" | "channel_busy"): Taken => ({ outcome: "refused", refusal, channel });
+  const refuse = (refusal: "voucher_used" | "voucher_public" | "answer_expired"): Taken => ({ outcome: "refused", refusal, channel });
+  if (resolved.state === "released") return "busy"; // free again: try to reserve
   if (resolved.requestHash !== request.requestHash) return refuse("voucher_used");
-  if (resolved.state !== "charged") return refuse("channel_busy");
+  if (resolved.state === "reserved") throw inProgress(resolved.paymentId);
   const identified = request.clientId !== undefined && request.clientId === resolved.clientId;
   if (!identified && channel.broadcastCeiling === resolved.ceiling) return refuse("voucher_public");
   const answer = await store.findAnswer(deps.db, resolved.paymentId);
   return answer === undefined ? refuse("answer_expired") : { outcome: "replay", payment: resolved, answer };
+}
+
+/** Not the buyer's fault, so not a 402: the first attempt is running, or its lease has yet to run out. */
+function inProgress(paymentId: string): TallystickError {
+  return new TallystickError({
+    code: "payment_in_progress",
+    status: 503,
+    retry: "safe",
+    detail: `Payment ${paymentId} is still being served; send the same payment again.`,
+    extra: { retryAfterS: 1 },
+  });
 }
 
 async function waitWhileReserved(deps: Deps, known: Payment, deadline: number): Promise<Payment> {
@@ -102,15 +116,44 @@ async function waitWhileReserved(deps: Deps, known: Payment, deadline: number): 
  * @returns undefined when the lease ran out meanwhile: nothing was charged, nothing may be delivered.
  */
 export async function charge(deps: Deps, payment: PaymentRequest, amount: bigint, answer: Answer): Promise<Payment | undefined> {
-  const charged = await store.charge(deps.db, payment.paymentId, amount, answer, deps.config.limits.answerTtlS);
+  const charged = await chargeOrFree(deps, payment.paymentId, amount, answer);
   if (charged === undefined) return undefined;
   if (amount > payment.price || charged.chargedCumulative < amount) throw new Error("invariant: charged within the price");
   deps.metrics.chargedAtomic.inc(Number(amount));
   return { ...payment, state: "charged", charged: amount, ...charged };
 }
 
-/** Ends a reservation without charging; safe to call twice. */
+/**
+ * When the database breaks off, the statement may or may not have happened. Releasing is conditional on the reservation, so
+ * trying it is safe either way: exactly one of the two stands, and the buyer's retry finds out which.
+ */
+async function chargeOrFree(deps: Deps, paymentId: string, amount: bigint, answer: Answer): Promise<store.Charged | undefined> {
+  try {
+    return await store.charge(deps.db, paymentId, amount, answer, deps.config.limits.answerTtlS);
+  } catch (error) {
+    await giveBack(deps, paymentId, "charge_failed");
+    throw error;
+  }
+}
+
+const GIVE_BACK_TRIES_MS = [0, 50, 200, 500];
+
+/**
+ * Ends a reservation without charging; safe to call twice. A database that is away is asked again a few times; after that
+ * the lease runs out and the sweeper gives it back.
+ */
 export async function giveBack(deps: Deps, paymentId: string, reason: string): Promise<void> {
+  for (const waitMs of GIVE_BACK_TRIES_MS) {
+    try {
+      await sleep(waitMs);
+      return await releaseOnce(deps, paymentId, reason);
+    } catch (err) {
+      deps.log.warn({ event: EVENT.failure, paymentId, reason, err }, "reservation not given back yet");
+    }
+  }
+}
+
+async function releaseOnce(deps: Deps, paymentId: string, reason: string): Promise<void> {
   if (await store.release(deps.db, paymentId, reason)) {
     deps.metrics.payments.inc({ outcome: "released" });
     deps.log.info({ event: EVENT.paymentReleased, paymentId, reason }, "reservation released, nothing charged");
