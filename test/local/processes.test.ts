@@ -1,5 +1,5 @@
 import { expect } from "chai";
-import { mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
@@ -16,7 +16,10 @@ async function query(connectionString: string, sql: string): Promise<unknown[]> 
 describe("processes of the local world", function () {
   this.timeout(60_000);
   let folder: string;
-  beforeEach(async () => void (folder = await mkdtemp(join(tmpdir(), "tallystick-test-"))));
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "tallystick-test-"));
+    await chmod(folder, 0o711); // else, as root, the cluster is put elsewhere and outlives the folder
+  });
   afterEach(() => rm(folder, { recursive: true }));
 
   it("a second start joins the running chain and does not stop it", async () => {
