@@ -86,7 +86,7 @@ export async function openBatches(db: Queryable): Promise<OpenBatch[]> {
   const { rows } = await db.query<{
     batch_id: bigint; tx_id: bigint; receiver: Buffer; token: Buffer; reason: string; channel_ids: Buffer[]; totals: string[]; ceilings: string[];
   }>(
-    `SELECT b.batch_id, b.tx_id, b.receiver, b.token, b.reason, array_agg(r.channel_id ORDER BY r.channel_id) AS channel_ids,
+    `SELECT b.batch_id, b.tx_id, b.receiver, b.token, b.reason, array_agg(r.channel_id::bytea ORDER BY r.channel_id) AS channel_ids,
        array_agg(r.total_claimed::text ORDER BY r.channel_id) AS totals, array_agg(r.ceiling::text ORDER BY r.channel_id) AS ceilings
      FROM settlement_batch b JOIN settlement_row r USING (batch_id) WHERE b.state = 'sent' GROUP BY b.batch_id ORDER BY b.batch_id LIMIT 200`,
   );
