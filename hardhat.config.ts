@@ -1,10 +1,12 @@
+import { readdirSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import toolbox from "@nomicfoundation/hardhat-toolbox-mocha-ethers";
 import { configVariable, defineConfig } from "hardhat/config";
 
 // The compiler is the npm package `solc`: nothing is downloaded, so a build needs only the package registry.
 const solc = {
   version: "0.8.37",
-  path: new URL("./node_modules/solc/soljson.js", import.meta.url).pathname,
+  path: fileURLToPath(new URL("./node_modules/solc/soljson.js", import.meta.url)),
   settings: {
     evmVersion: "prague",
     viaIR: true,
@@ -13,10 +15,26 @@ const solc = {
   },
 };
 
+// Solidity tests are compiled without IR and optimizer, several times faster. They never import a contract under test: they
+// deploy its own artifact (`vm.getCode`), which is compiled as below.
+const testSolc = { ...solc, settings: { ...solc.settings, viaIR: false, optimizer: { enabled: false } } };
+const overrides = Object.fromEntries(
+  ["contracts", "contracts/test-support"].flatMap((folder) =>
+    readdirSync(new URL(folder, import.meta.url))
+      .filter((name) => name.endsWith(folder === "contracts" ? ".t.sol" : ".sol"))
+      .map((name) => [`${folder}/${name}`, testSolc]),
+  ),
+);
+
+const fuzz = (runs: number, invariantRuns: number, depth: number) => ({
+  fuzz: { runs },
+  invariant: { runs: invariantRuns, depth, failOnRevert: true },
+});
+
 export default defineConfig({
   plugins: [toolbox],
   // One profile: what is tested is, to the byte, what is deployed.
-  solidity: { profiles: { default: solc, production: solc } },
+  solidity: { profiles: { default: { compilers: [solc], overrides }, production: solc } },
   paths: { sources: "./contracts", tests: { solidity: "./contracts", mocha: "./test/contracts" } },
   networks: {
     localhost: { type: "http", chainType: "op", url: configVariable("RPC_URL") },
@@ -37,5 +55,6 @@ export default defineConfig({
     // What tests and the local world run on: a Base look-alike that carries Base Sepolia's chain id.
     local: { type: "edr-simulated", chainType: "op", chainId: 84532, hardfork: "isthmus" },
   },
-  test: { solidity: { fuzz: { runs: 256 }, invariant: { runs: 32, depth: 64, failOnRevert: true } } },
+  // `npm run fuzz` takes the heavy profile.
+  test: { solidity: { profiles: { default: fuzz(256, 32, 64), heavy: fuzz(5_000, 400, 200) } } },
 });

@@ -7,6 +7,7 @@ import {Multicall} from "@openzeppelin/contracts/utils/Multicall.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {Hashes} from "@openzeppelin/contracts/utils/cryptography/Hashes.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 
 import {IDepositCollector} from "./interfaces/IDepositCollector.sol";
@@ -14,7 +15,7 @@ import {IERC3009} from "./interfaces/IERC3009.sol";
 import {ISessionChannels} from "./interfaces/ISessionChannels.sol";
 import {ChannelTypes} from "./libraries/ChannelTypes.sol";
 import {ClaimFrame, ClaimFrameLib, MIN_ROW_BYTES} from "./libraries/ClaimFrame.sol";
-import {ClaimResults, ClaimResultsLib} from "./libraries/ClaimResults.sol";
+import {StateLib, WithdrawalState} from "./libraries/StateLib.sol";
 import {TransferLib} from "./libraries/TransferLib.sol";
 
 /// @title SessionChannels
@@ -28,13 +29,9 @@ import {TransferLib} from "./libraries/TransferLib.sol";
 /// withdrawal, and never below totalClaimed.
 contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
-
-    /// @dev A pending withdrawal and the refund nonce share a slot: every refund touches both.
-    struct WithdrawalState {
-        uint128 amount;
-        uint40 initiatedAt;
-        uint88 refundNonce;
-    }
+    using StateLib for ChannelState;
+    using StateLib for ReceiverState;
+    using StateLib for WithdrawalState;
 
     // ------------------------------------------------------------------ constants
 
@@ -71,15 +68,16 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
         _validateDeposit(config, amount, collector);
         bytes32 channelId = getChannelId(config);
 
-        ChannelState memory state = channels[channelId];
-        require(amount <= type(uint128).max - state.balance, DepositOverflow());
-        state.balance += amount;
-        channels[channelId] = state;
+        ChannelState storage state = channels[channelId];
+        (uint256 balance, uint256 totalClaimed) = state.load();
+        balance += amount;
+        require(balance <= type(uint128).max, DepositOverflow());
+        state.store(balance, totalClaimed);
 
         _collect(config, channelId, amount, collector, collectorData);
 
-        if (state.balance == amount && state.totalClaimed == 0) emit ChannelCreated(channelId, config);
-        emit Deposited(channelId, msg.sender, amount, state.balance);
+        if (balance == amount && totalClaimed == 0) emit ChannelCreated(channelId, config);
+        emit Deposited(channelId, msg.sender, amount, uint128(balance));
     }
 
     function _validateDeposit(ChannelConfig calldata config, uint128 amount, address collector) private view {
@@ -93,7 +91,7 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
             WithdrawDelayOutOfRange()
         );
         require(amount != 0, ZeroDeposit());
-        require(collector.code.length != 0, InvalidCollector());
+        require(collector == address(this) || collector.code.length != 0, InvalidCollector());
     }
 
     /// @dev Whatever the collector and the token do, the deposit counts only if exactly `amount` arrived.
@@ -124,17 +122,20 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
         uint128 amount,
         bytes calldata collectorData
     ) private {
-        (uint256 validAfter, uint256 validBefore, bytes32 salt, bytes memory signature) =
-            abi.decode(collectorData, (uint256, uint256, bytes32, bytes));
+        (uint256 validAfter, uint256 validBefore, bytes32 salt) =
+            abi.decode(collectorData, (uint256, uint256, bytes32));
+        bytes32 nonce = Hashes.efficientKeccak256(channelId, salt);
         IERC3009(config.token).receiveWithAuthorization(
-            config.payer,
-            address(this),
-            amount,
-            validAfter,
-            validBefore,
-            keccak256(abi.encode(channelId, salt)),
-            signature
+            config.payer, address(this), amount, validAfter, validBefore, nonce, _bytesAt(collectorData, 0x60)
         );
+    }
+
+    /// @dev The `bytes` whose offset stands at `head` of ABI-encoded `data`, without copying it to memory.
+    function _bytesAt(bytes calldata data, uint256 head) private pure returns (bytes calldata) {
+        uint256 offset = uint256(bytes32(data[head:head + 0x20]));
+        bytes calldata tail = data[offset:];
+        uint256 length = uint256(bytes32(tail[:0x20]));
+        return tail[0x20:][:length];
     }
 
     // ------------------------------------------------------------------ claim
@@ -179,13 +180,13 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
 
     function _claimWithSignature(VoucherClaim[] calldata voucherClaims, bytes calldata authorizerSignature) private {
         require(voucherClaims.length != 0, EmptyBatch());
-        (bytes32 digest, bytes32[] memory channelIds) = _hashClaimBatch(voucherClaims);
+        ClaimFrame memory frame = ClaimFrameLib.create(_domainSeparatorV4());
+        (bytes32 digest, bytes32[] memory channelIds) = _hashClaimBatch(frame, voucherClaims);
         address authorizer = voucherClaims[0].voucher.channel.receiverAuthorizer;
         require(
             SignatureChecker.isValidSignatureNowCalldata(authorizer, digest, authorizerSignature), InvalidSignature()
         );
 
-        ClaimFrame memory frame = ClaimFrameLib.create(_domainSeparatorV4());
         for (uint256 i; i < voucherClaims.length; ++i) {
             VoucherClaim calldata row = voucherClaims[i];
             require(row.voucher.channel.receiverAuthorizer == authorizer, NotReceiverAuthorizer());
@@ -197,33 +198,47 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
     /// @dev `frame.channelId` must be the row's.
     function _claimRow(ClaimFrame memory frame, VoucherClaim calldata row) private {
         bytes32 channelId = frame.channelId;
-        ChannelState memory state = channels[channelId];
+        ChannelState storage state = channels[channelId];
+        (uint256 balance, uint256 totalClaimed) = state.load();
         uint128 total = row.totalClaimed;
-        if (total <= state.totalClaimed) return;
-        require(total <= row.voucher.maxClaimableAmount, ClaimExceedsCeiling());
-        require(total <= state.balance, ClaimExceedsBalance());
+        uint128 ceiling = row.voucher.maxClaimableAmount;
+        if (total <= totalClaimed) return;
+        require(total <= ceiling, ClaimExceedsCeiling());
+        require(total <= balance, ClaimExceedsBalance());
 
         ChannelConfig calldata config = row.voucher.channel;
-        frame.ceiling = row.voucher.maxClaimableAmount;
-        _requireVoucherSignature(config, frame.hashVoucher(), row.signature);
+        frame.ceiling = ceiling;
+        _requireVoucherSignature(frame, config, row.signature);
 
-        uint128 claimAmount = total - state.totalClaimed;
-        channels[channelId] = ChannelState({balance: state.balance, totalClaimed: total});
-        receivers[config.receiver][config.token].totalClaimed += claimAmount;
+        uint128 claimAmount = total - uint128(totalClaimed);
+        state.store(balance, total);
+        _credit(config.receiver, config.token, claimAmount);
         emit Claimed(channelId, msg.sender, claimAmount, total);
     }
 
-    function _requireVoucherSignature(ChannelConfig calldata config, bytes32 digest, bytes calldata signature)
+    function _credit(address receiver, address token, uint128 amount) private {
+        ReceiverState storage state = receivers[receiver][token];
+        (uint128 totalClaimed, uint128 totalSettled) = state.load();
+        state.store(totalClaimed + amount, totalSettled);
+    }
+
+    /// @dev OpenZeppelin's recovery runs only to name what is malformed in a signature that ours refused.
+    function _requireVoucherSignature(ClaimFrame memory frame, ChannelConfig calldata config, bytes calldata signature)
         private
         view
     {
-        if (config.payerAuthorizer != address(0)) {
-            require(ECDSA.recoverCalldata(digest, signature) == config.payerAuthorizer, InvalidSignature());
-        } else {
+        address payerAuthorizer = config.payerAuthorizer;
+        if (payerAuthorizer == address(0)) {
+            bytes32 digest = frame.hashVoucher();
             require(
                 SignatureChecker.isValidSignatureNowCalldata(config.payer, digest, signature), InvalidSignature()
             );
+            return;
         }
+        frame.payerAuthorizer = payerAuthorizer;
+        if (frame.loadSignature(signature) && frame.isSigned()) return;
+        ECDSA.recoverCalldata(frame.hashVoucher(), signature);
+        revert InvalidSignature();
     }
 
     // ------------------------------------------------------------------ claim, packed
@@ -241,21 +256,16 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
         _requireGroupAuthorization(group);
         frame.loadGroup(group);
 
-        ReceiverState memory totals = receivers[group.receiver][group.token];
-        uint128 claimedBefore = totals.totalClaimed;
-        bytes calldata rows = group.rows;
-        ClaimResults memory results = ClaimResultsLib.create(rows.length / MIN_ROW_BYTES);
+        ReceiverState storage receiverState = receivers[group.receiver][group.token];
+        (uint128 claimedBefore, uint128 settled) = receiverState.load();
+        uint256 headroom = type(uint128).max - claimedBefore;
+        frame.headroom = headroom;
+        bytes memory results = frame.openResults(group.rows.length / MIN_ROW_BYTES);
+        _claimRows(frame, group.rows, groupIndex);
+        frame.closeResults(results);
 
-        uint256 offset;
-        while (offset < rows.length) {
-            uint256 next = frame.loadRow(rows, offset);
-            require(next != 0, MalformedPackedRow(groupIndex, offset));
-            totals.totalClaimed += _claimPackedRow(frame, totals.totalClaimed, results);
-            offset = next;
-        }
-
-        uint128 claimAmount = totals.totalClaimed - claimedBefore;
-        if (claimAmount != 0) receivers[group.receiver][group.token] = totals;
+        uint128 claimAmount = uint128(headroom - frame.headroom);
+        if (claimAmount != 0) receiverState.store(claimedBefore + claimAmount, settled);
         emit PackedClaimed(
             group.receiver,
             group.token,
@@ -264,8 +274,25 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
             group.withdrawDelay,
             group.receiptsRoot,
             claimAmount,
-            results.finish()
+            results
         );
+    }
+
+    function _claimRows(ClaimFrame memory frame, bytes calldata rows, uint256 groupIndex) private {
+        uint256 start;
+        assembly ("memory-safe") {
+            start := rows.offset
+        }
+        uint256 end = start + rows.length;
+        uint256 row;
+        uint256 at = start;
+        while (at < end) {
+            row = at;
+            at = frame.loadRow(row);
+            _claimPackedRow(frame);
+        }
+        // A malformed row leads past the end; whatever it was taken for is reverted with the rest.
+        if (at != end) revert MalformedPackedRow(groupIndex, row - start);
     }
 
     function _requireGroupAuthorization(PackedGroup calldata group) private view {
@@ -280,37 +307,38 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
         );
     }
 
-    /// @return claimAmount What the loaded row adds to its receiver's total; zero when it was skipped.
-    function _claimPackedRow(ClaimFrame memory frame, uint128 receiverTotal, ClaimResults memory results)
-        private
-        returns (uint128 claimAmount)
-    {
-        bytes32 channelId = frame.hashChannel();
-        ChannelState memory state = channels[channelId];
-        RowStatus status = _checkPackedRow(frame, state, receiverTotal);
-        if (status == RowStatus.Claimed) {
-            uint128 total = uint128(frame.totalClaimed); // checked: at most state.balance
-            claimAmount = total - state.totalClaimed;
-            state.totalClaimed = total;
-            channels[channelId] = state;
+    /// @dev Claims the loaded row or says why not. Amounts are uint256 here: rows carry at most 16 bytes an amount.
+    function _claimPackedRow(ClaimFrame memory frame) private {
+        ChannelState storage state = channels[frame.hashChannel()];
+        (uint256 balance, uint256 totalClaimed) = state.load();
+        RowStatus status = _checkPackedRow(frame, balance, totalClaimed);
+        if (status != RowStatus.Claimed) return frame.writeResult(status, 0, totalClaimed);
+
+        uint256 total = frame.totalClaimed;
+        // Checked above: totalClaimed < total <= balance, and total - totalClaimed <= headroom.
+        unchecked {
+            uint256 claimAmount = total - totalClaimed;
+            frame.headroom -= claimAmount;
+            state.store(balance, total);
+            frame.writeResult(RowStatus.Claimed, claimAmount, total);
         }
-        results.append(status, channelId, claimAmount, state.totalClaimed);
     }
 
     /// @dev The order of `_claimRow`, and reads nothing that the sender's gas could sway.
-    function _checkPackedRow(ClaimFrame memory frame, ChannelState memory state, uint128 receiverTotal)
+    function _checkPackedRow(ClaimFrame memory frame, uint256 balance, uint256 totalClaimed)
         private
         view
         returns (RowStatus)
     {
         uint256 total = frame.totalClaimed;
-        if (total <= state.totalClaimed) return RowStatus.NothingNew;
+        if (total <= totalClaimed) return RowStatus.NothingNew;
         if (total > frame.ceiling) return RowStatus.ExceedsCeiling;
-        if (total > state.balance) return RowStatus.ExceedsBalance;
+        if (total > balance) return RowStatus.ExceedsBalance;
         if (frame.payerAuthorizer == address(0)) return RowStatus.ContractSignatureUnsupported;
-        frame.hashVoucher();
-        if (frame.recover() != frame.payerAuthorizer) return RowStatus.InvalidSignature;
-        if (total - state.totalClaimed > type(uint128).max - receiverTotal) return RowStatus.ReceiverTotalOverflow;
+        if (!frame.isSigned()) return RowStatus.InvalidSignature;
+        unchecked {
+            if (total - totalClaimed > frame.headroom) return RowStatus.ReceiverTotalOverflow;
+        }
         return RowStatus.Claimed;
     }
 
@@ -351,11 +379,10 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
 
     /// @return amount What was claimed and not settled until now; the caller must transfer it.
     function _markSettled(address receiver, address token) private returns (uint128 amount) {
-        ReceiverState memory totals = receivers[receiver][token];
-        amount = totals.totalClaimed - totals.totalSettled;
-        if (amount == 0) return 0;
-        totals.totalSettled = totals.totalClaimed;
-        receivers[receiver][token] = totals;
+        ReceiverState storage state = receivers[receiver][token];
+        (uint128 totalClaimed, uint128 totalSettled) = state.load();
+        amount = totalClaimed - totalSettled;
+        if (amount != 0) state.store(totalClaimed, totalClaimed);
     }
 
     // ------------------------------------------------------------------ withdraw
@@ -363,18 +390,17 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
     /// @inheritdoc ISessionChannels
     function initiateWithdraw(ChannelConfig calldata config, uint128 amount) external nonReentrant {
         require(msg.sender == config.payer || msg.sender == config.payerAuthorizer, InvalidChannel());
-        bytes32 channelId = getChannelId(config);
         require(amount != 0, NothingToWithdraw());
+        bytes32 channelId = getChannelId(config);
 
-        WithdrawalState memory withdrawal = _withdrawals[channelId];
-        require(withdrawal.initiatedAt == 0, WithdrawalAlreadyPending());
-        ChannelState memory state = channels[channelId];
-        require(amount <= state.balance - state.totalClaimed, WithdrawAmountExceedsAvailable());
+        WithdrawalState storage withdrawal = _withdrawals[channelId];
+        (, uint40 initiatedAt, uint88 nonce) = withdrawal.load();
+        require(initiatedAt == 0, WithdrawalAlreadyPending());
+        (uint256 balance, uint256 totalClaimed) = channels[channelId].load();
+        require(amount <= balance - totalClaimed, WithdrawAmountExceedsAvailable());
 
-        withdrawal.amount = amount;
-        withdrawal.initiatedAt = uint40(block.timestamp);
-        _withdrawals[channelId] = withdrawal;
-        emit WithdrawInitiated(channelId, amount, withdrawal.initiatedAt + config.withdrawDelay);
+        withdrawal.store(amount, uint40(block.timestamp), nonce);
+        emit WithdrawInitiated(channelId, amount, uint40(block.timestamp) + config.withdrawDelay);
     }
 
     /// @inheritdoc ISessionChannels
@@ -383,12 +409,13 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
             msg.sender == config.payer || msg.sender == config.payerAuthorizer, NotAuthorizedToFinalizeWithdraw()
         );
         bytes32 channelId = getChannelId(config);
-        WithdrawalState memory withdrawal = _withdrawals[channelId];
-        require(withdrawal.initiatedAt != 0, WithdrawalNotPending());
-        require(block.timestamp >= withdrawal.initiatedAt + config.withdrawDelay, WithdrawDelayNotElapsed());
+        WithdrawalState storage withdrawal = _withdrawals[channelId];
+        (uint128 amount, uint40 initiatedAt, uint88 nonce) = withdrawal.load();
+        require(initiatedAt != 0, WithdrawalNotPending());
+        require(block.timestamp >= initiatedAt + config.withdrawDelay, WithdrawDelayNotElapsed());
 
-        _clearWithdrawal(channelId, withdrawal);
-        (uint128 paid, bool closed) = _debit(channelId, withdrawal.amount);
+        withdrawal.store(0, 0, nonce);
+        (uint128 paid, bool closed) = _debit(channelId, amount);
         if (paid != 0) IERC20(config.token).safeTransfer(config.payer, paid);
         emit WithdrawFinalized(channelId, msg.sender, paid);
         if (closed) emit ChannelClosed(channelId, config);
@@ -398,16 +425,12 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
     function cancelWithdraw(ChannelConfig calldata config) external nonReentrant {
         require(msg.sender == config.payer, NotPayer(msg.sender, config.payer));
         bytes32 channelId = getChannelId(config);
-        WithdrawalState memory withdrawal = _withdrawals[channelId];
-        require(withdrawal.initiatedAt != 0, WithdrawalNotPending());
+        WithdrawalState storage withdrawal = _withdrawals[channelId];
+        (uint128 amount, uint40 initiatedAt, uint88 nonce) = withdrawal.load();
+        require(initiatedAt != 0, WithdrawalNotPending());
 
-        _clearWithdrawal(channelId, withdrawal);
-        emit WithdrawCancelled(channelId, withdrawal.amount);
-    }
-
-    function _clearWithdrawal(bytes32 channelId, WithdrawalState memory withdrawal) private {
-        _withdrawals[channelId] =
-            WithdrawalState({amount: 0, initiatedAt: 0, refundNonce: withdrawal.refundNonce});
+        withdrawal.store(0, 0, nonce);
+        emit WithdrawCancelled(channelId, amount);
     }
 
     // ------------------------------------------------------------------ refund
@@ -415,8 +438,7 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
     /// @inheritdoc ISessionChannels
     function refund(ChannelConfig calldata config, uint128 amount) external nonReentrant {
         require(msg.sender == config.receiver || msg.sender == config.receiverAuthorizer, NotAuthorizedToRefund());
-        bytes32 channelId = getChannelId(config);
-        _refund(config, channelId, amount, _withdrawals[channelId]);
+        _refund(config, getChannelId(config), amount);
     }
 
     /// @inheritdoc ISessionChannels
@@ -427,65 +449,63 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
         bytes calldata receiverAuthorizerSignature
     ) external nonReentrant {
         bytes32 channelId = getChannelId(config);
-        WithdrawalState memory withdrawal = _withdrawals[channelId];
-        require(nonce == withdrawal.refundNonce, InvalidRefundNonce());
+        require(nonce == refundNonce(channelId), InvalidRefundNonce());
         require(
             SignatureChecker.isValidSignatureNowCalldata(
                 config.receiverAuthorizer, getRefundDigest(channelId, nonce, amount), receiverAuthorizerSignature
             ),
             InvalidSignature()
         );
-        _refund(config, channelId, amount, withdrawal);
+        _refund(config, channelId, amount);
     }
 
-    function _refund(
-        ChannelConfig calldata config,
-        bytes32 channelId,
-        uint128 amount,
-        WithdrawalState memory withdrawal
-    ) private {
+    function _refund(ChannelConfig calldata config, bytes32 channelId, uint128 amount) private {
         require(amount != 0, ZeroRefund());
         (uint128 paid, bool closed) = _debit(channelId, amount);
-
-        withdrawal.refundNonce += 1;
-        if (paid >= withdrawal.amount) (withdrawal.amount, withdrawal.initiatedAt) = (0, 0);
-        else withdrawal.amount -= paid;
-        _withdrawals[channelId] = withdrawal;
-
+        _advanceRefundNonce(channelId, paid);
         if (paid == 0) return;
         IERC20(config.token).safeTransfer(config.payer, paid);
         emit Refunded(channelId, msg.sender, paid);
         if (closed) emit ChannelClosed(channelId, config);
     }
 
+    /// @dev A pending withdrawal shrinks by what was refunded, and ends when nothing of it is left.
+    function _advanceRefundNonce(bytes32 channelId, uint128 refunded) private {
+        WithdrawalState storage withdrawal = _withdrawals[channelId];
+        (uint128 pending, uint40 initiatedAt, uint88 nonce) = withdrawal.load();
+        if (pending > refunded) withdrawal.store(pending - refunded, initiatedAt, nonce + 1);
+        else withdrawal.store(0, 0, nonce + 1);
+    }
+
     /// @dev Takes up to `amount` of what is unclaimed out of the channel.
     /// @return paid What was taken; the caller must transfer it to the payer.
     /// @return closed Whether the channel is now as if it had never been.
     function _debit(bytes32 channelId, uint128 amount) private returns (uint128 paid, bool closed) {
-        ChannelState memory state = channels[channelId];
-        uint128 available = state.balance - state.totalClaimed;
-        paid = amount < available ? amount : available;
-        state.balance -= paid;
-        if (paid != 0) channels[channelId] = state;
-        closed = state.balance == 0 && state.totalClaimed == 0;
+        ChannelState storage state = channels[channelId];
+        (uint256 balance, uint256 totalClaimed) = state.load();
+        uint256 available = balance - totalClaimed;
+        paid = amount < available ? amount : uint128(available);
+        balance -= paid;
+        if (paid != 0) state.store(balance, totalClaimed);
+        closed = balance == 0 && totalClaimed == 0;
     }
 
     // ------------------------------------------------------------------ views
 
     /// @inheritdoc ISessionChannels
     function pendingWithdrawals(bytes32 channelId) external view returns (uint128 amount, uint40 initiatedAt) {
-        WithdrawalState storage withdrawal = _withdrawals[channelId];
-        return (withdrawal.amount, withdrawal.initiatedAt);
+        (amount, initiatedAt,) = _withdrawals[channelId].load();
     }
 
     /// @inheritdoc ISessionChannels
-    function refundNonce(bytes32 channelId) external view returns (uint256) {
-        return _withdrawals[channelId].refundNonce;
+    function refundNonce(bytes32 channelId) public view returns (uint256) {
+        (,, uint88 nonce) = _withdrawals[channelId].load();
+        return nonce;
     }
 
     /// @inheritdoc ISessionChannels
     function getChannelId(ChannelConfig calldata config) public view returns (bytes32) {
-        return _hashTypedDataV4(keccak256(abi.encode(CHANNEL_CONFIG_TYPEHASH, config)));
+        return _hashTypedDataV4(ChannelTypes.hashConfig(config));
     }
 
     /// @inheritdoc ISessionChannels
@@ -499,8 +519,9 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
     }
 
     /// @inheritdoc ISessionChannels
-    function getClaimBatchDigest(VoucherClaim[] calldata voucherClaims) external view returns (bytes32 digest) {
-        (digest,) = _hashClaimBatch(voucherClaims);
+    function getClaimBatchDigest(VoucherClaim[] calldata voucherClaims) external view returns (bytes32) {
+        (bytes32 digest,) = _hashClaimBatch(ClaimFrameLib.create(_domainSeparatorV4()), voucherClaims);
+        return digest;
     }
 
     /// @inheritdoc ISessionChannels
@@ -521,12 +542,11 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
     }
 
     /// @dev Also returns the rows' channel ids, so that a claim does not hash them twice.
-    function _hashClaimBatch(VoucherClaim[] calldata voucherClaims)
+    function _hashClaimBatch(ClaimFrame memory frame, VoucherClaim[] calldata voucherClaims)
         private
         view
         returns (bytes32 digest, bytes32[] memory channelIds)
     {
-        ClaimFrame memory frame = ClaimFrameLib.create(_domainSeparatorV4());
         bytes32[] memory entries = new bytes32[](voucherClaims.length);
         channelIds = new bytes32[](voucherClaims.length);
         for (uint256 i; i < voucherClaims.length; ++i) {

@@ -15,7 +15,8 @@ export default createConfig({
   chains: {
     base: {
       id: whole("CHAIN_ID", BASE_SEPOLIA.chainId),
-      rpc: env.RPC_URL ?? "http://127.0.0.1:8545",
+      // One URL, or several with commas between: the next is asked when one fails.
+      rpc: (env.RPC_URL ?? "http://127.0.0.1:8545").split(","),
       pollingInterval: whole("POLLING_INTERVAL_MS", 1_000),
       // Off for a chain that lives in memory: what was fetched from its predecessor is not its history.
       disableCache: env.RPC_CACHE === "off",

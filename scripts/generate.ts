@@ -1,7 +1,9 @@
-// Writes what is generated: ABIs from the compiled contracts into sdk/src/abi, as const, for viem's types.
+// Writes what is generated: ABIs from the compiled contracts into sdk/src/abi, as const, for viem's types; addresses of
+// public chains from the deployment journals into sdk/src/addresses.ts.
 // `npm run build` writes them; `npm run build -- --check` writes nothing and exits 1 when one is stale.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { renderAddresses } from "./addresses.ts";
 import { artifact, compile, CONTRACTS, type ContractName } from "./artifacts.ts";
 
 /** session-channels.ts for SessionChannels, erc3009-deposit-collector.ts for ERC3009DepositCollector. */
@@ -26,10 +28,9 @@ const withoutInternalType = (key: string, value: unknown) => (key === "internalT
 const check = process.argv.includes("--check");
 compile();
 const stale: string[] = [];
-for (const name of Object.keys(CONTRACTS) as ContractName[]) {
-  const file = fileOf(name);
+const abis = (Object.keys(CONTRACTS) as ContractName[]).map((name) => [fileOf(name), render(name)] as const);
+for (const [file, text] of [...abis, ["sdk/src/addresses.ts", renderAddresses()] as const]) {
   const path = fileURLToPath(new URL(`../${file}`, import.meta.url));
-  const text = render(name);
   if (text === read(path)) continue;
   stale.push(file);
   if (check) continue;

@@ -4,7 +4,7 @@ pragma solidity 0.8.37;
 import {ISessionChannels} from "../interfaces/ISessionChannels.sol";
 import {ChannelTypes} from "./ChannelTypes.sol";
 
-/// @notice Scratch memory for hashing claim rows, allocated once a call and overwritten by every row.
+/// @notice Scratch memory for claim rows, allocated once a call and overwritten by every row.
 /// @dev Solidity lays a struct's members out one word each, in order. These stand in the order in which EIP-712 and the
 /// ecrecover precompile read them, so each hash is one `keccak256` over a range of the struct, with nothing copied:
 ///
@@ -34,6 +34,8 @@ struct ClaimFrame {
     bytes32 r;
     bytes32 s;
     uint256 totalClaimed; // 0x240
+    uint256 headroom; // what the receiver's total can still grow by
+    uint256 resultAt; // 0x280, where the next result goes in memory
 }
 
 using ClaimFrameLib for ClaimFrame global;
@@ -52,18 +54,16 @@ uint256 constant V = 0x1e0;
 uint256 constant R = 0x200;
 uint256 constant S = 0x220;
 uint256 constant TOTAL_CLAIMED = 0x240;
+uint256 constant RESULT_AT = 0x280;
 
-// Row flags; see ISessionChannels.claimPacked.
-uint256 constant FLAG_PAYER_AUTHORIZER = 0x01;
-uint256 constant FLAG_SALT = 0x02;
-uint256 constant FLAG_WIDE = 0x04;
-uint256 constant FLAG_TOTAL = 0x08;
+// Row flags 0x01, 0x02, 0x04, 0x08; see ISessionChannels.claimPacked.
 uint256 constant ALL_FLAGS = 0x0f;
 
 // Bytes of the shortest row: flags 1, payer 20, ceiling 8, r 32, vs 32.
 uint256 constant MIN_ROW_BYTES = 93;
-// Bytes of a row without its ceiling and optional fields.
-uint256 constant FIXED_ROW_BYTES = 85;
+
+// Bytes of one result of PackedClaimed: status 1, channelId 32, claimAmount 16, totalClaimed 16.
+uint256 constant RESULT_BYTES = 65;
 
 // Upper bound of a canonical ECDSA `s` (half the order of secp256k1); higher ones are malleable (EIP-2).
 uint256 constant MAX_S = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0;
@@ -89,66 +89,56 @@ library ClaimFrameLib {
 
     /// @notice Loads a whole config.
     function loadConfig(ClaimFrame memory frame, ISessionChannels.ChannelConfig calldata config) internal pure {
+        uint256 to;
         assembly ("memory-safe") {
-            let fields := add(frame, PAYER)
-            calldatacopy(fields, config, 0xe0)
-            // As Solidity's decoder does, refuse bits above an address (the first five words) or a uint40 (the sixth):
-            // they would otherwise enter the channel id.
-            let addresses := or(mload(fields), mload(add(fields, 0x20)))
-            addresses := or(addresses, or(mload(add(fields, 0x40)), mload(add(fields, 0x60))))
-            addresses := or(addresses, mload(add(fields, 0x80)))
-            if or(shr(160, addresses), shr(40, mload(add(fields, 0xa0)))) { revert(0, 0) }
+            to := add(frame, PAYER)
+        }
+        ChannelTypes.copyConfig(config, to);
+    }
+
+    /// @notice Loads a 65-byte signature (r, s, v).
+    /// @return loaded False when it has another length.
+    function loadSignature(ClaimFrame memory frame, bytes calldata signature) internal pure returns (bool loaded) {
+        assembly ("memory-safe") {
+            loaded := eq(signature.length, 65)
+            calldatacopy(add(frame, R), signature.offset, 0x40)
+            mstore(add(frame, V), byte(0, calldataload(add(signature.offset, 0x40))))
         }
     }
 
-    /// @notice Loads the packed row at `offset` of `rows`.
-    /// @return next Offset of the row after it, or 0 when this one is truncated or carries an unknown flag.
-    function loadRow(ClaimFrame memory frame, bytes calldata rows, uint256 offset) internal pure returns (uint256 next) {
+    /// @notice Loads the packed row at calldata position `at`.
+    /// @return next Position of the row after it; beyond all calldata when this one carries an unknown flag.
+    /// @dev Without branches: an absent field has length zero, so what is read at its place is the field it defaults to
+    /// (payerAuthorizer the payer, totalClaimed the ceiling), or is multiplied by zero (salt).
+    function loadRow(ClaimFrame memory frame, uint256 at) internal pure returns (uint256 next) {
         assembly ("memory-safe") {
-            let at := add(rows.offset, offset)
             let flags := byte(0, calldataload(at))
-            let width := shl(iszero(iszero(and(flags, FLAG_WIDE))), 8)
-            let size := add(FIXED_ROW_BYTES, width)
-            size := add(size, mul(20, and(flags, FLAG_PAYER_AUTHORIZER)))
-            size := add(size, shl(4, and(flags, FLAG_SALT)))
-            size := add(size, mul(width, shr(3, and(flags, FLAG_TOTAL))))
-            next := add(offset, size)
 
-            switch or(gt(flags, ALL_FLAGS), gt(next, rows.length))
-            case 1 { next := 0 }
-            default {
-                let payer := shr(96, calldataload(add(at, 1)))
-                at := add(at, 21)
-                mstore(add(frame, PAYER), payer)
-                if and(flags, FLAG_PAYER_AUTHORIZER) {
-                    payer := shr(96, calldataload(at))
-                    at := add(at, 20)
-                }
-                mstore(add(frame, PAYER_AUTHORIZER), payer)
+            at := add(at, 1)
+            mstore(add(frame, PAYER), shr(96, calldataload(at)))
+            at := add(at, mul(20, and(flags, 1)))
+            mstore(add(frame, PAYER_AUTHORIZER), shr(96, calldataload(at)))
+            at := add(at, 20)
 
-                let salt := 0
-                if and(flags, FLAG_SALT) {
-                    salt := calldataload(at)
-                    at := add(at, 32)
-                }
-                mstore(add(frame, SALT), salt)
+            let hasSalt := and(shr(1, flags), 1)
+            mstore(add(frame, SALT), mul(hasSalt, calldataload(at)))
+            at := add(at, shl(5, hasSalt))
 
-                let shift := sub(256, shl(3, width))
-                let amount := shr(shift, calldataload(at))
-                at := add(at, width)
-                mstore(add(frame, CEILING), amount)
-                if and(flags, FLAG_TOTAL) {
-                    amount := shr(shift, calldataload(at))
-                    at := add(at, width)
-                }
-                mstore(add(frame, TOTAL_CLAIMED), amount)
+            let wide := and(flags, 4)
+            let width := add(8, shl(1, wide)) // bytes: 8 or 16
+            let unused := sub(192, shl(4, wide)) // bits of a word beyond the width: 192 or 128
+            mstore(add(frame, CEILING), shr(unused, calldataload(at)))
+            at := add(at, mul(width, shr(3, flags)))
+            mstore(add(frame, TOTAL_CLAIMED), shr(unused, calldataload(at)))
+            at := add(at, width)
 
-                // EIP-2098: the highest bit of vs is the parity of v.
-                let vs := calldataload(add(at, 32))
-                mstore(add(frame, V), add(27, shr(255, vs)))
-                mstore(add(frame, R), calldataload(at))
-                mstore(add(frame, S), shr(1, shl(1, vs)))
-            }
+            // EIP-2098: the highest bit of vs is the parity of v.
+            mstore(add(frame, R), calldataload(at))
+            let vs := calldataload(add(at, 32))
+            mstore(add(frame, V), add(27, shr(255, vs)))
+            mstore(add(frame, S), shr(1, shl(1, vs)))
+
+            next := or(add(at, 64), sub(0, gt(flags, ALL_FLAGS)))
         }
     }
 
@@ -161,26 +151,69 @@ library ClaimFrameLib {
         }
     }
 
-    /// @notice The digest of a voucher of the hashed channel up to `frame.ceiling`; also kept in the frame.
+    /// @notice The digest of a voucher of the hashed channel up to `frame.ceiling`.
     function hashVoucher(ClaimFrame memory frame) internal pure returns (bytes32 digest) {
         assembly ("memory-safe") {
             mstore(add(frame, STRUCT_HASH), keccak256(add(frame, VOUCHER_PREIMAGE), 0x60))
             digest := keccak256(add(frame, EIP712_PREIMAGE), 0x42)
-            mstore(add(frame, DIGEST), digest)
         }
     }
 
-    /// @notice Who signed the hashed voucher, or zero when the signature is malformed or malleable.
+    /// @notice Whether `frame.payerAuthorizer`, which must not be zero, signed the loaded voucher of the hashed channel.
     /// @dev The precompile answers a bad signature with success and no data; it fails only for want of gas, and that must
     /// never pass for a bad signature.
-    function recover(ClaimFrame memory frame) internal view returns (address signer) {
-        if (uint256(frame.s) > MAX_S) return address(0);
+    function isSigned(ClaimFrame memory frame) internal view returns (bool signed) {
         bool enoughGas;
         assembly ("memory-safe") {
+            // hashVoucher, written out: as a call it would cost each packed row 40 gas
+            mstore(add(frame, STRUCT_HASH), keccak256(add(frame, VOUCHER_PREIMAGE), 0x60))
+            mstore(add(frame, DIGEST), keccak256(add(frame, EIP712_PREIMAGE), 0x42))
+
             mstore(0x00, 0)
             enoughGas := staticcall(gas(), 1, add(frame, DIGEST), 0x80, 0x00, 0x20)
-            signer := mload(0x00)
+            signed := eq(mload(0x00), mload(add(frame, PAYER_AUTHORIZER)))
+            signed := and(signed, iszero(gt(mload(add(frame, S)), MAX_S)))
         }
-        require(enoughGas, ISessionChannels.InsufficientGas());
+        if (!enoughGas) revert ISessionChannels.InsufficientGas();
+    }
+
+    /// @notice Allocates room for the results of `maxRows` rows.
+    function openResults(ClaimFrame memory frame, uint256 maxRows) internal pure returns (bytes memory results) {
+        results = new bytes(maxRows * RESULT_BYTES);
+        uint256 start;
+        assembly ("memory-safe") {
+            start := add(results, 0x20)
+        }
+        frame.resultAt = start;
+    }
+
+    /// @notice Writes the loaded row's result after the one before; at most `maxRows` times.
+    /// @dev The last store ends exactly where the result ends.
+    function writeResult(
+        ClaimFrame memory frame,
+        ISessionChannels.RowStatus status,
+        uint256 claimAmount,
+        uint256 totalClaimed
+    ) internal pure {
+        assembly ("memory-safe") {
+            let at := mload(add(frame, RESULT_AT))
+            mstore8(at, status)
+            mstore(add(at, 1), mload(add(frame, CHANNEL_ID)))
+            mstore(add(at, 33), or(shl(128, claimAmount), totalClaimed))
+            mstore(add(frame, RESULT_AT), add(at, RESULT_BYTES))
+        }
+    }
+
+    /// @notice Cuts `results` down to what was written.
+    function closeResults(ClaimFrame memory frame, bytes memory results) internal pure {
+        uint256 end = frame.resultAt;
+        uint256 length;
+        assembly ("memory-safe") {
+            length := sub(end, add(results, 0x20))
+        }
+        assert(length <= results.length);
+        assembly ("memory-safe") {
+            mstore(results, length)
+        }
     }
 }

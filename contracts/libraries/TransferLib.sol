@@ -2,6 +2,8 @@
 pragma solidity 0.8.37;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+
 import {ISessionChannels} from "../interfaces/ISessionChannels.sol";
 
 /// @title TransferLib
@@ -16,11 +18,13 @@ library TransferLib {
     uint256 internal constant REQUIRED_GAS = TRANSFER_GAS + TRANSFER_GAS / 63 + 5_000;
 
     /// @notice Tries to transfer `amount` of `token` to `to`.
-    /// @return success False when the token reverts, returns anything but true (or nothing), runs out of TRANSFER_GAS,
-    /// or is not a contract.
-    /// @dev Reads at most one word of what the token returns, however much it sends back.
+    /// @return success False when the token reverts, runs out of TRANSFER_GAS, or is not a contract: then nothing moved.
+    /// @dev A token that goes through but answers anything but true (or nothing) may have moved the tokens, as Tether Gold
+    /// does, so this reverts, like SafeERC20: to call it a failure would pay twice. Reads at most one word of what the
+    /// token returns, however much it sends back.
     function tryTransfer(address token, address to, uint256 amount) internal returns (bool success) {
         require(gasleft() >= REQUIRED_GAS, ISessionChannels.InsufficientGas());
+        bool ambiguous;
         bytes4 selector = IERC20.transfer.selector;
         assembly ("memory-safe") {
             let data := mload(0x40)
@@ -30,7 +34,8 @@ library TransferLib {
             success := call(TRANSFER_GAS, token, 0, data, 0x44, 0x00, 0x20)
             switch returndatasize()
             case 0 { success := and(success, iszero(iszero(extcodesize(token)))) }
-            default { success := and(success, and(gt(returndatasize(), 0x1f), eq(mload(0x00), 1))) }
+            default { ambiguous := and(success, iszero(and(gt(returndatasize(), 0x1f), eq(mload(0x00), 1)))) }
         }
+        require(!ambiguous, SafeERC20.SafeERC20FailedOperation(token));
     }
 }

@@ -239,7 +239,7 @@ contract TestUSDC {
     }
 
     function cancelAuthorization(address authorizer, bytes32 nonce, bytes memory signature) public whenNotPaused {
-        _requireUnused(authorizer, nonce);
+        require(!authorizationState[authorizer][nonce], "FiatTokenV2: authorization is used or canceled");
         bytes32 structHash = keccak256(abi.encode(CANCEL_AUTHORIZATION_TYPEHASH, authorizer, nonce));
         require(_isValidSignature(authorizer, structHash, signature), "FiatTokenV2: invalid signature");
         authorizationState[authorizer][nonce] = true;
@@ -285,7 +285,7 @@ contract TestUSDC {
         require(to != address(0), "FiatToken: mint to the zero address");
         require(amount > 0, "FiatToken: mint amount not greater than 0");
         totalSupply += amount;
-        _setBalance(to, _balanceOf(to) + amount);
+        _increaseBalance(to, amount);
         emit Mint(msg.sender, to, amount);
         emit Transfer(address(0), to, amount);
         return true;
@@ -297,7 +297,7 @@ contract TestUSDC {
         require(amount > 0, "FiatToken: burn amount not greater than 0");
         require(balance >= amount, "FiatToken: burn amount exceeds balance");
         totalSupply -= amount;
-        _setBalance(msg.sender, balance - amount);
+        _balanceAndBlacklist[msg.sender] = balance - amount;
         emit Burn(msg.sender, amount);
         emit Transfer(msg.sender, address(0), amount);
     }
@@ -340,19 +340,23 @@ contract TestUSDC {
         return _balanceAndBlacklist[account] & ~BLACKLISTED;
     }
 
-    function _setBalance(address account, uint256 balance) private {
-        require(balance < BLACKLISTED, "FiatTokenV2_2: Balance exceeds (2^255 - 1)");
-        require(!isBlacklisted(account), "FiatTokenV2_2: Account is blacklisted");
-        _balanceAndBlacklist[account] = balance;
-    }
-
+    /// @dev Callers have checked that neither account is blacklisted, so the slots are plain balances.
     function _transfer(address from, address to, uint256 value) private {
         require(from != address(0), "ERC20: transfer from the zero address");
         require(to != address(0), "ERC20: transfer to the zero address");
-        require(value <= _balanceOf(from), "ERC20: transfer amount exceeds balance");
-        _setBalance(from, _balanceOf(from) - value);
-        _setBalance(to, _balanceOf(to) + value);
+        uint256 balance = _balanceAndBlacklist[from];
+        require(value <= balance, "ERC20: transfer amount exceeds balance");
+        unchecked {
+            _balanceAndBlacklist[from] = balance - value;
+        }
+        _increaseBalance(to, value);
         emit Transfer(from, to, value);
+    }
+
+    function _increaseBalance(address account, uint256 value) private {
+        uint256 balance = _balanceAndBlacklist[account] + value;
+        require(balance < BLACKLISTED, "FiatTokenV2_2: Balance exceeds (2^255 - 1)");
+        _balanceAndBlacklist[account] = balance;
     }
 
     function _approve(address owner, address spender, uint256 value) private {
@@ -360,10 +364,6 @@ contract TestUSDC {
         require(spender != address(0), "ERC20: approve to the zero address");
         allowance[owner][spender] = value;
         emit Approval(owner, spender, value);
-    }
-
-    function _requireUnused(address authorizer, bytes32 nonce) private view {
-        require(!authorizationState[authorizer][nonce], "FiatTokenV2: authorization is used or canceled");
     }
 
     function _useAuthorization(
@@ -378,10 +378,11 @@ contract TestUSDC {
     ) private {
         require(block.timestamp > validAfter, "FiatTokenV2: authorization is not yet valid");
         require(block.timestamp < validBefore, "FiatTokenV2: authorization is expired");
-        _requireUnused(from, nonce);
+        mapping(bytes32 => bool) storage used = authorizationState[from];
+        require(!used[nonce], "FiatTokenV2: authorization is used or canceled");
         bytes32 structHash = keccak256(abi.encode(typehash, from, to, value, validAfter, validBefore, nonce));
         require(_isValidSignature(from, structHash, signature), "FiatTokenV2: invalid signature");
-        authorizationState[from][nonce] = true;
+        used[nonce] = true;
         emit AuthorizationUsed(from, nonce);
     }
 

@@ -1,5 +1,7 @@
 // The local chain: a Hardhat node of chain type op with Base Sepolia's chain id, as a child process on 127.0.0.1.
 // It lives in memory: a new process is a new chain, so whatever was indexed from an older one is void.
+// Mine with evm_mine, once a block: hardhat_mine with more than a few blocks aborts the process on chain type op (EDR
+// makes placeholder blocks without the base-fee parameters that OP blocks carry, and panics at the next one).
 import { fork } from "node:child_process";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
@@ -46,13 +48,19 @@ export async function startChain(options: ChainOptions = {}): Promise<LocalChain
     // A terminal's Ctrl-C goes to the whole process group; who ends first is the parent's business.
     detached: process.platform !== "win32",
   });
+  // A healthy node says nothing. Before it listens, what it says goes into the error; later to whoever watches.
   let complaint = "";
-  child.stderr!.setEncoding("utf8").on("data", (text: string) => (complaint = (complaint + text).slice(-4_000)));
+  let listening = false;
+  child.stderr!.setEncoding("utf8").on("data", (text: string) => {
+    if (listening) process.stderr.write(text);
+    else complaint = (complaint + text).slice(-4_000);
+  });
   const url = await new Promise<string>((done, failed) => {
     child.once("message", (message) => done((message as { url: string }).url));
     child.once("error", failed);
     child.once("exit", (code) => failed(new Error(`the chain ended with ${code} before it listened: ${complaint}`)));
   });
+  listening = true;
   const now: Running = { url, pid: child.pid! };
   if (memory !== undefined) {
     await mkdir(options.dataDir!, { recursive: true });

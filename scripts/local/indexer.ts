@@ -47,7 +47,10 @@ export async function startIndexer(options: IndexerOptions): Promise<LocalIndexe
       PATH: process.env.PATH,
       HOME: process.env.HOME,
       PONDER_TELEMETRY_DISABLED: "true",
-      RPC_URL: options.rpcUrl,
+      NODE_COMPILE_CACHE: path("indexer/.ponder/compile-cache"),
+      // Ponder asks each provider 20 times a second at first, half of which go to polling: a burst of blocks would be
+      // indexed seconds late. A local chain takes as much as many providers.
+      RPC_URL: Array(16).fill(options.rpcUrl).join(","),
       RPC_CACHE: "off",
       DATABASE_URL: options.databaseUrl,
       POLLING_INTERVAL_MS: String(options.pollingIntervalMs ?? 100),
@@ -58,7 +61,7 @@ export async function startIndexer(options: IndexerOptions): Promise<LocalIndexe
     stdio: ["ignore", "pipe", "pipe"],
     detached: process.platform !== "win32", // Ctrl-C is the parent's business
   });
-  const last = () => void child.kill("SIGTERM");
+  const last = () => void child.kill("SIGINT");
   process.once("exit", last);
   // What it says above the asked level is passed on, but for its goodbye, which is no warning.
   let stopping = false;
@@ -91,7 +94,9 @@ export async function startIndexer(options: IndexerOptions): Promise<LocalIndexe
     async stop() {
       stopping = true;
       process.off("exit", last);
-      await stopChild(child);
+      // Not SIGTERM: Vite, inside Ponder, answers that by ending the process before Ponder has unlocked its schema, and the
+      // next start on the same database then waits 25 seconds.
+      await stopChild(child, "SIGINT");
     },
   };
 }

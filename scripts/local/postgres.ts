@@ -31,6 +31,8 @@ export type LocalPostgres = {
   database(name: string, options?: { fresh?: boolean }): Promise<string>;
   /** Drops a database, cutting off whoever uses it. */
   drop(name: string): Promise<void>;
+  /** Process id of the server, read where it keeps its data; works on this machine only. */
+  pid(): Promise<number>;
   /** Ends the server, if this call started it. */
   stop(): Promise<void>;
 };
@@ -82,12 +84,12 @@ function unsafe({ durable = true }: PostgresOptions): Record<string, string> {
 }
 
 function server(url: string, reused: boolean, stop: () => Promise<void>): LocalPostgres {
-  const asAdmin = async (work: (client: pg.Client) => Promise<unknown>) => {
+  const asAdmin = async <T>(work: (client: pg.Client) => Promise<T>): Promise<T> => {
     const client = new pg.Client({ connectionString: url });
     await client.connect();
-    await work(client).finally(() => client.end());
+    return work(client).finally(() => client.end());
   };
-  const drop = (name: string) => asAdmin((client) => client.query(`DROP DATABASE IF EXISTS ${pg.escapeIdentifier(name)} WITH (FORCE)`));
+  const drop = async (name: string) => void (await asAdmin((client) => client.query(`DROP DATABASE IF EXISTS ${pg.escapeIdentifier(name)} WITH (FORCE)`)));
   const database = async (name: string, { fresh = false } = {}) => {
     if (fresh) await drop(name);
     await asAdmin(async (client) => {
@@ -98,7 +100,12 @@ function server(url: string, reused: boolean, stop: () => Promise<void>): LocalP
     own.pathname = `/${encodeURIComponent(name)}`;
     return own.href;
   };
-  return { url, reused, database, drop, stop };
+  const pid = () =>
+    asAdmin(async (client) => {
+      const { rows } = await client.query<{ data_directory: string }>("SHOW data_directory");
+      return Number((await readFile(join(rows[0]!.data_directory, "postmaster.pid"), "utf8")).split("\n")[0]);
+    });
+  return { url, reused, database, drop, pid, stop };
 }
 
 function urlOf(port: number | string): string {

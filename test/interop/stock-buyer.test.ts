@@ -60,10 +60,10 @@ for (const mode of ["tallystick", "canonical"]) {
 
     it("recovers from the corrective 402 after losing its state", async () => {
       const buyer = buyerWith(1);
-      await buyer.fetch(url());
-      await buyer.fetch(url());
+      await buyer.fetch(url(), { method: "POST", body: "one" });
+      await buyer.fetch(url(), { method: "POST", body: "two" });
       const forgetful = buyerWith(1, new InMemoryClientChannelStorage(), buyer.salt);
-      const response = await forgetful.fetch(url());
+      const response = await forgetful.fetch(url(), { method: "POST", body: "three" });
       expect(response.status).to.equal(200);
       expect(channelOf(response)["chargedCumulativeAmount"]).to.equal(String(3n * PRICE));
     });

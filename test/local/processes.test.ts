@@ -22,11 +22,11 @@ describe("processes of the local world", function () {
   it("a second start joins the running chain and does not stop it", async () => {
     const chain = await startChain({ dataDir: folder });
     try {
-      await rpc(chain.url, "hardhat_mine", ["0x3"]);
+      await rpc(chain.url, "evm_mine");
       const joined = await startChain({ dataDir: folder });
       expect(joined).to.include({ url: chain.url, pid: chain.pid, reused: true });
       await joined.stop();
-      expect(await rpc(chain.url, "eth_blockNumber")).to.equal("0x3");
+      expect(await rpc(chain.url, "eth_blockNumber")).to.equal("0x1");
     } finally {
       await chain.stop();
     }

@@ -2,7 +2,7 @@
 import { createTestClient, http, publicActions, walletActions, type Address, type HDAccount, type PublicActions, type TestClient, type WalletActions } from "viem";
 import { mnemonicToAccount } from "viem/accounts";
 import { baseSepolia } from "viem/chains";
-import { LOCAL_MNEMONIC, startChain, type ChainOptions, type LocalChain } from "../../scripts/local/chain.ts";
+import { LOCAL_MNEMONIC, rpc, startChain, type ChainOptions, type LocalChain } from "../../scripts/local/chain.ts";
 import { mintUSDC, placeContracts } from "../../scripts/local/contracts.ts";
 
 /** Reads, writes and mines; its accounts sign locally, as agents do. */
@@ -13,6 +13,8 @@ export type TestChain = LocalChain & {
   /** Account n of the local mnemonic; it has ETH. Number 0 is the test token's admin. */
   account(index: number): HDAccount;
   mintUSDC(to: Address, amount: bigint): Promise<void>;
+  /** Mines empty blocks; not viem's mine(), see scripts/local/chain.ts. */
+  mineBlocks(count: number): Promise<void>;
   /** Moves the chain's clock to that unix second and mines a block there. */
   warpTo(timestampS: bigint | number): Promise<void>;
 };
@@ -35,9 +37,12 @@ export async function startTestChain(options: ChainOptions = {}): Promise<TestCh
       return known;
     },
     mintUSDC: (to, amount) => mintUSDC(chain.url, to, amount),
+    async mineBlocks(count) {
+      for (let mined = 0; mined < count; mined++) await rpc(chain.url, "evm_mine");
+    },
     async warpTo(timestampS) {
       await client.setNextBlockTimestamp({ timestamp: BigInt(timestampS) });
-      await client.mine({ blocks: 1 });
+      await rpc(chain.url, "evm_mine");
     },
   };
 }

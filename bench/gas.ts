@@ -1,0 +1,319 @@
+// Gas of SessionChannels: whole-transaction receipts on an in-process chain with test USDC. Every figure is
+// deterministic, so bench/results/gas.json is compared for equality; `-- gas --update` rewrites it.
+//
+// Steady state unless a name says otherwise: the contract holds tokens, the receiver was paid before, the payer keeps
+// some USDC, and each channel was deposited into but never claimed from.
+import { readFileSync, writeFileSync } from "node:fs";
+import hre from "hardhat";
+import type { Contract, ContractTransactionReceipt } from "ethers";
+import { size, toHex, type Address, type Hex } from "viem";
+import {
+  actor,
+  authorize,
+  channelOf,
+  channelsAs,
+  claimRow,
+  createSessionWorld,
+  DEPOSIT_ATOMIC,
+  erc3009Data,
+  openChannel,
+  openChannels,
+  packedGroup,
+  packedRow,
+  send,
+  signClaimBatch,
+  signRefund,
+  type Channel,
+  type PackedGroup,
+  type SessionWorld,
+} from "../test/support/session-world.ts";
+import { columns, commit, machine, progress, type Report } from "./report.ts";
+
+const SNAPSHOT = new URL("./results/gas.json", import.meta.url);
+/** A voucher of 1.234567 USDC: three significant bytes, like most real ones. */
+const CEILING_ATOMIC = 1_234_567n;
+
+/** A batch that the receiverAuthorizer signed and anyone sent. */
+export type BatchRow = { path: "packed" | "plain"; rows: number; receivers: number; gasPerRow: number; bytesPerRow: number; gas: number };
+/** One act, maybe of several transactions; gas is their sum. Target and peer are published beside it where known. */
+export type Operation = { name: string; gas: number; target?: number; peer?: number };
+export type GasReport = Report & { machine: string; commit: string; rows: BatchRow[]; operations: Operation[] };
+
+/** Targets of docs/ARCHITECTURE.md and what the published peer (x402BatchSettlement) used, measured in the same way. */
+const PUBLISHED: Record<string, { target: number; peer?: number }> = {
+  "deposit, first": { target: 105_000, peer: 113_300 },
+  "deposit, top-up": { target: 85_000, peer: 92_900 },
+  "claim of 1, sent by the authorizer": { target: 45_400, peer: 45_400 },
+  "claimWithSignature of 1": { target: 55_500, peer: 57_000 },
+  "claimAndSettle of 10": { target: 224_000, peer: 286_000 },
+  "claimPacked of 10, then settle": { target: 200_000, peer: 286_000 },
+  "refund, first": { target: 72_000, peer: 82_600 },
+  "refund, later": { target: 55_000, peer: 65_500 },
+};
+const BATCH_TARGET = { gasPerRow: 12_000, bytesPerRow: 110, peerGasPerRow: 20_931, peerBytesPerRow: 482 };
+
+const BATCHES: { rows: number; receivers: number }[] = [
+  { rows: 1, receivers: 1 },
+  ...[10, 25].flatMap((rows) => [1, 10].map((receivers) => ({ rows, receivers }))),
+  ...[100, 500].flatMap((rows) => [1, 10, 100].map((receivers) => ({ rows, receivers }))),
+];
+
+/** Measures everything; about a minute. */
+export async function measureGas(): Promise<{ rows: BatchRow[]; operations: Operation[] }> {
+  await hre.tasks.getTask("build").run({ quiet: true, noTests: true });
+  const rows: BatchRow[] = [];
+  for (const batch of BATCHES) {
+    progress(`gas: ${batch.rows} rows over ${batch.receivers} receiver(s)`);
+    rows.push(...(await measureBatch(batch.rows, batch.receivers)));
+  }
+  progress("gas: single operations");
+  const world = await createSessionWorld();
+  const measured = [
+    ...(await measureDeposits(world)),
+    ...(await measureClaims(world)),
+    ...(await measureTens(world)),
+    ...(await measureWithdrawals(world)),
+    ...(await measureRefunds(world)),
+  ];
+  const operations = measured.map((operation) => ({ ...operation, ...PUBLISHED[operation.name] }));
+  return { rows, operations };
+}
+
+// ------------------------------------------------------------------ batches
+
+async function measureBatch(rows: number, receivers: number): Promise<BatchRow[]> {
+  const world = await createSessionWorld();
+  const names = Array.from({ length: receivers }, (_, i) => actor(`receiver ${i}`).address);
+  await warmReceivers(world, names);
+  const channels = Array.from({ length: rows }, (_, i) => {
+    return channelOf(world, actor(`payer ${i}`), names[Math.floor((i * receivers) / rows)] as Address);
+  });
+  await openChannels(world, channels);
+
+  const [byPlain, byPacked] = [await plainBatch(world, channels), await packedBatch(world, channels)];
+  const plain = await measureAndRevert(world, () => send(world.channels, "claimWithSignature", ...byPlain));
+  const packed = await measureAndRevert(world, () => send(world.channels, "claimPacked", byPacked));
+  await world.connection.close();
+
+  const row = (path: BatchRow["path"], gas: number, data: Hex): BatchRow => {
+    return { path, rows, receivers, gas, gasPerRow: Math.round(gas / rows), bytesPerRow: Math.round(size(data) / rows) };
+  };
+  const encode = (name: string, args: unknown[]) => world.channels.interface.encodeFunctionData(name, args) as Hex;
+  return [
+    row("plain", plain, encode("claimWithSignature", byPlain)),
+    row("packed", packed, encode("claimPacked", [byPacked])),
+  ];
+}
+
+async function plainBatch(world: SessionWorld, channels: Channel[]) {
+  const rows = await Promise.all(channels.map((channel) => claimRow(world, channel, CEILING_ATOMIC)));
+  return [rows, await signClaimBatch(world, rows)] satisfies unknown[];
+}
+
+async function packedBatch(world: SessionWorld, channels: Channel[]): Promise<PackedGroup[]> {
+  const byReceiver = Map.groupBy(channels, (channel) => channel.config.receiver);
+  const groups = [...byReceiver.values()].map((members) => unsignedGroup(world, members));
+  return Promise.all(groups.map(async (group) => authorize(world, await group)));
+}
+
+async function unsignedGroup(world: SessionWorld, channels: Channel[]): Promise<PackedGroup> {
+  const [first] = channels;
+  if (first === undefined) throw new Error("a group needs a channel");
+  const rows = await Promise.all(channels.map((channel) => packedRow(world, channel, CEILING_ATOMIC)));
+  return packedGroup(first.config, rows);
+}
+
+/** Pays every receiver once, so that neither their totals nor their USDC balance start at zero. */
+async function warmReceivers(world: SessionWorld, receivers: Address[]): Promise<void> {
+  const channels = receivers.map((receiver) => channelOf(world, actor("warm"), receiver));
+  await openChannels(world, channels);
+  await send(world.channels, "claimPacked", await packedBatch(world, channels));
+  const calls = receivers.map((receiver) => {
+    return world.channels.interface.encodeFunctionData("settle", [receiver, world.usdcAddress]);
+  });
+  await send(world.channels, "multicall", calls);
+}
+
+async function measureAndRevert(world: SessionWorld, act: () => Promise<ContractTransactionReceipt>): Promise<number> {
+  const snapshot = await world.connection.provider.request({ method: "evm_snapshot" });
+  const { gasUsed } = await act();
+  await world.connection.provider.request({ method: "evm_revert", params: [snapshot] });
+  return Number(gasUsed);
+}
+
+// ------------------------------------------------------------------ single operations
+
+async function measureDeposits(world: SessionWorld): Promise<Operation[]> {
+  await openChannel(world, channelOf(world, actor("earlier payer"), actor("receiver").address));
+  const first = channelOf(world, actor("payer"), actor("receiver").address);
+  await send(world.usdc, "mint", first.config.payer, 10n * DEPOSIT_ATOMIC);
+
+  const deposit = async (collector: Contract, channel: Channel, salt: Hex) => {
+    const to = (await collector.getAddress()) as Address;
+    const data = await erc3009Data(world, channel, DEPOSIT_ATOMIC, { salt, to });
+    return gasOf(send(world.channels, "deposit", channel.config, DEPOSIT_ATOMIC, to, data));
+  };
+  const other = channelOf(world, actor("payer"), actor("receiver").address, { salt: toHex(1n, { size: 32 }) });
+  const salts = [0x11n, 0x12n].map((salt) => toHex(salt, { size: 32 })) as [Hex, Hex];
+  return [
+    { name: "deposit, first", gas: await deposit(world.channels, first, salts[0]) },
+    { name: "deposit, top-up", gas: await deposit(world.channels, first, salts[1]) },
+    { name: "deposit by ERC3009DepositCollector, first", gas: await deposit(world.erc3009Collector, other, salts[0]) },
+    { name: "deposit by ERC3009DepositCollector, top-up", gas: await deposit(world.erc3009Collector, other, salts[1]) },
+  ];
+}
+
+async function measureClaims(world: SessionWorld): Promise<Operation[]> {
+  const receiver = actor("receiver of one").address;
+  await warmReceivers(world, [receiver]);
+  const channel = channelOf(world, actor("payer of one"), receiver);
+  await openChannel(world, channel);
+  const row = await claimRow(world, channel, CEILING_ATOMIC);
+  const group = await unsignedGroup(world, [channel]);
+  const asAuthorizer = await channelsAs(world, world.authorizer.address);
+  const batchSignature = await signClaimBatch(world, [row]);
+  const signedGroup = await authorize(world, group);
+  const measure = (contract: Contract, name: string, ...args: unknown[]) => {
+    return measureAndRevert(world, () => send(contract, name, ...args));
+  };
+
+  const operations = [
+    { name: "claim of 1, sent by the authorizer", gas: await measure(asAuthorizer, "claim", [row]) },
+    { name: "claimWithSignature of 1", gas: await measure(world.channels, "claimWithSignature", [row], batchSignature) },
+    { name: "claimPacked of 1, sent by the authorizer", gas: await measure(asAuthorizer, "claimPacked", [group]) },
+    { name: "claimPacked of 1, signed", gas: await measure(world.channels, "claimPacked", [signedGroup]) },
+    { name: "claimAndSettle of 1, sent by the authorizer", gas: await measure(asAuthorizer, "claimAndSettle", [row], "0x") },
+  ];
+  await send(asAuthorizer, "claim", [row]);
+  operations.push({ name: "settle", gas: await gasOf(send(world.channels, "settle", receiver, world.usdcAddress)) });
+
+  const fresh = channelOf(world, actor("payer of one"), actor("fresh receiver").address);
+  await openChannel(world, fresh);
+  const claimed = await gasOf(send(asAuthorizer, "claim", [await claimRow(world, fresh, CEILING_ATOMIC)]));
+  const settled = await gasOf(send(world.channels, "settle", fresh.config.receiver, world.usdcAddress));
+  operations.push({ name: "claim of 1, sent by the authorizer, receiver never paid before", gas: claimed });
+  operations.push({ name: "settle, receiver never paid before", gas: settled });
+  return operations;
+}
+
+/** Ten claims and their settlement, all the ways there are, sent by the authorizer. */
+async function measureTens(world: SessionWorld): Promise<Operation[]> {
+  const receiver = actor("receiver of ten").address;
+  await warmReceivers(world, [receiver]);
+  const channels = Array.from({ length: 10 }, (_, i) => channelOf(world, actor(`payer of ten ${i}`), receiver));
+  await openChannels(world, channels);
+  const rows = await Promise.all(channels.map((channel) => claimRow(world, channel, CEILING_ATOMIC)));
+  const group = await unsignedGroup(world, channels);
+  const asAuthorizer = await channelsAs(world, world.authorizer.address);
+  const settle = () => send(asAuthorizer, "settle", receiver, world.usdcAddress);
+  const multicall = [
+    world.channels.interface.encodeFunctionData("claimPacked", [[group]]),
+    world.channels.interface.encodeFunctionData("settle", [receiver, world.usdcAddress]),
+  ];
+
+  const measure = async (...acts: (() => Promise<ContractTransactionReceipt>)[]) => {
+    const snapshot = await world.connection.provider.request({ method: "evm_snapshot" });
+    let gas = 0;
+    for (const act of acts) gas += await gasOf(act());
+    await world.connection.provider.request({ method: "evm_revert", params: [snapshot] });
+    return gas;
+  };
+  return [
+    { name: "claim of 10, then settle", gas: await measure(() => send(asAuthorizer, "claim", rows), settle) },
+    { name: "claimAndSettle of 10", gas: await measure(() => send(asAuthorizer, "claimAndSettle", rows, "0x")) },
+    { name: "claimPacked of 10, then settle", gas: await measure(() => send(asAuthorizer, "claimPacked", [group]), settle) },
+    { name: "multicall of claimPacked of 10 and settle", gas: await measure(() => send(asAuthorizer, "multicall", multicall)) },
+  ];
+}
+
+async function measureWithdrawals(world: SessionWorld): Promise<Operation[]> {
+  const channel = channelOf(world, actor("withdrawing payer"), actor("receiver").address);
+  await openChannel(world, channel);
+  const asPayer = await channelsAs(world, channel.config.payer);
+  const initiate = () => gasOf(send(asPayer, "initiateWithdraw", channel.config, DEPOSIT_ATOMIC / 2n));
+  const operations = [
+    { name: "initiateWithdraw", gas: await initiate() },
+    { name: "cancelWithdraw", gas: await gasOf(send(asPayer, "cancelWithdraw", channel.config)) },
+  ];
+  await initiate();
+  await world.connection.provider.request({ method: "evm_increaseTime", params: [channel.config.withdrawDelay] });
+  operations.push({ name: "finalizeWithdraw", gas: await gasOf(send(asPayer, "finalizeWithdraw", channel.config)) });
+  return operations;
+}
+
+async function measureRefunds(world: SessionWorld): Promise<Operation[]> {
+  const channel = channelOf(world, actor("refunded payer"), actor("receiver").address);
+  const signed = channelOf(world, actor("other refunded payer"), actor("receiver").address);
+  await openChannels(world, [channel, signed]);
+  const asAuthorizer = await channelsAs(world, world.authorizer.address);
+  const amount = 1_000_000n;
+  const refund = () => gasOf(send(asAuthorizer, "refund", channel.config, amount));
+  const bySignature = async (nonce: bigint) => {
+    const signature = await signRefund(world, signed, nonce, amount);
+    return gasOf(send(world.channels, "refundWithSignature", signed.config, amount, nonce, signature));
+  };
+  return [
+    { name: "refund, first", gas: await refund() },
+    { name: "refund, later", gas: await refund() },
+    { name: "refundWithSignature, first", gas: await bySignature(0n) },
+    { name: "refundWithSignature, later", gas: await bySignature(1n) },
+  ];
+}
+
+async function gasOf(receipt: Promise<ContractTransactionReceipt>): Promise<number> {
+  return Number((await receipt).gasUsed);
+}
+
+// ------------------------------------------------------------------ snapshot
+
+/** One line a figure, sorted by name, so that a diff shows what moved. */
+export function snapshotOf({ rows, operations }: { rows: BatchRow[]; operations: Operation[] }): string {
+  const figures: [string, number][] = [
+    ...operations.map(({ name, gas }): [string, number] => [name, gas]),
+    ...rows.flatMap(({ path, rows, receivers, gas, bytesPerRow }): [string, number][] => {
+      const name = `${path} batch, ${String(rows).padStart(3)} rows, ${String(receivers).padStart(3)} receivers`;
+      return [[`${name}: gas`, gas], [`${name}: calldata bytes a row`, bytesPerRow]];
+    }),
+  ];
+  const lines = figures.sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, figure]) => `  ${JSON.stringify(name)}: ${figure}`);
+  return `{\n${lines.join(",\n")}\n}\n`;
+}
+
+/** The committed snapshot. */
+export function readSnapshot(): string {
+  return readFileSync(SNAPSHOT, "utf8");
+}
+
+// ------------------------------------------------------------------ bench
+
+export async function run(args: string[]): Promise<GasReport> {
+  const measured = await measureGas();
+  if (args.includes("--update")) writeFileSync(SNAPSHOT, snapshotOf(measured));
+  return { bench: "gas", machine: machine(), commit: commit(), ...measured };
+}
+
+export function table(report: Report): string {
+  const { rows, operations, machine, commit } = report as GasReport;
+  const batches = rows.map((row) => [
+    `${row.path}, ${row.rows} rows, ${row.receivers} receiver${row.receivers === 1 ? "" : "s"}`,
+    row.gasPerRow,
+    row.bytesPerRow,
+    row.gas,
+  ]);
+  const { gasPerRow, bytesPerRow, peerGasPerRow, peerBytesPerRow } = BATCH_TARGET;
+  return [
+    `SessionChannels, whole-transaction gas, test USDC. ${commit}; ${machine}`,
+    "",
+    columns([
+      ["operation", "gas", "target", "peer", ""],
+      ...operations.map(({ name, gas, target, peer }) => {
+        return [name, gas, target ?? "", peer ?? "", target === undefined ? "" : gas <= target ? "met" : "missed"];
+      }),
+    ]),
+    "",
+    `Batches signed by the receiverAuthorizer. Target, packed, 100 rows, 1 receiver: ${gasPerRow} gas and ${bytesPerRow} bytes a row;`,
+    `peer: ${peerGasPerRow} and ${peerBytesPerRow}.`,
+    "",
+    columns([["batch", "gas a row", "bytes a row", "gas"], ...batches]),
+  ].join("\n");
+}

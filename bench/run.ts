@@ -1,0 +1,18 @@
+// `npm run -s bench -- <name> [--json] [options of the bench]`: runs one benchmark and prints its table, or with --json
+// one JSON object as the only line on stdout.
+import type { Bench } from "./report.ts";
+
+const benches: Record<string, () => Promise<Bench>> = {
+  gas: () => import("./gas.ts"),
+};
+
+const [name, ...args] = process.argv.slice(2);
+const load = name === undefined ? undefined : benches[name];
+if (load === undefined) {
+  process.stderr.write(`usage: npm run -s bench -- <${Object.keys(benches).join(" | ")}> [--json]\n`);
+  process.exit(2);
+}
+
+const bench = await load();
+const report = await bench.run(args.filter((arg) => arg !== "--json"));
+process.stdout.write(`${args.includes("--json") ? JSON.stringify(report) : bench.table(report)}\n`);

@@ -1,0 +1,175 @@
+// Is what stands on the chain what this repository says? Code, domains, typehashes and digests, read from the chain and
+// compared with the compiled artifacts and with sdk/src/typed-data.ts.
+import {
+  hashTypedData,
+  isAddressEqual,
+  keccak256,
+  maxUint128,
+  pad,
+  toHex,
+  type Abi,
+  type Address,
+  type Hex,
+  type PublicClient,
+} from "viem";
+import type { DeployedName } from "../../ignition/modules/Tallystick.ts";
+import {
+  allowanceCollectorDomain,
+  channelConfigTypes,
+  channelIdOf,
+  claimBatchTypes,
+  depositAuthorizationTypes,
+  packedClaimTypes,
+  refundTypes,
+  sessionChannelsDomain,
+  voucherDigest,
+  voucherTypes,
+  type ChannelConfig,
+} from "../../sdk/src/typed-data.ts";
+import { artifact } from "../artifacts.ts";
+
+export type Addresses = Record<DeployedName, Address>;
+/** One comparison: what the repository says and what the chain says. */
+export type Check = { contract: DeployedName; what: string; expected: string; actual: string };
+
+/** Every comparison, in order; those that differ are the faults. */
+export async function verifyDeployment(client: PublicClient, chainId: number, addresses: Addresses): Promise<{ checks: Check[]; faults: Check[] }> {
+  const names = Object.keys(addresses) as DeployedName[];
+  const code = await Promise.all(names.map((name) => checkCode(client, name, addresses[name])));
+  // A contract without its code answers no question.
+  const rest = code.every(({ expected, actual }) => expected === actual)
+    ? [...(await checkChannels(client, chainId, addresses)), ...(await checkCollectors(client, chainId, addresses))]
+    : [];
+  const checks = [...code, ...rest];
+  return { checks, faults: checks.filter(({ expected, actual }) => expected !== actual) };
+}
+
+// ---------------------------------------------------------------- code
+
+async function checkCode(client: PublicClient, contract: DeployedName, address: Address): Promise<Check> {
+  const compiled = artifact(contract);
+  const holes = immutablesOf(compiled);
+  const onChain = await client.getCode({ address });
+  return {
+    contract,
+    what: "code but for its immutables",
+    expected: keccak256(masked(compiled.deployedBytecode, holes)),
+    actual: onChain === undefined ? "no code" : keccak256(masked(onChain, holes)),
+  };
+}
+
+type Hole = { start: number; length: number };
+
+function immutablesOf(compiled: object): Hole[] {
+  const { immutableReferences } = compiled as { immutableReferences?: Record<string, Hole[]> };
+  return Object.values(immutableReferences ?? {}).flat();
+}
+
+/** Code with zeros where the constructor writes immutables; those are checked by asking the contract. */
+function masked(code: Hex, holes: Hole[]): Hex {
+  const bytes = Buffer.from(code.slice(2), "hex");
+  for (const { start, length } of holes) bytes.fill(0, start, start + length);
+  return toHex(bytes);
+}
+
+// ---------------------------------------------------------------- answers
+
+type Ask = (functionName: string, args?: readonly unknown[]) => Promise<unknown>;
+
+function asker(client: PublicClient, contract: DeployedName, address: Address): Ask {
+  const abi: Abi = artifact(contract).abi;
+  return (functionName, args = []) => client.readContract({ address, abi, functionName, args });
+}
+
+const sample: ChannelConfig = {
+  payer: pad("0x01", { size: 20 }),
+  payerAuthorizer: pad("0x02", { size: 20 }),
+  receiver: pad("0x03", { size: 20 }),
+  receiverAuthorizer: pad("0x04", { size: 20 }),
+  token: pad("0x05", { size: 20 }),
+  withdrawDelay: 900,
+  salt: pad("0x06"),
+};
+
+async function checkChannels(client: PublicClient, chainId: number, addresses: Addresses): Promise<Check[]> {
+  const contract = "SessionChannels";
+  const address = addresses[contract];
+  const ask = asker(client, contract, address);
+  const domain = sessionChannelsDomain(chainId, address);
+  const typehashes: [getter: string, expected: Hex][] = [
+    ["CHANNEL_CONFIG_TYPEHASH", typehash(channelConfigTypes, "ChannelConfig")],
+    ["VOUCHER_TYPEHASH", typehash(voucherTypes, "Voucher")],
+    ["REFUND_TYPEHASH", typehash(refundTypes, "Refund")],
+    ["CLAIM_ENTRY_TYPEHASH", typehash(claimBatchTypes, "ClaimEntry")],
+    ["CLAIM_BATCH_TYPEHASH", typehash(claimBatchTypes, "ClaimBatch")],
+    ["PACKED_CLAIM_TYPEHASH", typehash(packedClaimTypes, "PackedClaim")],
+  ];
+  const channelId = channelIdOf(domain, sample);
+  return [
+    { contract, what: "EIP-712 domain", expected: domainText(domain), actual: await readDomain(ask) },
+    ...(await Promise.all(typehashes.map(async ([what, expected]) => ({ contract, what, expected, actual: String(await ask(what)) }) as Check))),
+    { contract, what: "id of a sample channel", expected: channelId, actual: String(await ask("getChannelId", [sample])) },
+    {
+      contract,
+      what: "digest of a sample voucher",
+      expected: voucherDigest(domain, channelId, maxUint128),
+      actual: String(await ask("getVoucherDigest", [channelId, maxUint128])),
+    },
+  ];
+}
+
+async function checkCollectors(client: PublicClient, chainId: number, addresses: Addresses): Promise<Check[]> {
+  const serves = async (contract: DeployedName): Promise<Check> => {
+    const served = (await asker(client, contract, addresses[contract])("x402BatchSettlement")) as Address;
+    const expected = addresses.SessionChannels;
+    return { contract, what: "channel contract it serves", expected, actual: isAddressEqual(served, expected) ? expected : served };
+  };
+  const contract = "AllowanceDepositCollector";
+  const ask = asker(client, contract, addresses[contract]);
+  const domain = allowanceCollectorDomain(chainId, addresses[contract]);
+  const message = { channelId: pad("0x07"), token: sample.token, amount: 8n, nonce: 9n, deadline: 10n };
+  return [
+    await serves("ERC3009DepositCollector"),
+    await serves(contract),
+    { contract, what: "EIP-712 domain", expected: domainText(domain), actual: await readDomain(ask) },
+    {
+      contract,
+      what: "DEPOSIT_AUTHORIZATION_TYPEHASH",
+      expected: typehash(depositAuthorizationTypes, "DepositAuthorization"),
+      actual: String(await ask("DEPOSIT_AUTHORIZATION_TYPEHASH")),
+    },
+    {
+      contract,
+      what: "digest of a sample authorisation",
+      expected: hashTypedData({ domain, types: depositAuthorizationTypes, primaryType: "DepositAuthorization", message }),
+      actual: String(await ask("getDepositAuthorizationDigest", Object.values(message))),
+    },
+  ];
+}
+
+type Domain = { name: string; version: string; chainId: number; verifyingContract: Address };
+
+function domainText({ name, version, chainId, verifyingContract }: Domain): string {
+  return `${name} ${version} ${chainId} ${verifyingContract}`;
+}
+
+async function readDomain(ask: Ask): Promise<string> {
+  const [, name, version, chainId, verifyingContract] = (await ask("eip712Domain")) as [Hex, string, string, bigint, Address];
+  return domainText({ name, version, chainId: Number(chainId), verifyingContract });
+}
+
+type Types = Record<string, readonly { name: string; type: string }[]>;
+
+/** EIP-712's typeHash: the primary type first, then the types it refers to, sorted. */
+function typehash(types: Types, primaryType: string): Hex {
+  const referred = new Set<string>();
+  const visit = (type: string) => {
+    if (types[type] === undefined || referred.has(type)) return;
+    referred.add(type);
+    for (const field of types[type]) visit(field.type.replace(/\[.*$/, ""));
+  };
+  visit(primaryType);
+  referred.delete(primaryType);
+  const encode = (type: string) => `${type}(${types[type]!.map((field) => `${field.type} ${field.name}`).join(",")})`;
+  return keccak256(toHex([primaryType, ...[...referred].sort()].map(encode).join("")));
+}

@@ -1,0 +1,21 @@
+// Who is who in the local world: keys of Hardhat's published mnemonic, the same in every start. Worthless elsewhere.
+import { bytesToHex, type Hex } from "viem";
+import { mnemonicToAccount, type HDAccount } from "viem/accounts";
+import { LOCAL_MNEMONIC } from "./chain.ts";
+
+export function localAccount(index: number): HDAccount {
+  return mnemonicToAccount(LOCAL_MNEMONIC, { addressIndex: index });
+}
+
+export function localKey(index: number): Hex {
+  return bytesToHex(localAccount(index).getHdKey().privateKey!);
+}
+
+/** Accounts 0 to 9 hold ether and test USDC. The first eight are the main job's payers. */
+export const PAYER_INDEXES = [0, 1, 2, 3, 4, 5, 6, 7];
+/** Left alone, for whoever wants to pay something. */
+export const NEWCOMER_INDEX = 9;
+/** Outside of the ten, so that nobody who uses those by hand disturbs a nonce or a key of the relayer. */
+export const SUBMITTER_INDEX = 10;
+export const AUTHORIZER_INDEX = 11;
+export const RECEIVER_INDEX = 12;

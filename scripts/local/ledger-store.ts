@@ -1,0 +1,57 @@
+// The relayer's books, read as its operator would: straight from its database.
+import type { Address, Hex } from "viem";
+import { toAddress, toHex } from "../../relayer/src/db/codec.ts";
+import type { Db } from "../../relayer/src/db/pool.ts";
+
+export type PayerBooks = { payer: Address; calls: number; chargedAtomic: bigint; channelIds: Hex[] };
+
+/** What every payer was charged, with its channels. */
+export async function readPayers(db: Db): Promise<PayerBooks[]> {
+  const { rows } = await db.query<{ payer: Buffer; calls: bigint; charged: bigint | null; channels: Buffer[] }>(
+    `SELECT payer, count(*) AS calls, sum(charged_atomic) AS charged, array_agg(DISTINCT channel_id::bytea) AS channels
+     FROM payment WHERE state = 'charged' GROUP BY payer ORDER BY payer`,
+  );
+  return rows.map((row) => ({
+    payer: toAddress(row.payer),
+    calls: Number(row.calls),
+    chargedAtomic: row.charged ?? 0n,
+    channelIds: row.channels.map(toHex),
+  }));
+}
+
+export type Progress = { chargedAtomic: bigint; settledAtomic: bigint; unresolved: number };
+
+/** The totals that a progress bar shows. `unresolved` counts what is still under way: reservations and transactions. */
+export async function readProgress(db: Db): Promise<Progress> {
+  const { rows } = await db.query<{ charged: bigint; settled: bigint; unresolved: bigint }>(
+    `SELECT (SELECT coalesce(sum(charged - opening_charged), 0) FROM channel) AS charged,
+            (SELECT coalesce(sum(settled_atomic), 0) FROM settlement_batch WHERE state = 'done') AS settled,
+            (SELECT count(*) FROM payment WHERE state = 'reserved')
+              + (SELECT count(*) FROM chain_tx WHERE state IN ('signed', 'broadcast')) AS unresolved`,
+  );
+  const { charged, settled, unresolved } = rows[0]!;
+  return { chargedAtomic: charged, settledAtomic: settled, unresolved: Number(unresolved) };
+}
+
+export type MinedTransaction = { purpose: string; raw: Hex; gasUsed: bigint; reverted: boolean; payers: Address[] };
+
+/** Every transaction that was mined, with the payers whose channels it touched. */
+export async function readTransactions(db: Db): Promise<MinedTransaction[]> {
+  const { rows } = await db.query<{ purpose: string; raw: Buffer; gas_used: bigint; state: string; payers: Buffer[] | null }>(
+    `SELECT tx.purpose, tx.raw, tx.gas_used, tx.state, array_agg(touched.payer) FILTER (WHERE touched.payer IS NOT NULL) AS payers
+     FROM chain_tx tx LEFT JOIN (
+       SELECT tx_id, payer::bytea AS payer FROM deposit
+       UNION SELECT batch.tx_id, channel.payer::bytea FROM settlement_batch batch JOIN settlement_row USING (batch_id) JOIN channel USING (channel_id)
+       UNION SELECT refund.tx_id, channel.payer::bytea FROM refund JOIN channel USING (channel_id)
+     ) touched USING (tx_id)
+     WHERE tx.gas_used IS NOT NULL
+     GROUP BY tx.tx_id ORDER BY tx.tx_id`,
+  );
+  return rows.map((row) => ({
+    purpose: row.purpose,
+    raw: toHex(row.raw),
+    gasUsed: row.gas_used,
+    reverted: row.state === "reverted",
+    payers: (row.payers ?? []).map(toAddress),
+  }));
+}

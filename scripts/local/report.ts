@@ -1,0 +1,150 @@
+// The summary of the main job: numbers, then a table for people or one JSON object for programs.
+import type { Address } from "viem";
+import { NEWCOMER_INDEX, localAccount } from "./accounts.ts";
+import { ASSUMED_PRICES, describePrices, transactionCostWei, weiToUsd } from "./cost.ts";
+import type { JobResult } from "./job.ts";
+import type { MinedTransaction } from "./ledger-store.ts";
+import { usdc } from "./progress.ts";
+import { formatTable } from "./table.ts";
+import { sum } from "./verdict.ts";
+import type { World } from "./world.ts";
+
+/** The class of agents of this job: the stock client in the batch-settlement scheme. */
+const AGENT = "stock-batch";
+
+export type Line = {
+  name: string;
+  calls: number;
+  chargedAtomic: bigint;
+  settledAtomic: bigint;
+  transactions: number;
+  gasPerCall: number;
+  usdPerCall: number;
+  p50Ms: number;
+  p99Ms: number;
+};
+
+/** The line of all agents together, then one a payer. */
+export function linesOf(job: JobResult): [Line, ...Line[]] {
+  const payers = [...new Set(job.purchases.map(({ payer }) => payer))];
+  const all = lineOf(AGENT, job, () => true, job.transactions.map((transaction) => ({ transaction, share: 1 })), job.contract.settledAtomic);
+  return [all, ...payers.map((payer) => payerLine(payer, job))];
+}
+
+function payerLine(payer: Address, job: JobResult): Line {
+  const touching = job.transactions.filter(({ payers }) => payers.includes(payer));
+  // A batch settles several payers; each bears an equal part of its gas.
+  const shared = touching.map((transaction) => ({ transaction, share: 1 / transaction.payers.length }));
+  return lineOf(`  ${payer.slice(0, 6)}…${payer.slice(-4)}`, job, (candidate) => candidate === payer, shared, job.contract.byPayer.get(payer) ?? 0n);
+}
+
+type Shared = { transaction: MinedTransaction; share: number }[];
+
+function lineOf(name: string, job: JobResult, mine: (payer: Address) => boolean, shared: Shared, settledAtomic: bigint): Line {
+  const paid = job.purchases.filter(({ payer, chargedAtomic }) => mine(payer) && chargedAtomic > 0n);
+  const times = paid.map(({ ms }) => ms).sort((a, b) => a - b);
+  const calls = paid.length;
+  const perCall = (amount: (transaction: MinedTransaction) => number) =>
+    calls === 0 ? 0 : shared.reduce((total, { transaction, share }) => total + amount(transaction) * share, 0) / calls;
+  return {
+    name,
+    calls,
+    chargedAtomic: sum(paid.map(({ chargedAtomic }) => chargedAtomic)),
+    settledAtomic,
+    transactions: shared.length,
+    gasPerCall: Math.round(perCall(({ gasUsed }) => Number(gasUsed))),
+    usdPerCall: perCall((transaction) => weiToUsd(transactionCostWei(transaction, ASSUMED_PRICES), ASSUMED_PRICES)),
+    p50Ms: percentile(times, 0.5),
+    p99Ms: percentile(times, 0.99),
+  };
+}
+
+/** Nearest rank, of sorted times, to a tenth of a millisecond. */
+export function percentile(sorted: number[], fraction: number): number {
+  if (sorted.length === 0) return 0;
+  const rank = Math.max(1, Math.ceil(fraction * sorted.length));
+  return Math.round(sorted[rank - 1]! * 10) / 10;
+}
+
+export function printReport(world: World, job: JobResult, faults: string[]): string {
+  const lines = linesOf(job);
+  const { contract, index, reconciliation } = job;
+  const mark = (same: boolean) => (same ? "equal" : "DIFFERENT");
+  return [
+    "",
+    `  ${lines[0].calls} calls paid in ${job.seconds.toFixed(1)} s, each one through an unmodified x402 client, settled in ${purposes(job)}.`,
+    "",
+    formatTable(
+      ["agent", "calls", "charged", "settled", "tx", "gas/call", "USD/call", "p50", "p99"],
+      lines.map((line) => [
+        line.name,
+        String(line.calls),
+        usdc(line.chargedAtomic),
+        usdc(line.settledAtomic),
+        String(line.transactions),
+        String(line.gasPerCall),
+        line.usdPerCall.toFixed(7),
+        `${line.p50Ms} ms`,
+        `${line.p99Ms} ms`,
+      ]),
+    ),
+    "  charged and settled in USDC. A call is timed by its buyer: the 402, the signature and the paid answer. A payer's first",
+    "  call waits for its deposit to be mined. A payer's tx may be shared with others; its gas is its part.",
+    `  USD/call at ${describePrices(ASSUMED_PRICES)}.`,
+    "",
+    formatTable(
+      ["atomic units", "GraphQL", "contract", ""],
+      [
+        ["claimed for the provider", String(index.claimedAtomic), String(contract.claimedAtomic), mark(index.claimedAtomic === contract.claimedAtomic)],
+        ["settled to the provider", String(index.settledAtomic), String(contract.settledAtomic), mark(index.settledAtomic === contract.settledAtomic)],
+      ],
+    ),
+    `  ${reconciliation.logs} raw logs replayed, ${reconciliation.differences.length} differences to the indexed tables and the contract.`,
+    "",
+    ...(faults.length === 0 ? [] : ["  NOT IN ORDER:", ...faults.map((fault) => `  - ${fault}`), ""]),
+  ].join("\n");
+}
+
+function purposes({ transactions }: JobResult): string {
+  const counts = new Map<string, number>();
+  for (const { purpose } of transactions) counts.set(purpose, (counts.get(purpose) ?? 0) + 1);
+  const parts = [...counts].map(([purpose, count]) => `${count} ${purpose}`).join(", ");
+  return `${transactions.length} transactions (${parts})`;
+}
+
+/** Where to look and what to type next, while the world is up. */
+export function printNext(world: World): string {
+  const newcomer = localAccount(NEWCOMER_INDEX).address;
+  return [
+    `  GraphQL page    ${world.indexer.graphqlUrl}`,
+    `  API reference   ${world.relayerUrl}/reference`,
+    `  metrics         ${world.relayerUrl}/metrics`,
+    `  chain           ${world.rpcUrl} (chain id 84532, in memory)`,
+    `  relayer's log   ${world.relayerLog}`,
+    "",
+    "  Hardhat's development accounts 0 to 9 hold ether and test USDC; 0 to 7 just paid. Account 9 is yours:",
+    `  ${newcomer}. Any x402 client can pay ${world.serviceUrl} from it. Try, in another terminal:`,
+    "",
+    `    npm run -s exec -- scripts/pay.ts ${world.serviceUrl} README.md --rpc ${world.rpcUrl}`,
+    "",
+    "  Everything stays up until Ctrl-C.",
+    "",
+  ].join("\n");
+}
+
+export function jsonReport(job: JobResult, world: World, faults: string[], seconds: number): Record<string, unknown> {
+  const [line] = linesOf(job);
+  const { name, calls, transactions, gasPerCall, p50Ms, p99Ms } = line;
+  return {
+    ok: faults.length === 0,
+    seconds: Math.round(seconds * 10) / 10,
+    agents: [{ name, calls, chargedAtomic: String(line.chargedAtomic), settledAtomic: String(line.settledAtomic), transactions, gasPerCall, p50Ms, p99Ms }],
+    indexedAtomic: String(job.index.settledAtomic),
+    contractAtomic: String(job.contract.settledAtomic),
+    relayerUrl: world.relayerUrl,
+    graphqlUrl: world.indexer.graphqlUrl,
+    rpcUrl: world.rpcUrl,
+    serviceUrl: world.serviceUrl,
+    ...(faults.length === 0 ? {} : { reasons: faults }),
+  };
+}

@@ -1,0 +1,20 @@
+// Runs one of Hardhat's own test tasks, or the compiler for them, and reports the counts that the task returns.
+import hre from "hardhat";
+import { ensureCompiled } from "../local/compiled.ts";
+import { endWithRunner, finish } from "./report.ts";
+
+type Summary = { passed: number; failed: number };
+
+endWithRunner();
+const [kind, ...testFiles] = process.argv.slice(2);
+if (kind === "compile") {
+  // For everybody who comes later: contracts and Solidity tests now, so that no two processes compile at once.
+  await ensureCompiled();
+  await hre.tasks.getTask("build").run({ quiet: true });
+  finish({ passed: 1, failed: 0 });
+} else {
+  const result = (await hre.tasks.getTask(["test", kind!]).run({ testFiles, noCompile: true })) as { value?: { summary: Summary }; error?: { summary: Summary } };
+  const summary = (result.value ?? result.error)?.summary;
+  if (summary === undefined) throw new Error(`the task returned no summary: ${JSON.stringify(result).slice(0, 500)}`);
+  finish({ passed: summary.passed, failed: summary.failed });
+}
