@@ -9,7 +9,7 @@ import { carryDeposit, readView } from "../../relayer/src/capabilities/channels/
 import { findChannel } from "../../relayer/src/capabilities/channels/store.ts";
 import { createSettlementWorker } from "../../relayer/src/capabilities/settlement/service.ts";
 import { toBytes } from "../../relayer/src/db/codec.ts";
-import { charge, depositRequest, mineOther, newBuyer, sendToChannels, sendToToken, startWorld, USDC, type Buyer, type TestDeps, type World } from "../support/settlement-world.ts";
+import { charge, depositRequest, mineOther, newBuyer, sendToChannels, sendToToken, signVoucher, startWorld, USDC, type Buyer, type TestDeps, type World } from "../support/settlement-world.ts";
 
 for (const mode of ["tallystick", "canonical"] as const) {
   describe(`settlement, ${mode}`, function () {
@@ -19,6 +19,8 @@ for (const mode of ["tallystick", "canonical"] as const) {
     let world: World;
     let deps: TestDeps;
     let buyers: Buyer[] = [];
+    /** What tests claimed without the worker. */
+    const external = new Map<Hex, bigint>();
     before(async () => {
       world = await startWorld();
       deps = await world.relayer({ submitterKey, env });
@@ -30,7 +32,7 @@ for (const mode of ["tallystick", "canonical"] as const) {
       const views = await readView(deps, buyers.map((buyer) => buyer.channelId));
       for (const { channelId } of buyers) {
         const { rows } = await world.db.query("SELECT COALESCE(sum(claimed_atomic), 0) AS claimed FROM settlement_row WHERE channel_id = $1 AND state = 'claimed'", [toBytes(channelId)]);
-        expect(rows[0].claimed, channelId).to.equal(views.get(channelId)!.totalClaimed);
+        expect(rows[0].claimed, channelId).to.equal(views.get(channelId)!.totalClaimed - (external.get(channelId) ?? 0n));
       }
       const open = await world.db.query("SELECT 1 FROM settlement_batch WHERE state = 'sent'");
       expect(open.rowCount).to.equal(0);
@@ -137,20 +139,36 @@ for (const mode of ["tallystick", "canonical"] as const) {
     it("what somebody else claimed meanwhile is success", async () => {
       const buyer = await open();
       await charge(world.db, buyer, 1000n);
-      const channel = (await findChannel(world.db, buyer.channelId))!;
-      await rpc(world.nodeUrl, "evm_setAutomine", [false]);
-      const worker = createSettlementWorker(deps);
-      const flushed = worker.flush(20_000);
-      await until(async () => (await rowsOf(buyer)).length === 1);
-      await rpc(world.nodeUrl, "hardhat_impersonateAccount", [buyer.config.receiver]);
-      await rpc(world.nodeUrl, "evm_setAutomine", [true]);
-      await rpc(world.nodeUrl, "evm_mine");
-      expect(await flushed).to.equal(true);
-      expect((await rowsOf(buyer))[0]).to.deep.include({ state: "claimed", claimed_atomic: 1000n });
-      expect(channel.charged).to.equal(1000n);
+      world.proxy.fail({ method: "eth_sendRawTransaction", kind: "drop" });
+      expect(await createSettlementWorker(deps).flush(100)).to.equal(false);
+      const voucher = { channel: buyer.config, maxClaimableAmount: 1000n };
+      await sendToChannels(world, buyer.config.receiver, "claim", [[{ voucher, signature: await signVoucher(buyer, 1000n), totalClaimed: 1000n }]]);
+      external.set(buyer.channelId, 1000n);
+      world.proxy.heal();
+      expect(await createSettlementWorker(deps).flush()).to.equal(true);
+      expect((await rowsOf(buyer))[0]).to.deep.include({ state: "claimed", claimed_atomic: 0n });
+      expect(await paid(buyer.config.receiver)).to.deep.equal([1000n, 1000n]);
       const before = await batches();
-      await worker.flush();
-      expect(await batches()).to.equal(before); // nothing new is not claimed again
+      await createSettlementWorker(deps).flush();
+      expect(await batches()).to.equal(before);
+    });
+
+    it("a payer who leaves before a claim lands is isolated, and the others are claimed again", async () => {
+      const receiver = newReceiver();
+      const list = [await open(receiver), await open(receiver), await open(receiver)];
+      for (const buyer of list) await charge(world.db, buyer, 1000n);
+      const leaver = list[1]!;
+      await sendToChannels(world, leaver.config.payer, "initiateWithdraw", [leaver.config, 10_000n]);
+      world.proxy.fail({ method: "eth_sendRawTransaction", kind: "drop" });
+      expect(await createSettlementWorker(deps).flush(100)).to.equal(false);
+      await rpc(world.nodeUrl, "evm_increaseTime", [1000]);
+      await mineOther(world);
+      await sendToChannels(world, leaver.config.payer, "finalizeWithdraw", [leaver.config]);
+      world.proxy.heal();
+      expect(await createSettlementWorker(deps).flush()).to.equal(true);
+      expect(await paid(receiver)).to.deep.equal([2000n, 2000n]);
+      expect(await total(leaver)).to.equal(0n);
+      expect((await rowsOf(leaver)).every((row) => row.state !== "claimed")).to.equal(true);
     });
 
     it("a crash between commit and broadcast is finished by the next process, and nothing is chosen twice", async () => {
@@ -207,12 +225,4 @@ for (const mode of ["tallystick", "canonical"] as const) {
       for (const buyer of list) expect((await rowsOf(buyer)).map((row) => row.state)).to.deep.equal(["claimed"]);
     });
   });
-}
-
-async function until(done: () => Promise<boolean>, timeoutMs = 10_000): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  while (!(await done())) {
-    if (performance.now() > deadline) throw new Error("it took too long");
-    await new Promise((next) => setTimeout(next, 20));
-  }
 }

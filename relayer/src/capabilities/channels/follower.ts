@@ -57,13 +57,19 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
     // The head's hash is taken before anything is read below it: if the chain changes meanwhile, the next pass sees that.
     const head = await blockAt(await confirmedHead(chain, config.confirmations));
     const cursor = await findCursor(db, CURSOR);
-    if (cursor === undefined) await saveCursor(db, CURSOR, head);
+    if (cursor === undefined) await begin(head);
     else if (await isReorged(cursor, head.blockNumber)) await rewind(cursor, head);
     else if (head.blockNumber >= cursor.blockNumber) await catchUp(cursor, head);
     await lowerViews(head.blockNumber);
     await resolveRefunds(deps);
     readAt = now();
     metrics.chainLagSeconds.set(0);
+  }
+
+  /** Where nothing was followed yet, what happened to channels we know of is not in any log we shall ask for. */
+  async function begin(head: Cursor): Promise<void> {
+    await sync(await channelsSyncedAbove(db, -1n), head.blockNumber, "forward");
+    await saveCursor(db, CURSOR, head);
   }
 
   async function isReorged(cursor: Cursor, head: bigint): Promise<boolean> {
