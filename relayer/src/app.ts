@@ -40,7 +40,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
       servers: [{ url: deps.config.publicUrl }],
     },
   });
-  await app.register(swaggerUi, { routePrefix: "/reference" });
+  await app.register(swaggerUi, { routePrefix: "/reference", theme: { title: "Tallystick relayer" } });
   await app.register(async (scope) => {
     healthRoutes(scope, deps);
     gatewayRoutes(scope, deps);

@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
 import { TallystickError, toProblem } from "../../../../sdk/src/errors.ts";
 import { newPaymentId } from "../../payment-id.ts";
+import { problemResponse } from "../../problem-schema.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import type { Channel } from "../channels/store.ts";
 import { normalisePath } from "./logic.ts";
@@ -12,6 +13,18 @@ import type { Service } from "./store.ts";
 import { paymentRequired, termsOf, withChannelState } from "./terms.ts";
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+const RESPONSES = {
+  400: problemResponse("The payment or the path is malformed; `field` names where"),
+  402: problemResponse("Not paid, or the payment does not do: terms in PAYMENT-REQUIRED"),
+  404: problemResponse("No such service"),
+  409: problemResponse("The payment-identifier was used with another request"),
+  413: problemResponse("The body is too large"),
+  429: problemResponse("Too many upstream runs of this payer ended without a charge"),
+  502: problemResponse("The service failed; nothing was charged"),
+  503: problemResponse("Ours, not yours: chain or ledger are away, or this payment is still being served; nothing was charged twice"),
+  504: problemResponse("The service was too slow; nothing was charged"),
+};
 
 type Params = { service: string };
 
@@ -32,6 +45,7 @@ export function gatewayRoutes(app: FastifyInstance, deps: gateway.GatewayDeps): 
           summary: "Buy one call of a service",
           description: "Without payment: 402 with the terms in PAYMENT-REQUIRED (x402 v2, scheme batch-settlement). With PAYMENT-SIGNATURE: the service's answer, and PAYMENT-RESPONSE.",
           params: Type.Object({ service: Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,62}$" }) }, { additionalProperties: true }),
+          response: RESPONSES,
         },
       });
     }
