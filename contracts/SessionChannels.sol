@@ -285,14 +285,14 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
         }
         uint256 end = start + rows.length;
         uint256 row;
-        uint256 at = start;
-        while (at < end) {
-            row = at;
-            at = frame.loadRow(row);
+        uint256 cursor = start;
+        while (cursor < end) {
+            row = cursor;
+            cursor = frame.loadRow(row);
             _claimPackedRow(frame);
         }
         // A malformed row leads past the end; whatever it was taken for is reverted with the rest.
-        if (at != end) revert MalformedPackedRow(groupIndex, row - start);
+        if (cursor != end) revert MalformedPackedRow(groupIndex, row - start);
     }
 
     function _requireGroupAuthorization(PackedGroup calldata group) private view {
@@ -498,8 +498,9 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
     }
 
     /// @inheritdoc ISessionChannels
-    function refundNonce(bytes32 channelId) public view returns (uint256 nonce) {
-        (,, nonce) = _withdrawals[channelId].load();
+    function refundNonce(bytes32 channelId) public view returns (uint256) {
+        (,, uint88 nonce) = _withdrawals[channelId].load();
+        return nonce;
     }
 
     /// @inheritdoc ISessionChannels
@@ -518,8 +519,9 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
     }
 
     /// @inheritdoc ISessionChannels
-    function getClaimBatchDigest(VoucherClaim[] calldata voucherClaims) external view returns (bytes32 digest) {
-        (digest,) = _hashClaimBatch(ClaimFrameLib.create(_domainSeparatorV4()), voucherClaims);
+    function getClaimBatchDigest(VoucherClaim[] calldata voucherClaims) external view returns (bytes32) {
+        (bytes32 digest,) = _hashClaimBatch(ClaimFrameLib.create(_domainSeparatorV4()), voucherClaims);
+        return digest;
     }
 
     /// @inheritdoc ISessionChannels

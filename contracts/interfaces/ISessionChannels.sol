@@ -247,8 +247,9 @@ interface ISessionChannels {
 
     /// @notice Claims the rows and pays each (receiver, token) they name. The claims stand even when a token refuses the
     /// transfer (blacklisted receiver, paused token): SettleFailed, and the amount stays for `settle`.
-    /// @dev Refuses as `claim` and `claimWithSignature`, and with InsufficientGas when a transfer could not be given its
-    /// fixed amount of gas: a refusal is always the token's own.
+    /// @dev Refuses as `claim` and `claimWithSignature`; with InsufficientGas when a transfer could not be given its fixed
+    /// amount of gas, so that a refusal is always the token's own; and with SafeERC20FailedOperation when a transfer goes
+    /// through but answers other than true, since then nobody can say whether the tokens moved.
     /// @param authorizerSignature Empty when the sender is receiver or receiverAuthorizer of every row (`claim`), else the
     /// signature of `claimWithSignature`.
     function claimAndSettle(VoucherClaim[] calldata voucherClaims, bytes calldata authorizerSignature) external;

@@ -106,39 +106,39 @@ library ClaimFrameLib {
         }
     }
 
-    /// @notice Loads the packed row at calldata position `at`.
+    /// @notice Loads the packed row at calldata position `cursor`.
     /// @return next Position of the row after it; beyond all calldata when this one carries an unknown flag.
     /// @dev Without branches: an absent field has length zero, so what is read at its place is the field it defaults to
     /// (payerAuthorizer the payer, totalClaimed the ceiling), or is multiplied by zero (salt).
-    function loadRow(ClaimFrame memory frame, uint256 at) internal pure returns (uint256 next) {
+    function loadRow(ClaimFrame memory frame, uint256 cursor) internal pure returns (uint256 next) {
         assembly ("memory-safe") {
-            let flags := byte(0, calldataload(at))
+            let flags := byte(0, calldataload(cursor))
 
-            at := add(at, 1)
-            mstore(add(frame, PAYER), shr(96, calldataload(at)))
-            at := add(at, mul(20, and(flags, 1)))
-            mstore(add(frame, PAYER_AUTHORIZER), shr(96, calldataload(at)))
-            at := add(at, 20)
+            cursor := add(cursor, 1)
+            mstore(add(frame, PAYER), shr(96, calldataload(cursor)))
+            cursor := add(cursor, mul(20, and(flags, 1)))
+            mstore(add(frame, PAYER_AUTHORIZER), shr(96, calldataload(cursor)))
+            cursor := add(cursor, 20)
 
             let hasSalt := and(shr(1, flags), 1)
-            mstore(add(frame, SALT), mul(hasSalt, calldataload(at)))
-            at := add(at, shl(5, hasSalt))
+            mstore(add(frame, SALT), mul(hasSalt, calldataload(cursor)))
+            cursor := add(cursor, shl(5, hasSalt))
 
             let wide := and(flags, 4)
             let width := add(8, shl(1, wide)) // bytes: 8 or 16
             let unused := sub(192, shl(4, wide)) // bits of a word beyond the width: 192 or 128
-            mstore(add(frame, CEILING), shr(unused, calldataload(at)))
-            at := add(at, mul(width, shr(3, flags)))
-            mstore(add(frame, TOTAL_CLAIMED), shr(unused, calldataload(at)))
-            at := add(at, width)
+            mstore(add(frame, CEILING), shr(unused, calldataload(cursor)))
+            cursor := add(cursor, mul(width, shr(3, flags)))
+            mstore(add(frame, TOTAL_CLAIMED), shr(unused, calldataload(cursor)))
+            cursor := add(cursor, width)
 
             // EIP-2098: the highest bit of vs is the parity of v.
-            mstore(add(frame, R), calldataload(at))
-            let vs := calldataload(add(at, 32))
+            mstore(add(frame, R), calldataload(cursor))
+            let vs := calldataload(add(cursor, 32))
             mstore(add(frame, V), add(27, shr(255, vs)))
             mstore(add(frame, S), shr(1, shl(1, vs)))
 
-            next := or(add(at, 64), sub(0, gt(flags, ALL_FLAGS)))
+            next := or(add(cursor, 64), sub(0, gt(flags, ALL_FLAGS)))
         }
     }
 
