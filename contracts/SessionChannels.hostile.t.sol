@@ -436,6 +436,21 @@ contract SessionChannelsHostileTest is World {
         channels.claim(byCode);
     }
 
+    /// @notice An authorizer's signature over a batch claims nothing of a channel that names another authorizer.
+    function test_batchSignatureDoesNotReachOtherAuthorizers() public {
+        (uint256 own, uint256 foreign) = (1 * KINDS, CHANNEL);
+        depositTo(channels, own, 100);
+        ISessionChannels.VoucherClaim[] memory rows = new ISessionChannels.VoucherClaim[](2);
+        rows[0] = plainRow(channels, Row(own, 5, 5, Forgery.None));
+        rows[1] = plainRow(channels, Row(foreign, 5, 5, Forgery.None));
+        bytes memory sig = signature(CLAIM_KEY, Digests.claimBatch(address(channels), rows));
+        vm.expectRevert(ISessionChannels.NotReceiverAuthorizer.selector);
+        channels.claimWithSignature(rows, sig);
+        vm.expectRevert(ISessionChannels.NotReceiverAuthorizer.selector);
+        channels.claimAndSettle(rows, sig);
+        _expectTotals(0, 0);
+    }
+
     // ------------------------------------------------------------------ multicall
 
     function test_multicallKeepsTheSenderAndIsAllOrNothing() public {
