@@ -19,9 +19,9 @@ export const deployments: Record<8453 | 84532, Deployment> = {
     status: "predicted",
     startBlock: 0,
     contracts: {
-      SessionChannels: "0x859FeA117506382C67738B150CB844713042dE92",
-      ERC3009DepositCollector: "0x2fC5345cD2395FEC4C19c5eF622bDf9bf0422F60",
-      AllowanceDepositCollector: "0x31F8Aa52189Fd1627Ec7223bA5ae8CdD641F29Ea",
+      SessionChannels: "0x46bbb26EC95581e5D9d8CA8F4878AFF61A62dF83",
+      ERC3009DepositCollector: "0x907dC0cdB3CBB4cab7a46042FEaC4a222E65FCd4",
+      AllowanceDepositCollector: "0x00b5d54ADa190479f252ADfC5c7b538C2F60f8f0",
     },
   },
   // base-sepolia
@@ -29,9 +29,9 @@ export const deployments: Record<8453 | 84532, Deployment> = {
     status: "predicted",
     startBlock: 0,
     contracts: {
-      SessionChannels: "0x859FeA117506382C67738B150CB844713042dE92",
-      ERC3009DepositCollector: "0x2fC5345cD2395FEC4C19c5eF622bDf9bf0422F60",
-      AllowanceDepositCollector: "0x31F8Aa52189Fd1627Ec7223bA5ae8CdD641F29Ea",
+      SessionChannels: "0x46bbb26EC95581e5D9d8CA8F4878AFF61A62dF83",
+      ERC3009DepositCollector: "0x907dC0cdB3CBB4cab7a46042FEaC4a222E65FCd4",
+      AllowanceDepositCollector: "0x00b5d54ADa190479f252ADfC5c7b538C2F60f8f0",
     },
   },
 };
