@@ -1,0 +1,72 @@
+// `npm start` as its user runs it: a child process, judged by its exit code and the last line of its output.
+import { expect } from "chai";
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const DOCUMENTS = 60;
+const PRICE_ATOMIC = 1_000;
+
+type Ended = { code: number | null; stdout: string; stderr: string };
+
+function npmStart(args: string[], env: Record<string, string> = {}): Promise<Ended> {
+  // A user's shell has no settings of the test runner in it.
+  const clean = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(npm_|RELAYER_|DATABASE_URL|RPC_URL)/.test(name)));
+  const child = spawn("npm", ["start", "--", ...args], { cwd: root, env: { ...clean, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+  const said = { stdout: "", stderr: "" };
+  for (const name of ["stdout", "stderr"] as const) child[name].setEncoding("utf8").on("data", (text: string) => void (said[name] += text));
+  return new Promise((done, failed) => child.on("error", failed).on("close", (code) => done({ code, ...said })));
+}
+
+function lastLine({ stdout }: Ended): Record<string, any> {
+  return JSON.parse(stdout.trimEnd().split("\n").at(-1)!) as Record<string, any>;
+}
+
+describe("npm start", function () {
+  this.timeout(180_000);
+
+  for (const mode of ["tallystick", "canonical"]) {
+    it(`stock clients pay, the chain settles and GraphQL agrees, settling ${mode}`, async () => {
+      const ended = await npmStart(["--once", "--json", "--documents", String(DOCUMENTS)], { RELAYER_SETTLEMENT_MODE: mode });
+      expect(ended.code, ended.stderr).equal(0);
+      const report = lastLine(ended);
+      const paid = String(DOCUMENTS * PRICE_ATOMIC);
+      expect(report).include({ ok: true, indexedAtomic: paid, contractAtomic: paid });
+      expect(report.seconds).greaterThan(0);
+      expect(report.agents).lengthOf(1);
+      const [agent] = report.agents;
+      expect(agent).include({ name: "stock-batch", calls: DOCUMENTS, chargedAtomic: paid, settledAtomic: paid });
+      // Eight payers deposit once each; one transaction a call would be 60 more.
+      expect(agent.transactions).within(9, 30);
+      expect(agent.gasPerCall).within(1_000, 100_000);
+      expect(agent.p50Ms).within(0.1, agent.p99Ms);
+      for (const name of ["relayerUrl", "graphqlUrl", "rpcUrl", "serviceUrl"]) expect(report[name]).match(/^http:\/\/127\.0\.0\.1:\d+/);
+      expect(Object.keys(report)).not.include("reasons");
+    });
+  }
+
+  it("a purchase that fails makes the run fail, and the report says which and why", async () => {
+    const ended = await npmStart(["--once", "--json", "--documents", "8"], { RELAYER_MAX_REQUEST_BYTES: "1500" });
+    const report = lastLine(ended);
+    expect(ended.code).equal(1);
+    expect(report.ok).equal(false);
+    expect(report.reasons[0]).match(/^\d of 8 documents were not bought well$/);
+    expect(report.reasons[1]).match(/answered 413/);
+    // What was bought is still paid and settled to the unit.
+    expect(report.indexedAtomic).equal(report.contractAtomic);
+    expect(report.agents[0].settledAtomic).equal(report.agents[0].chargedAtomic);
+  });
+
+  it("a world that cannot start says so in JSON too", async () => {
+    const ended = await npmStart(["--once", "--json"], { RELAYER_SETTLEMENT_MODE: "sideways" });
+    expect(ended.code).equal(1);
+    expect(lastLine(ended)).deep.include({ ok: false, agents: [] });
+    expect(lastLine(ended).reasons.join()).match(/RELAYER_SETTLEMENT_MODE must be tallystick or canonical/);
+  });
+
+  it("an unknown option is refused with the list of options", async () => {
+    const ended = await npmStart(["--onze"]);
+    expect(ended.code).equal(2);
+    expect(ended.stderr).match(/--onze/).and.match(/--relayer-port <port>/);
+  });
+});
