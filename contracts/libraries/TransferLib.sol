@@ -14,8 +14,9 @@ library TransferLib {
     uint256 internal constant TRANSFER_GAS = 300_000;
 
     /// @dev Gas that must be left before the call. A call may pass on at most 63/64 of what is left (EIP-150) after paying
-    /// for a cold account (2,600), so a little more than 64/63 of TRANSFER_GAS.
-    uint256 internal constant REQUIRED_GAS = TRANSFER_GAS + TRANSFER_GAS / 63 + 5_000;
+    /// for a cold account (2,600), and for a second one where the token is an EIP-7702 account that delegates; so a little
+    /// more than 64/63 of TRANSFER_GAS.
+    uint256 internal constant REQUIRED_GAS = TRANSFER_GAS + TRANSFER_GAS / 63 + 8_000;
 
     /// @notice Tries to transfer `amount` of `token` to `to`.
     /// @return success False when the token reverts, runs out of TRANSFER_GAS, or is not a contract: then nothing moved.

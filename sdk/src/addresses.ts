@@ -19,9 +19,9 @@ export const deployments: Record<8453 | 84532, Deployment> = {
     status: "predicted",
     startBlock: 0,
     contracts: {
-      SessionChannels: "0x46bbb26EC95581e5D9d8CA8F4878AFF61A62dF83",
-      ERC3009DepositCollector: "0x907dC0cdB3CBB4cab7a46042FEaC4a222E65FCd4",
-      AllowanceDepositCollector: "0x00b5d54ADa190479f252ADfC5c7b538C2F60f8f0",
+      SessionChannels: "0x458FF9D2B3cf4DCa96c65920ec27383A1E8a0164",
+      ERC3009DepositCollector: "0xAf1FdDaF59118723978d32c2D0566BaF697fA4FA",
+      AllowanceDepositCollector: "0x51d7D03CcCdcB5b39eb4E6Af260f834CA3AAddc6",
     },
   },
   // base-sepolia
@@ -29,9 +29,9 @@ export const deployments: Record<8453 | 84532, Deployment> = {
     status: "predicted",
     startBlock: 0,
     contracts: {
-      SessionChannels: "0x46bbb26EC95581e5D9d8CA8F4878AFF61A62dF83",
-      ERC3009DepositCollector: "0x907dC0cdB3CBB4cab7a46042FEaC4a222E65FCd4",
-      AllowanceDepositCollector: "0x00b5d54ADa190479f252ADfC5c7b538C2F60f8f0",
+      SessionChannels: "0x458FF9D2B3cf4DCa96c65920ec27383A1E8a0164",
+      ERC3009DepositCollector: "0xAf1FdDaF59118723978d32c2D0566BaF697fA4FA",
+      AllowanceDepositCollector: "0x51d7D03CcCdcB5b39eb4E6Af260f834CA3AAddc6",
     },
   },
 };
