@@ -114,8 +114,9 @@ function take(lock) {
     if (error.code !== "EEXIST") throw error;
   }
   const owner = Number(existsSync(lock) ? readFileSync(lock, "utf8") : 0);
-  if (owner > 0 && !alive(owner)) rmSync(lock, { force: true }); // killed while installing
-  return false;
+  if (owner <= 0 || alive(owner)) return false;
+  rmSync(lock, { force: true }); // its owner was killed while installing
+  return take(lock);
 }
 
 function alive(pid) {

@@ -41,7 +41,8 @@ export async function startIndexer(options: IndexerOptions): Promise<LocalIndexe
   const schema = options.schema ?? "indexer";
   const flags = ["--root", path("indexer"), "--log-level", options.logLevel ?? "warn", "--schema", schema, "-p", String(port), "-H", "127.0.0.1"];
   // pg warns of how Ponder uses it; nothing we could change.
-  const child = spawn(process.execPath, ["--disable-warning=DeprecationWarning", path("node_modules/ponder/dist/esm/bin/ponder.js"), "start", ...flags], {
+  const flagsOfNode = ["--disable-warning=DeprecationWarning", "--import", new URL("./end-with-parent.ts", import.meta.url).href];
+  const child = spawn(process.execPath, [...flagsOfNode, path("node_modules/ponder/dist/esm/bin/ponder.js"), "start", ...flags], {
     cwd: path("indexer"),
     env: {
       PATH: process.env.PATH,
@@ -58,7 +59,7 @@ export async function startIndexer(options: IndexerOptions): Promise<LocalIndexe
       START_BLOCK: String(options.startBlock ?? 0),
       ...(options.chainId === undefined ? {} : { CHAIN_ID: String(options.chainId) }),
     },
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
     detached: process.platform !== "win32", // Ctrl-C is the parent's business
   });
   const last = () => void child.kill("SIGINT");
@@ -66,7 +67,7 @@ export async function startIndexer(options: IndexerOptions): Promise<LocalIndexe
   // What it says above the asked level is passed on, but for its goodbye, which is no warning.
   let stopping = false;
   let said = "";
-  for (const stream of [child.stdout, child.stderr]) {
+  for (const stream of [child.stdout!, child.stderr!]) {
     stream.setEncoding("utf8").on("data", (text: string) => {
       said = (said + text).slice(-4_000);
       if (!stopping) process.stderr.write(text);

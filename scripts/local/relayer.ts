@@ -53,7 +53,7 @@ export async function startProvider(): Promise<Service> {
 function start(script: string, args: string[], env: Record<string, string>): ChildProcess {
   return fork(script, args, {
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
-    execArgv: ["--disable-warning=ExperimentalWarning", "--import", path("./end-with-parent.ts")],
+    execArgv: ["--disable-warning=ExperimentalWarning", "--import", new URL("./end-with-parent.ts", import.meta.url).href],
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     detached: process.platform !== "win32", // Ctrl-C is the parent's business
   });
