@@ -16,9 +16,10 @@ describe("gateway", function () {
   this.timeout(120_000);
   let world: TestWorld;
   let salts = 0;
+  const lines: string[] = [];
 
   before(async () => {
-    world = await startTestWorld();
+    world = await startTestWorld({ log: { write: (line) => void lines.push(line) } });
     await Promise.all([1, 2, 3].map((index) => world.chain.mintUSDC(world.chain.account(index).address, USDC("100"))));
   });
   after(() => world.stop());
@@ -246,6 +247,21 @@ describe("gateway", function () {
       );
       expect((await sale.state()).charged <= 2n * PRICE).to.equal(true);
     });
+  });
+
+  it("leaves one trail a payment, from the 402 to the transaction, and no signature in it", async () => {
+    const { buyer } = await opened();
+    const terms = await buyer.terms();
+    const paymentId = String(terms.accepts[0].extra["paymentId"]);
+    const payment = await buyer.voucherPayment(terms, 2n * PRICE);
+    const response = await buyer.send(payment);
+    expect([response.headers.get("tallystick-payment-id"), settleOf(response).extra.paymentId]).to.deep.equal([paymentId, paymentId]);
+    expect(await world.relayer.settlement.flush()).to.equal(true);
+    const trail = lines.filter((line) => line.includes(paymentId)).map((line) => JSON.parse(line) as { event: string; txHash?: string });
+    expect(trail.map(({ event }) => event)).to.deep.equal(["payment.required", "payment.reserved", "payment.charged", "payment.settled"]);
+    const receipt = await world.chain.client.getTransactionReceipt({ hash: trail.at(-1)!.txHash as `0x${string}` });
+    expect(receipt.status).to.equal("success");
+    expect(lines.join("")).to.not.contain(String(JSON.stringify(payment).match(/"signature":"0x([0-9a-f]+)"/)![1]).slice(0, 60));
   });
 
   it("gives every operator's page: health, readiness, metrics, OpenAPI and its reference", async () => {

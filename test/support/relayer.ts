@@ -2,6 +2,7 @@
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { DestinationStream } from "pino";
 import { createRelayer, type Relayer } from "../../relayer/src/relayer.ts";
 import { createLog } from "../../relayer/src/telemetry/log.ts";
 import { freePort } from "../../scripts/local/process.ts";
@@ -60,7 +61,7 @@ export type TestWorld = {
 };
 
 /** Starts everything; the service is called `echo` and costs 1000 atomic units a call. */
-export async function startTestWorld(options: { env?: Record<string, string>; /** Something between the relayer and the chain. */ rpcUrl?: (chainUrl: string) => Promise<string> } = {}): Promise<TestWorld> {
+export async function startTestWorld(options: { env?: Record<string, string>; log?: DestinationStream; /** Something between the relayer and the chain. */ rpcUrl?: (chainUrl: string) => Promise<string> } = {}): Promise<TestWorld> {
   const [chain, postgres, provider] = await Promise.all([startTestChain({ blockTimeMs: 1_000 }), startTestPostgres(), startProvider()]);
   const databaseUrl = await postgres.freshDatabase();
   const running: Relayer[] = [];
@@ -69,7 +70,7 @@ export async function startTestWorld(options: { env?: Record<string, string>; /*
     const port = String(await freePort());
     const services = [{ name: "echo", origin: provider.origin, description: "echoes", upstreamTimeoutMs: 3_000 }];
     const config = testConfig(databaseUrl, rpcUrl, services, { RELAYER_PORT: port, ...options.env, ...env });
-    const relayer = await createRelayer(config, createLog(process.env["TEST_LOG"] ?? "silent"));
+    const relayer = await createRelayer(config, createLog(options.log === undefined ? "silent" : "info", options.log));
     running.push(relayer);
     return { relayer, url: await relayer.start() };
   };

@@ -1,5 +1,5 @@
 // Structured logs. Keys, signatures and payment headers never reach them.
-import { pino, type Logger } from "pino";
+import { pino, type DestinationStream, type Logger } from "pino";
 
 export type Log = Logger;
 
@@ -11,6 +11,7 @@ export const EVENT = {
   paymentCharged: "payment.charged",
   paymentReleased: "payment.released",
   paymentReplayed: "payment.replayed",
+  paymentsSettled: "payment.settled",
   depositSent: "deposit.sent",
   depositConfirmed: "deposit.confirmed",
   refundSent: "refund.sent",
@@ -30,13 +31,15 @@ export const EVENT = {
 
 const SECRET = ["signature", "*.signature", "privateKey", "*.privateKey", "key", "*.key", "req.headers", "authorization", "*.authorization"];
 
-export function createLog(level: string): Log {
-  return pino({
+/** @param destination where lines go; stdout when left out. */
+export function createLog(level: string, destination?: DestinationStream): Log {
+  const options = {
     level,
     base: { app: "relayer" },
     redact: { paths: SECRET, censor: "[redacted]" },
     serializers: { err: pino.stdSerializers.err },
-    formatters: { level: (label) => ({ level: label }) },
+    formatters: { level: (label: string) => ({ level: label }) },
     timestamp: pino.stdTimeFunctions.isoTime,
-  });
+  };
+  return destination === undefined ? pino(options) : pino(options, destination);
 }

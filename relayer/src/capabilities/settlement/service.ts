@@ -13,7 +13,7 @@ import { inOneTransaction, prepareClaim, settleCall, type PreparedClaim } from "
 import { chooseBatches, type Batch, type Policy } from "./logic.ts";
 import { rowOutcomes, settledAmount, type RowOutcome } from "./outcome.ts";
 import {
-  claimableChannels, closeBatch, idlePayees, insertBatch, openBatches, payoutsInFlight, postponePayout, quarantine, recordPayout, reopenBatches, RowsInFlight, whileAlone,
+  claimableChannels, closeBatch, idlePayees, insertBatch, openBatches, paymentsOf, payoutsInFlight, postponePayout, quarantine, recordPayout, reopenBatches, RowsInFlight, whileAlone,
   type OpenBatch, type Payee,
 } from "./store.ts";
 
@@ -160,7 +160,10 @@ async function resolveBatch(deps: SettlementDeps, batch: OpenBatch): Promise<boo
     }
     return true;
   });
-  if (closed) report(deps, batch, outcome, outcomes, settled);
+  if (closed) {
+    report(deps, batch, outcome, outcomes, settled);
+    await reportPayments(deps, batch.batchId, outcome.hash);
+  }
   return true;
 }
 
@@ -180,6 +183,11 @@ function report({ log, metrics }: SettlementDeps, batch: OpenBatch, outcome: TxO
   }
   metrics.claimedAtomic.inc(Number(claimed));
   log.info({ event: EVENT.batchDone, batchId: String(batch.batchId), txHash: outcome.hash, status: outcome.status, rows: batch.rows.length, claimed: String(claimed), settled: String(settled) });
+}
+
+/** The last line of each payment's trail: which transaction its charge was claimed by. */
+async function reportPayments({ db, log }: SettlementDeps, batchId: bigint, txHash: string): Promise<void> {
+  for (const { channelId, paymentIds } of await paymentsOf(db, batchId)) log.info({ event: EVENT.paymentsSettled, channelId, txHash, paymentIds });
 }
 
 /** Pays receivers for whom more is claimed than was paid: their payout was refused before, or somebody else claimed. */

@@ -137,6 +137,18 @@ export async function closeBatch(client: Queryable, batchId: bigint, state: "don
   return true;
 }
 
+/** The payments whose charges a batch's claimed rows cover, by channel. */
+export async function paymentsOf(db: Queryable, batchId: bigint): Promise<{ channelId: Hex; paymentIds: string[] }[]> {
+  const { rows } = await db.query<{ channel_id: Buffer; payment_ids: string[] }>(
+    `SELECT p.channel_id, array_agg(p.payment_id ORDER BY p.charged_cumulative) AS payment_ids
+     FROM settlement_row r JOIN payment p ON p.channel_id = r.channel_id AND p.state = 'charged'
+       AND p.charged_cumulative > r.total_claimed - r.claimed_atomic AND p.charged_cumulative <= r.total_claimed
+     WHERE r.batch_id = $1 AND r.state = 'claimed' GROUP BY p.channel_id`,
+    [batchId],
+  );
+  return rows.map((row) => ({ channelId: toHex(row.channel_id), paymentIds: row.payment_ids }));
+}
+
 /** Sets a channel aside until its voucher or balance changes, or the time is over. */
 export async function quarantine(db: Queryable, row: Pick<PlannedRow, "channelId" | "ceiling">, reason: string, retryAt: Date): Promise<void> {
   await db.query(
