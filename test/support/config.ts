@@ -21,7 +21,12 @@ export type TestService = { name: string; origin: string; receiver?: Address; pr
 
 /** Short times, so that tests do not wait; everything else as shipped. */
 export function testConfig(databaseUrl: string, rpcUrl: string, services: TestService[] = [], env: Record<string, string> = {}): Config {
-  return readConfig({
+  return readConfig(testEnvironment(databaseUrl, rpcUrl, services, env));
+}
+
+/** The same for a relayer that runs as a process of its own. */
+export function testEnvironment(databaseUrl: string, rpcUrl: string, services: TestService[] = [], env: Record<string, string> = {}): Record<string, string> {
+  return {
     DATABASE_URL: databaseUrl,
     RPC_URL: rpcUrl,
     CHAIN_ID: "84532",
@@ -32,5 +37,5 @@ export function testConfig(databaseUrl: string, rpcUrl: string, services: TestSe
     RELAYER_LOG_LEVEL: "silent",
     RELAYER_SERVICES: JSON.stringify(services.map((service) => ({ receiver: addressOf(ROLE.receiver), priceAtomic: "1000", ...service }))),
     ...env,
-  });
+  };
 }

@@ -1,4 +1,4 @@
-// Applies relayer/migrations/*.sql in order, each once, each in its own transaction. `npm run migrate` runs it alone.
+// Applies relayer/migrations/*.sql in order, each once, all in one transaction. The relayer does so when it starts.
 import { readdir, readFile } from "node:fs/promises";
 import { createHash } from "node:crypto";
 import type pg from "pg";
