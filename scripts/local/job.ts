@@ -59,7 +59,7 @@ export async function runMainJob(world: World, documents: Document[], signal: Ab
     const reconciliation = await reconcile({ rpcUrl: world.rpcUrl, graphqlUrl: world.indexer.graphqlUrl, address: SESSION_CHANNELS, fromBlock: 0n });
     const transactions = await readTransactions(db);
     const seconds = (performance.now() - started) / 1_000;
-    const totals = { contract: since(contract, before), index: since(index, before), reconciliation };
+    const totals = { contract: since(contract, before, books), index: since(index, before, books), reconciliation };
     return { documents: documents.length, seconds, purchases, books, transactions, unsettled, ...totals };
   } finally {
     watch.stop();
@@ -68,8 +68,10 @@ export async function runMainJob(world: World, documents: Document[], signal: Ab
   }
 }
 
-function since(now: Totals, before: Totals): Totals {
-  return { ...now, claimedAtomic: now.claimedAtomic - before.claimedAtomic, settledAtomic: now.settledAtomic - before.settledAtomic };
+function since(now: Totals, before: Totals, books: PayerBooks[]): Totals {
+  const opening = new Map(books.map(({ payer, openingAtomic }) => [payer, openingAtomic]));
+  const byPayer = new Map([...now.byPayer].map(([payer, claimed]) => [payer, claimed - (opening.get(payer) ?? 0n)]));
+  return { byPayer, claimedAtomic: now.claimedAtomic - before.claimedAtomic, settledAtomic: now.settledAtomic - before.settledAtomic };
 }
 
 /** The relayer settles by itself; here we only wait until all that was charged is paid out. */

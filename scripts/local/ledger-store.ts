@@ -3,18 +3,28 @@ import type { Address, Hex } from "viem";
 import { toAddress, toHex } from "../../relayer/src/db/codec.ts";
 import type { Db } from "../../relayer/src/db/pool.ts";
 
-export type PayerBooks = { payer: Address; calls: number; chargedAtomic: bigint; channelIds: Hex[] };
+export type PayerBooks = {
+  payer: Address;
+  calls: number;
+  chargedAtomic: bigint;
+  /** Claimed from its channels before this relayer knew them: on a chain that others used before us (RPC_URL). */
+  openingAtomic: bigint;
+  channelIds: Hex[];
+};
 
 /** What every payer was charged, with its channels. */
 export async function readPayers(db: Db): Promise<PayerBooks[]> {
-  const { rows } = await db.query<{ payer: Buffer; calls: bigint; charged: bigint | null; channels: Buffer[] }>(
-    `SELECT payer, count(*) AS calls, sum(charged_atomic) AS charged, array_agg(DISTINCT channel_id::bytea) AS channels
-     FROM payment WHERE state = 'charged' GROUP BY payer ORDER BY payer`,
+  const { rows } = await db.query<{ payer: Buffer; calls: bigint; charged: bigint; opening: bigint; channels: Buffer[] }>(
+    `WITH sold AS (SELECT channel_id, count(*) AS calls, sum(charged_atomic) AS charged FROM payment WHERE state = 'charged' GROUP BY channel_id)
+     SELECT c.payer, sum(s.calls)::bigint AS calls, sum(s.charged) AS charged, sum(c.opening_charged) AS opening,
+       array_agg(c.channel_id::bytea ORDER BY c.channel_id) AS channels
+     FROM sold s JOIN channel c USING (channel_id) GROUP BY c.payer ORDER BY c.payer`,
   );
   return rows.map((row) => ({
     payer: toAddress(row.payer),
     calls: Number(row.calls),
-    chargedAtomic: row.charged ?? 0n,
+    chargedAtomic: row.charged,
+    openingAtomic: row.opening,
     channelIds: row.channels.map(toHex),
   }));
 }

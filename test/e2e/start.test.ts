@@ -2,6 +2,8 @@
 import { expect } from "chai";
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { startTestChain } from "../support/chain.ts";
+import { startTestPostgres } from "../support/postgres.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const DOCUMENTS = 60;
@@ -68,5 +70,21 @@ describe("npm start", function () {
     const ended = await npmStart(["--onze"]);
     expect(ended.code).equal(2);
     expect(ended.stderr).match(/--onze/).and.match(/--relayer-port <port>/);
+  });
+
+  it("takes another chain and another PostgreSQL, also a chain where the same payers have paid before", async () => {
+    const [chain, postgres] = await Promise.all([startTestChain({ blockTimeMs: 1_000 }), startTestPostgres()]);
+    try {
+      const env = { RPC_URL: chain.url, DATABASE_URL: await postgres.freshDatabase() };
+      const paid = String(10 * PRICE_ATOMIC);
+      for (const run of ["first", "second"]) {
+        const ended = await npmStart(["--once", "--json", "--documents", "10"], env);
+        expect(ended.code, `${run}: ${ended.stderr}`).equal(0);
+        expect(lastLine(ended), run).include({ ok: true, indexedAtomic: paid, contractAtomic: paid, rpcUrl: chain.url });
+      }
+    } finally {
+      await chain.stop();
+      await postgres.stop();
+    }
   });
 });
