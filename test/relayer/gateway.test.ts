@@ -3,6 +3,7 @@ import { expect } from "chai";
 import fc from "fast-check";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pad, parseUnits, toHex } from "viem";
+import * as channels from "../../relayer/src/capabilities/channels/service.ts";
 import { findChannel } from "../../relayer/src/capabilities/channels/store.ts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { encodeHeader, manualBuyer, requiredOf, settleOf, type Required } from "../support/buyer.ts";
@@ -178,6 +179,8 @@ describe("gateway", function () {
       ["a truncated signature", (t) => changed(t, "payload.voucher.signature", "0x1234"), 402, "voucher_signature_invalid", "payload.voucher.signature"],
       ["a ceiling above the balance", (t) => buyerOf().voucherPayment(t, 101n * PRICE), 402, "voucher_ceiling_above_balance", "payload.voucher.maxClaimableAmount"],
       ["a ceiling below what is owed", (t) => buyerOf().voucherPayment(t, PRICE + 1n), 402, "voucher_ceiling_mismatch", "payload.voucher.maxClaimableAmount"],
+      ["a ceiling that the deposit does not reach", (t) => buyerOf().depositPayment(t, PRICE, 500n * PRICE), 402, "voucher_ceiling_above_balance", "payload.voucher.maxClaimableAmount"],
+      ["a deposit under an old ceiling", (t) => buyerOf().depositPayment(t, PRICE, PRICE + 1n), 402, "voucher_ceiling_mismatch", "payload.voucher.maxClaimableAmount"],
       ["no authorizer", (t) => changed(t, "payload.channelConfig.payerAuthorizer", `0x${"0".repeat(40)}`), 402, "channel_id_mismatch", "payload.voucher.channelId"],
       ["version 1", (t) => changed(t, "x402Version", 1), 400, "payment_malformed", "x402Version"],
       ["an amount that is a number", (t) => changed(t, "payload.voucher.maxClaimableAmount", 2000), 400, "payment_malformed", "payload.voucher.maxClaimableAmount"],
@@ -209,6 +212,14 @@ describe("gateway", function () {
       const buyer = manualBuyer(world.chain.account(3), service(), pad(toHex(++salts)));
       const response = await buyer.send(await buyer.voucherPayment(sale.terms, PRICE));
       expect(await problemOf(response)).to.include({ status: 402, code: "channel_not_found", field: "payload.voucher.channelId" });
+    });
+
+    it("a first deposit that could not pay: nothing is deposited", async () => {
+      const buyer = manualBuyer(world.chain.account(3), service(), pad(toHex(++salts)));
+      const response = await buyer.send(await buyer.depositPayment(sale.terms, PRICE, 2n * PRICE));
+      expect(await problemOf(response)).to.include({ status: 402, code: "voucher_ceiling_above_balance" });
+      expect(await findChannel(world.relayer.deps.db, buyer.channelId(sale.terms))).to.equal(undefined);
+      expect((await channels.readOne(world.relayer.deps, buyer.channelId(sale.terms))).balance).to.equal(0n);
     });
 
     it("a truncated, empty or doubled header", async () => {

@@ -35,6 +35,11 @@ export async function openChannel(deps: ChannelDeps, config: ChannelConfig): Pro
   return storeChannel(deps, channelId, config, view);
 }
 
+/** What the chain says of one channel now. @throws `chain_unavailable` (503). */
+export async function readOne(deps: ChannelDeps, channelId: Hex): Promise<ChainView> {
+  return (await readView(deps, [channelId])).get(channelId)!;
+}
+
 /** A deposit that is on the chain, confirmed; txHash is of whoever sent it. */
 export type CarriedDeposit = { channel: Channel; txHash: Hex };
 

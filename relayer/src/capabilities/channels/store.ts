@@ -62,6 +62,14 @@ export function channelFromRow(row: Row): Channel {
   };
 }
 
+/** A channel as its row would be if it were taken in now: what is claimed on chain counts as charged. */
+export function unknownChannel(channelId: Hex, config: ChannelConfig, view: ChainView): Channel {
+  return {
+    ...view, channelId, config, charged: view.totalClaimed, reserved: 0n, signedCeiling: 0n, signedSignature: undefined,
+    broadcastCeiling: 0n, requestCount: 0n, frozenBy: undefined,
+  };
+}
+
 export async function findChannel(db: Queryable, channelId: Hex): Promise<Channel | undefined> {
   const { rows } = await db.query<Row>({ name: "channel_find", text: "SELECT * FROM channel WHERE channel_id = $1", values: [toBytes(channelId)] });
   return rows[0] === undefined ? undefined : channelFromRow(rows[0]);

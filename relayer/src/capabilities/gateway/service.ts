@@ -10,7 +10,8 @@ import { paymentIdFrom } from "../../payment-id.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { assertChainFresh } from "../channels/freshness.ts";
 import * as channels from "../channels/service.ts";
-import { findChannel, type Channel } from "../channels/store.ts";
+import { findChannel, unknownChannel, type Channel } from "../channels/store.ts";
+import { decide } from "../ledger/logic.ts";
 import * as ledger from "../ledger/service.ts";
 import type { Answer, Payment, PaymentRequest } from "../ledger/types.ts";
 import { forwardable, privateCacheControl, requestHash } from "./logic.ts";
@@ -134,16 +135,25 @@ async function pay(deps: GatewayDeps, purchase: Purchase): Promise<Sale> {
   return deliver(deps, purchase, taken.payment);
 }
 
-/** Puts the deposit on chain first: only a confirmed balance counts. A voucher that could not pay anyway is told before money moves. */
-async function withDeposit(deps: GatewayDeps, { payload, request }: Purchase): Promise<PaymentRequest> {
+/** Puts the deposit on chain first: only a confirmed balance counts. */
+async function withDeposit(deps: GatewayDeps, purchase: Purchase): Promise<PaymentRequest> {
+  const { payload, request } = purchase;
   if (payload.type !== "deposit") throw new Error("invariant: a deposit payload");
   const { amount, authorization } = payload.deposit;
-  const before = await findChannel(deps.db, request.channelId);
-  if (before !== undefined && request.ceiling < before.charged + request.price && !(await ledger.isKnown(deps, request))) {
-    return refuse(deps, request, "ceiling_below_charged", before);
-  }
+  await refuseHopelessDeposit(deps, purchase, amount);
   const carried = await channels.carryDeposit(deps, { channelId: request.channelId, config: payload.config, amount, authorization, paymentId: request.paymentId });
   return { ...request, deposit: { hash: carried.txHash, amount } };
+}
+
+/** A voucher that could not pay even with its deposit is refused before money moves. A payment we know is a repetition: its deposit is done. */
+async function refuseHopelessDeposit(deps: GatewayDeps, { payload, request }: Purchase, amount: bigint): Promise<void> {
+  const known = await findChannel(deps.db, request.channelId);
+  if (known !== undefined && (await ledger.isKnown(deps, request))) return;
+  const channel = known ?? unknownChannel(request.channelId, payload.config, await channels.readOne(deps, request.channelId));
+  const decision = decide({ ...channel, balance: channel.balance + amount }, request.ceiling, request.price);
+  if (decision.accept || decision.refusal === "channel_busy") return;
+  if (known !== undefined) await refuse(deps, request, decision.refusal, known);
+  throw refusalFault(decision.refusal, channel, request.ceiling, request.price);
 }
 
 async function deliver(deps: GatewayDeps, { service, call }: Purchase, payment: PaymentRequest): Promise<Sale> {
