@@ -62,6 +62,9 @@ export const receiveWithAuthorizationTypes = {
   ],
 } as const;
 
+/** EIP-3009, what a buyer in the x402 scheme `exact` signs. */
+export const transferWithAuthorizationTypes = { TransferWithAuthorization: receiveWithAuthorizationTypes.ReceiveWithAuthorization } as const;
+
 /** Tallystick's addition: what a payer signs so that AllowanceDepositCollector may use its allowance for one deposit. */
 export const depositAuthorizationTypes = {
   DepositAuthorization: [
@@ -72,6 +75,59 @@ export const depositAuthorizationTypes = {
     { name: "deadline", type: "uint256" },
   ],
 } as const;
+
+/**
+ * Tallystick's receipt: the seller's proof of one delivered answer. Amounts are atomic token units, times unix milliseconds;
+ * `cumulative` is the channel's charge after it. Without a channel, channelId is zero, requestNumber 1 and cumulative the amount.
+ */
+export const receiptTypes = {
+  Receipt: [
+    { name: "paymentId", type: "string" },
+    { name: "scheme", type: "string" },
+    { name: "resource", type: "string" },
+    { name: "payer", type: "address" },
+    { name: "receiver", type: "address" },
+    { name: "token", type: "address" },
+    { name: "channelId", type: "bytes32" },
+    { name: "requestNumber", type: "uint64" },
+    { name: "inputHash", type: "bytes32" },
+    { name: "outputHash", type: "bytes32" },
+    { name: "startedAtMs", type: "uint64" },
+    { name: "endedAtMs", type: "uint64" },
+    { name: "latencyMs", type: "uint64" },
+    { name: "amount", type: "uint128" },
+    { name: "cumulative", type: "uint128" },
+  ],
+} as const;
+
+/** What a buyer signs when it has checked a receipt: `receiptHash` is the receipt's typed-data digest. */
+export const receiptAckTypes = { ReceiptAck: [{ name: "receiptHash", type: "bytes32" }] } as const;
+
+/** x402's own offer and receipt (extension offer-receipt), domains x402OfferDomain and x402ReceiptDomain. */
+export const x402OfferTypes = {
+  Offer: [
+    { name: "version", type: "uint256" },
+    { name: "resourceUrl", type: "string" },
+    { name: "scheme", type: "string" },
+    { name: "network", type: "string" },
+    { name: "asset", type: "string" },
+    { name: "payTo", type: "string" },
+    { name: "amount", type: "string" },
+    { name: "validUntil", type: "uint256" },
+  ],
+} as const;
+export const x402ReceiptTypes = {
+  Receipt: [
+    { name: "version", type: "uint256" },
+    { name: "network", type: "string" },
+    { name: "resourceUrl", type: "string" },
+    { name: "payer", type: "string" },
+    { name: "issuedAt", type: "uint256" },
+    { name: "transaction", type: "string" },
+  ],
+} as const;
+export const x402OfferDomain = { name: "x402 offer", version: "1", chainId: 1 } as const;
+export const x402ReceiptDomain = { name: "x402 receipt", version: "1", chainId: 1 } as const;
 
 /** Immutable terms of a channel; amounts are atomic token units, withdrawDelay is seconds. */
 export type ChannelConfig = {
@@ -99,6 +155,12 @@ export function allowanceCollectorDomain(chainId: number, verifyingContract: Add
   } as const satisfies TypedDataDomain;
 }
 
+/** Domain of Receipt and ReceiptAck; `verifyingContract` is the SessionChannels that the seller is paid through. */
+export function receiptDomain(chainId: number, verifyingContract: Address) {
+  return { name: "Tallystick Receipt", version: "1", chainId, verifyingContract } as const satisfies TypedDataDomain;
+}
+
+export type ReceiptDomain = ReturnType<typeof receiptDomain>;
 export type SessionChannelsDomain = ReturnType<typeof sessionChannelsDomain>;
 
 /** The channel id: the typed-data hash of its config. */
