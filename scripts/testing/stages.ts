@@ -33,6 +33,7 @@ export function allStages(): Stage[] {
     suite("local"),
     { name: "typecheck", args: ["node_modules/typescript/bin/tsc", "--noEmit"], reports: false },
     suite("sdk"),
+    suite("cli"),
     mocha("tidy", ["test/tidy.test.ts"]),
   ];
 }
