@@ -23,7 +23,8 @@ export type SettlementMode = "tallystick" | "canonical";
 
 export type Config = {
   databaseUrl: string;
-  rpcUrl: string;
+  /** In the order in which they are asked; what money depends on is asked of all. */
+  rpcUrls: string[];
   chainId: number;
   network: `eip155:${number}`;
   scheme: typeof BATCH_SETTLEMENT;
@@ -58,7 +59,7 @@ type Key = { name: string; about: string; fallback?: string; secret?: true };
 /** Every key the relayer reads. `.env.example` lists exactly these; a test compares them. */
 export const CONFIG_KEYS: readonly Key[] = [
   { name: "DATABASE_URL", about: "PostgreSQL of the ledger", secret: true },
-  { name: "RPC_URL", about: "JSON-RPC endpoint of the chain" },
+  { name: "RPC_URL", about: "JSON-RPC endpoints of the chain, comma separated; what money depends on must be told by more than half of them" },
   { name: "CHAIN_ID", about: "8453 (Base) or 84532 (Base Sepolia and the local world)" },
   { name: "RELAYER_HOST", about: "address to listen on", fallback: "127.0.0.1" },
   { name: "RELAYER_PORT", about: "port to listen on", fallback: "8402" },
@@ -121,7 +122,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
 
   const config: Config = {
     databaseUrl: parse("DATABASE_URL", readUrl, "a URL", ""),
-    rpcUrl: parse("RPC_URL", readUrl, "a URL", ""),
+    rpcUrls: parse("RPC_URL", readUrls, "URLs, comma separated", []),
     chainId,
     network: `eip155:${chainId}`,
     scheme: BATCH_SETTLEMENT,
@@ -178,6 +179,10 @@ function readAmount(value: string): bigint | undefined {
 }
 function readUrl(value: string): string | undefined {
   return URL.canParse(value) ? value : undefined;
+}
+function readUrls(value: string): string[] | undefined {
+  const urls = value.split(",").map((url) => url.trim());
+  return urls.every((url) => readUrl(url) !== undefined) ? urls : undefined;
 }
 function readAddress(value: string): Address | undefined {
   return isAddress(value, { strict: false }) ? getAddress(value) : undefined;

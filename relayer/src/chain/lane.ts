@@ -2,7 +2,7 @@
 // be repeated and may run in several processes at once: all versions of a transaction share a nonce, and the chain takes that once.
 import { TransactionNotFoundError, TransactionReceiptNotFoundError, BlockNotFoundError, type Hex, type TransactionReceipt } from "viem";
 import { EVENT } from "../telemetry/log.ts";
-import { readChain } from "./client.ts";
+import { agreed, readChain } from "./client.ts";
 import type { SubmitterDeps, TxOutcome } from "./submitter.ts";
 import { markBroadcast, markDropped, markResolved, reopenBlock, resolvedBlocks, versionsOf, type ChainTx, type ResolvedBlock } from "./tx-store.ts";
 
@@ -44,7 +44,23 @@ export async function resolve(lane: Lane, tx: ChainTx, head: bigint): Promise<Tx
     return { status: "pending", hash: tx.hash };
   }
   if (head - receipt.blockNumber + 1n < BigInt(lane.config.confirmations)) return { status: "pending", hash: tx.hash };
+  if (!(await isCorroborated(lane, receipt))) return { status: "pending", hash: tx.hash };
   return record(lane, tx, receipt);
+}
+
+/** One endpoint's word that a transaction was mined is not enough where there are several. */
+async function isCorroborated(lane: Lane, { transactionHash, blockHash, status }: TransactionReceipt): Promise<boolean> {
+  if (lane.chain.endpoints.length === 1) return true;
+  try {
+    const told = await agreed(lane.chain, async (client) => {
+      const other = await client.getTransactionReceipt({ hash: transactionHash });
+      return { blockHash: other.blockHash, status: other.status };
+    });
+    return told.blockHash === blockHash && told.status === status;
+  } catch (error) {
+    lane.log.warn({ event: EVENT.txResolved, hash: transactionHash, outcome: "endpoints_disagree", err: error });
+    return false;
+  }
 }
 
 async function record(lane: Lane, tx: ChainTx, receipt: TransactionReceipt): Promise<TxOutcome> {
