@@ -17,7 +17,7 @@ export type Provider = {
   stop(): Promise<void>;
 };
 
-/** Echoes; /status/<n> answers that status, /slow/<ms> waits first, /break hangs up, /large/<bytes> sends that much. */
+/** Echoes; /status/<n> answers that status, /charge/<amount> asks for a charge of that much, /slow/<ms> waits first, /break hangs up, /large/<bytes> sends that much. */
 export async function startProvider(): Promise<Provider> {
   const seen: Provider["seen"] = [];
   const server: Server = createServer((request, response) => {
@@ -33,6 +33,7 @@ export async function startProvider(): Promise<Provider> {
       response.statusCode = verb === "status" ? Number(argument) : 200;
       response.setHeader("content-type", "application/json");
       response.setHeader("payment-response", "forged by the provider");
+      if (verb === "charge") response.setHeader("settlement-overrides", JSON.stringify({ amount: decodeURIComponent(argument ?? "") }));
       response.end(JSON.stringify({ method: request.method, url: request.url, body, run: seen.length }));
     });
   });
