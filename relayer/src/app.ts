@@ -5,7 +5,7 @@ import { TypeBoxValidatorCompiler } from "@fastify/type-provider-typebox";
 import fastify, { type FastifyError, type FastifyInstance } from "fastify";
 import { TallystickError, toProblem } from "../../sdk/src/errors.ts";
 import { gatewayRoutes } from "./capabilities/gateway/routes.ts";
-import type { GatewayDeps } from "./capabilities/gateway/service.ts";
+import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { healthRoutes } from "./capabilities/health/routes.ts";
 import { databaseUnavailable, isDatabaseUnavailable } from "./db/pool.ts";
 import { EVENT } from "./telemetry/log.ts";

@@ -34,12 +34,14 @@ export type WireReceipt = Omit<Receipt, NumberField> & Record<NumberField, strin
 export type SignedReceipt = { format: "eip712"; domain: ReceiptDomain; payload: WireReceipt; signature: Hex; signer: Address };
 
 export function toWireReceipt(receipt: Receipt): WireReceipt {
-  return { ...receipt, ...Object.fromEntries(NUMBERS.map((name) => [name, receipt[name].toString()])) } as WireReceipt;
+  const numbers = Object.fromEntries(NUMBERS.map((name) => [name, receipt[name].toString()])) as Record<NumberField, string>;
+  return { ...receipt, ...numbers };
 }
 
 /** @throws SyntaxError or TypeError when a number of the wire form is none. */
 export function fromWireReceipt(wire: WireReceipt): Receipt {
-  return { ...wire, ...Object.fromEntries(NUMBERS.map((name) => [name, BigInt(wire[name])])) } as Receipt;
+  const numbers = Object.fromEntries(NUMBERS.map((name) => [name, BigInt(wire[name])])) as Record<NumberField, bigint>;
+  return { ...wire, ...numbers };
 }
 
 /** The typed-data digest: what the seller signs, and what a ReceiptAck names. */

@@ -1,10 +1,12 @@
 // Paths, headers, terms and payment headers: pure functions, over tables and random input.
 import { expect } from "chai";
 import fc from "fast-check";
-import { forwardable, normalisePath, privateCacheControl, requestHash } from "../../relayer/src/capabilities/gateway/logic.ts";
+import { actualCharge, forwardable, normalisePath, privateCacheControl, requestHash } from "../../relayer/src/capabilities/gateway/logic.ts";
 import { decodeEnvelope, decodeSchemePayload } from "../../relayer/src/capabilities/gateway/schemas.ts";
 import { isPublic } from "../../relayer/src/http/outbound.ts";
+import { answerHash } from "../../relayer/src/capabilities/ledger/logic.ts";
 import { TallystickError } from "../../sdk/src/errors.ts";
+import { inputHash, outputHash } from "../../sdk/src/receipt.ts";
 
 const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64");
 const thrown = (run: () => unknown): { code?: string; status?: number; field?: string } => {
@@ -46,9 +48,23 @@ describe("gateway logic", () => {
   });
 
   it("hashes requests without ambiguity between their parts", () => {
-    const hashes = [["GET", "a", "/b", "", ""], ["GET", "a/", "b", "", ""], ["GETa", "", "/b", "", ""], ["GET", "a", "/b", "x", ""], ["GET", "a", "/b", "", "x"]].map(([method, service, path, type, body]) =>
-      requestHash(method!, service!, path!, type!, Buffer.from(body!)));
+    const hashes = [["GET", "/a/b", "", ""], ["GET", "/a", "/b", ""], ["GET/", "a/b", "", ""], ["GET", "/a/b", "x", ""], ["GET", "/a/b", "", "x"]].map(([method, target, type, body]) =>
+      requestHash(method!, target!, type!, Buffer.from(body!)));
     expect(new Set(hashes).size).to.equal(hashes.length);
+  });
+
+  it("hashes requests and answers as the SDK does", () => {
+    const body = Buffer.from("h\u00e9llo");
+    expect(requestHash("POST", "/s/echo/a?b=1", "text/plain", body)).to.equal(inputHash({ method: "POST", target: "/s/echo/a?b=1", contentType: "text/plain", body }));
+    expect(answerHash({ status: 201, headers: { "Content-Type": "application/json" }, body })).to.equal(outputHash({ status: 201, contentType: "application/json", body }));
+  });
+
+  it("charges what the provider says, never more than the price", () => {
+    const cases: [string | undefined, bigint | undefined][] = [
+      [undefined, 3000n], ['{"amount":"1000"}', 1000n], ['{"amount":"0"}', 0n], ['{"amount":"33.33%"}', 999n], ['{"amount":"100%"}', 3000n], ['{"amount":"$0.0025"}', 2500n],
+      ['{"amount":"$0.0000019"}', 1n], ['{"amount":"3001"}', undefined], ['{"amount":"101%"}', undefined], ['{"amount":"-1"}', undefined], ['{"amount":1000}', undefined], ["null", undefined], ["1000", undefined], ["", undefined],
+    ];
+    for (const [header, amount] of cases) expect(actualCharge(header, 3000n, 6), String(header)).to.equal(amount);
   });
 
   it("names the field of a malformed payment", () => {

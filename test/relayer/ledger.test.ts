@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { getAddress, pad, toHex, type Hex } from "viem";
 import { decide } from "../../relayer/src/capabilities/ledger/logic.ts";
 import * as ledger from "../../relayer/src/capabilities/ledger/service.ts";
-import type { Answer, PaymentRequest } from "../../relayer/src/capabilities/ledger/types.ts";
+import type { Answer, Delivery, PaymentRequest } from "../../relayer/src/capabilities/ledger/types.ts";
 import { findChannel, insertChannel, updateChainView, type ChainView } from "../../relayer/src/capabilities/channels/store.ts";
 import { migrate, pendingMigrations } from "../../relayer/src/db/migrate.ts";
 import { openPool, type Db } from "../../relayer/src/db/pool.ts";
@@ -49,13 +49,14 @@ describe("ledger", function () {
     return channelId;
   }
   const request = (channelId: Hex, ceiling: bigint, more: Partial<PaymentRequest> = {}): PaymentRequest => ({
-    paymentId: newPaymentId(), channelId, payer: CONFIG.payer, ceiling, signature: toHex(ceiling, { size: 65 }), service: "echo", price: 100n,
+    paymentId: newPaymentId(), channelId, payer: CONFIG.payer, ceiling, signature: toHex(ceiling, { size: 65 }), service: "echo", resource: "http://relayer.test/s/echo", price: 100n,
     requestHash: pad("0x1"), clientId: undefined, deposit: undefined, ...more,
   });
+  const delivery = (amount: bigint): Delivery => ({ answer: ANSWER, amount, startedAt: new Date(), endedAt: new Date() });
   const pay = async (payment: PaymentRequest, on = deps) => {
     const taken = await ledger.take(on, payment, TIMEOUT_MS);
     if (taken.outcome !== "reserved") return taken;
-    const charged = await ledger.charge(on, taken.payment, payment.price, ANSWER);
+    const charged = await ledger.charge(on, taken.payment, delivery(payment.price));
     return charged ?? "expired";
   };
   const load = async (channelId: Hex) => (await findChannel(db, channelId))!;
@@ -157,7 +158,7 @@ describe("ledger", function () {
     if (taken.outcome !== "reserved") throw new Error("not reserved");
     await db.query("UPDATE payment SET reserved_until = now() - interval '1 second' WHERE payment_id = $1", [taken.payment.paymentId]);
     await ledger.sweep(other);
-    expect(await ledger.charge(deps, taken.payment, 100n, ANSWER)).to.equal(undefined);
+    expect(await ledger.charge(deps, taken.payment, delivery(100n))).to.equal(undefined);
     expect(await load(id)).to.include({ charged: 0n, reserved: 0n, signedCeiling: 0n });
     const answers = await db.query("SELECT 1 FROM answer WHERE payment_id = $1", [taken.payment.paymentId]);
     expect(answers.rowCount).to.equal(0);
@@ -167,8 +168,8 @@ describe("ledger", function () {
     const id = await channel();
     const taken = await ledger.take(deps, request(id, 500n), TIMEOUT_MS);
     if (taken.outcome !== "reserved") throw new Error("not reserved");
-    expect(await ledger.charge(deps, taken.payment, 101n, ANSWER)).to.equal(undefined);
-    await ledger.charge(deps, taken.payment, 40n, ANSWER);
+    expect(await ledger.charge(deps, taken.payment, delivery(101n))).to.equal(undefined);
+    await ledger.charge(deps, taken.payment, delivery(40n));
     expect(await load(id)).to.include({ charged: 40n, reserved: 0n, signedCeiling: 500n });
     for (const column of ["charged", "signed_ceiling"]) {
       const constraint = await db.query(`UPDATE channel SET ${column} = ${column} - 1 WHERE channel_id = $1`, [Buffer.from(id.slice(2), "hex")])
@@ -210,8 +211,8 @@ describe("ledger", function () {
             const on = process ? deps : other;
             const payment = request(id, ceiling, { price, requestHash: pad(toHex(index + 1)) });
             if (!(await reserveOnce(on, payment))) return;
-            if (ending === "charge") await ledger.charge(on, payment, price, ANSWER);
-            if (ending === "part") await ledger.charge(on, payment, price / 2n, ANSWER);
+            if (ending === "charge") await ledger.charge(on, payment, delivery(price));
+            if (ending === "part") await ledger.charge(on, payment, delivery(price / 2n));
             if (ending === "release") await ledger.giveBack(on, payment.paymentId, "upstream_500");
           }),
         );

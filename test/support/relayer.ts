@@ -17,7 +17,8 @@ export type Provider = {
   stop(): Promise<void>;
 };
 
-/** Echoes; /status/<n> answers that status, /charge/<amount> asks for a charge of that much, /slow/<ms> waits first, /break hangs up, /large/<bytes> sends that much. */
+/** Echoes; /status/<n> answers that status, /slow/<ms> waits first, /break hangs up, /large/<bytes> sends that much, /charge/<amount> asks
+ * for that charge (33pct is 33%). */
 export async function startProvider(): Promise<Provider> {
   const seen: Provider["seen"] = [];
   const server: Server = createServer((request, response) => {
@@ -32,8 +33,8 @@ export async function startProvider(): Promise<Provider> {
       if (verb === "large") return response.end(Buffer.alloc(Number(argument)));
       response.statusCode = verb === "status" ? Number(argument) : 200;
       response.setHeader("content-type", "application/json");
+      if (verb === "charge") response.setHeader("settlement-overrides", JSON.stringify({ amount: argument?.replace("pct", "%") }));
       response.setHeader("payment-response", "forged by the provider");
-      if (verb === "charge") response.setHeader("settlement-overrides", JSON.stringify({ amount: decodeURIComponent(argument ?? "") }));
       response.end(JSON.stringify({ method: request.method, url: request.url, body, run: seen.length }));
     });
   });

@@ -1,13 +1,18 @@
 // The receiverAuthorizer keys. What such a key can do: claim any voucher of its channels, and refund a channel's
 // unclaimed balance to the payer, which would take a provider's unclaimed income. So it never leaves this interface,
-// signs only the two messages below, and the service that asks for a refund never lets it fall below what is charged.
+// signs only the messages below, and the service that asks for a refund never lets it fall below what is charged.
 //
 // Rotation: new channels are opened under the active key (the one the 402 advertises); retired keys stay in the ring until
 // their last channel is settled. A KMS fits behind `AuthorizerSigner`.
-import { getAddress, type Address, type Hex } from "viem";
+import { getAddress, hashTypedData, type Address, type Hex, type TypedData, type TypedDataDefinition } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
-import { claimBatchTypes, packedClaimTypes, refundTypes, type SessionChannelsDomain } from "../../../sdk/src/typed-data.ts";
+import type { Receipt } from "../../../sdk/src/receipt.ts";
+import {
+  claimBatchTypes, packedClaimTypes, receiptTypes, refundTypes, x402OfferDomain, x402OfferTypes, x402ReceiptDomain, x402ReceiptTypes,
+  type ReceiptDomain, type SessionChannelsDomain,
+} from "../../../sdk/src/typed-data.ts";
 import { TallystickError } from "../../../sdk/src/errors.ts";
+import { signDigest } from "../crypto/secp256k1.ts";
 
 export type PackedClaimMessage = {
   receiver: Address;
@@ -19,11 +24,19 @@ export type PackedClaimMessage = {
 };
 export type ClaimEntry = { channelId: Hex; maxClaimableAmount: bigint; totalClaimed: bigint };
 
+/** x402's offer and receipt (extension offer-receipt); validUntil and issuedAt are unix seconds. */
+export type X402Offer = { version: number; resourceUrl: string; scheme: string; network: string; asset: string; payTo: string; amount: string; validUntil: number };
+export type X402Receipt = { version: number; network: string; resourceUrl: string; payer: string; issuedAt: number; transaction: string };
+
 export type AuthorizerSigner = {
   address: Address;
   signPackedClaim(domain: SessionChannelsDomain, message: PackedClaimMessage): Promise<Hex>;
   signClaimBatch(domain: SessionChannelsDomain, claims: ClaimEntry[]): Promise<Hex>;
   signRefund(domain: SessionChannelsDomain, message: { channelId: Hex; nonce: bigint; amount: bigint }): Promise<Hex>;
+  /** What follows moves no money. The same message always gets the same signature: a replayed answer has the same receipt. */
+  signReceipt(domain: ReceiptDomain, receipt: Receipt): Promise<Hex>;
+  signX402Offer(offer: X402Offer): Promise<Hex>;
+  signX402Receipt(receipt: X402Receipt): Promise<Hex>;
 };
 
 export type Keyring = {
@@ -51,11 +64,16 @@ export function keyringFromPrivateKeys(keys: readonly Hex[]): Keyring {
 }
 
 function localSigner(key: Hex): AuthorizerSigner {
-  const account = privateKeyToAccount(key);
+  const sign = <const types extends TypedData, name extends keyof types>(definition: TypedDataDefinition<types, name>) => signDigest(key, hashTypedData(definition));
   return {
-    address: account.address,
-    signPackedClaim: (domain, message) => account.signTypedData({ domain, types: packedClaimTypes, primaryType: "PackedClaim", message }),
-    signClaimBatch: (domain, claims) => account.signTypedData({ domain, types: claimBatchTypes, primaryType: "ClaimBatch", message: { claims } }),
-    signRefund: (domain, message) => account.signTypedData({ domain, types: refundTypes, primaryType: "Refund", message }),
+    address: privateKeyToAccount(key).address,
+    signPackedClaim: (domain, message) => sign({ domain, types: packedClaimTypes, primaryType: "PackedClaim", message }),
+    signClaimBatch: (domain, claims) => sign({ domain, types: claimBatchTypes, primaryType: "ClaimBatch", message: { claims } }),
+    signRefund: (domain, message) => sign({ domain, types: refundTypes, primaryType: "Refund", message }),
+    signReceipt: (domain, message) => sign({ domain, types: receiptTypes, primaryType: "Receipt", message }),
+    signX402Offer: ({ version, validUntil, ...rest }) =>
+      sign({ domain: x402OfferDomain, types: x402OfferTypes, primaryType: "Offer", message: { ...rest, version: BigInt(version), validUntil: BigInt(validUntil) } }),
+    signX402Receipt: ({ version, issuedAt, ...rest }) =>
+      sign({ domain: x402ReceiptDomain, types: x402ReceiptTypes, primaryType: "Receipt", message: { ...rest, version: BigInt(version), issuedAt: BigInt(issuedAt) } }),
   };
 }

@@ -18,6 +18,8 @@ export type DepositRequest = {
   amount: bigint;
   /** Times in unix seconds. */
   authorization: { validAfter: bigint; validBefore: bigint; salt: Hex; signature: Hex };
+  /** Whom the authorisation is made out to: the published collector (when undefined), or our contract's own ERC-3009 path. */
+  collector?: Address | undefined;
   paymentId: string;
 };
 
@@ -33,7 +35,7 @@ export function depositNonce(channelId: Hex, salt: Hex): Hex {
 }
 
 /** Checks that need no chain. @throws a payment fault that names the field. */
-export function checkTerms(deps: Pick<Deps, "config" | "keyring" | "now">, { config, channelId, amount, authorization }: DepositRequest): void {
+export function checkTerms(deps: Pick<Deps, "config" | "keyring" | "now">, { config, channelId, amount, authorization, collector }: DepositRequest): void {
   if (channelIdOf(sessionChannelsDomain(deps.config.chainId, deps.config.sessionChannels), config) !== channelId.toLowerCase()) {
     throw paymentFault("channel_id_mismatch", "payload.voucher.channelId", `The channel id ${channelId} is not the hash of channelConfig.`);
   }
@@ -43,6 +45,9 @@ export function checkTerms(deps: Pick<Deps, "config" | "keyring" | "now">, { con
   if (!deps.keyring.has(config.receiverAuthorizer)) {
     throw paymentFault("receiver_authorizer_mismatch", "payload.channelConfig.receiverAuthorizer", `${config.receiverAuthorizer} is not a key of this relayer: it could not claim from the channel.`);
   }
+  if (!collectorsOf(deps).some((allowed) => isAddressEqual(allowed, collectorOf(deps, { collector })))) {
+    throw paymentFault("deposit_refused", "payload.deposit.collector", `The collector ${collector} is not one of ${collectorsOf(deps).join(", ")}.`);
+  }
   if (amount <= 0n || amount >= 1n << 128n) throw paymentFault("deposit_refused", "payload.deposit.amount", `A deposit of ${amount} is not a positive uint128.`);
   const nowS = BigInt(Math.floor(deps.now().getTime() / 1000));
   if (authorization.validBefore < nowS + EXPIRY_MARGIN_S) {
@@ -51,6 +56,15 @@ export function checkTerms(deps: Pick<Deps, "config" | "keyring" | "now">, { con
   if (authorization.validAfter > nowS) {
     throw paymentFault("deposit_not_yet_valid", `${AUTHORIZATION}.validAfter`, `The authorisation starts at ${authorization.validAfter}; it is ${nowS}.`);
   }
+}
+
+/** The contract itself is a collector only where it is ours. */
+function collectorsOf({ config }: Pick<Deps, "config">): Address[] {
+  return [config.erc3009Collector, ...(config.settlementMode === "tallystick" ? [config.sessionChannels] : [])];
+}
+
+function collectorOf({ config }: Pick<Deps, "config">, { collector }: Pick<DepositRequest, "collector">): Address {
+  return collector ?? config.erc3009Collector;
 }
 
 export type DepositFacts = { payerHasCode: boolean; payerBalance: bigint; authorizationUsed: boolean };
@@ -131,16 +145,16 @@ function authorizationDigest({ config }: Pick<Deps, "config">, request: DepositR
     domain: { name: config.token.name, version: config.token.version, chainId: config.chainId, verifyingContract: config.token.address },
     types: receiveWithAuthorizationTypes,
     primaryType: "ReceiveWithAuthorization",
-    message: { from: getAddress(request.config.payer), to: config.erc3009Collector, value: request.amount, validAfter, validBefore, nonce },
+    message: { from: getAddress(request.config.payer), to: collectorOf({ config }, request), value: request.amount, validAfter, validBefore, nonce },
   });
 }
 
-export function depositCalldata({ config: relayer }: Pick<Deps, "config">, { config, amount, authorization }: DepositRequest, signature: Hex): Hex {
+export function depositCalldata(deps: Pick<Deps, "config">, { config, amount, authorization, collector }: DepositRequest, signature: Hex): Hex {
   const data = encodeAbiParameters(
     [{ type: "uint256" }, { type: "uint256" }, { type: "uint256" }, { type: "bytes" }],
     [authorization.validAfter, authorization.validBefore, BigInt(authorization.salt), signature],
   );
-  return encodeFunctionData({ abi: sessionChannelsAbi, functionName: "deposit", args: [config, amount, relayer.erc3009Collector, data] });
+  return encodeFunctionData({ abi: sessionChannelsAbi, functionName: "deposit", args: [config, amount, collectorOf(deps, { collector }), data] });
 }
 
 /** A used authorisation: the transaction by which it funded this channel, or undefined when it did something else. */

@@ -1,7 +1,7 @@
 // How a request becomes the one we forward, price and remember. Pure. What is priced is exactly what is forwarded.
-import { createHash } from "node:crypto";
-import type { Hex } from "viem";
+import { parseUnits, type Hex } from "viem";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
+import { framedHash } from "../ledger/logic.ts";
 
 /** RFC 9110 7.6.1, and what proxies add by custom. */
 const HOP_BY_HOP = new Set(["connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"]);
@@ -41,11 +41,37 @@ export function normalisePath(rawUrl: string, service: string): string {
   return rest;
 }
 
-/** What a replay is compared by: method, service, path, query, content type and body. */
-export function requestHash(method: string, service: string, path: string, contentType: string, body: Buffer): Hex {
-  const hash = createHash("sha256");
-  for (const part of [method, service, path, contentType]) hash.update(`${Buffer.byteLength(part)}:`).update(part);
-  return `0x${hash.update(body).digest("hex")}`;
+/** sdk/src/receipt.ts inputHash, by native code: what a replay is compared by. `target` is path and query as sent. */
+export function requestHash(method: string, target: string, contentType: string, body: Uint8Array): Hex {
+  return framedHash([method, target, contentType], body);
+}
+
+/**
+ * What a delivered call costs: the price, or less where the provider says so in `Settlement-Overrides`, the header by which an
+ * x402 handler tells its middleware ("1000" atomic units, "33.33%" of the price, "$0.05"). Rounds down.
+ * @returns undefined for a header that says nothing sensible, or more than the price.
+ */
+export function actualCharge(header: string | string[] | undefined, price: bigint, decimals: number): bigint | undefined {
+  if (header === undefined) return price;
+  const amount = atomicOf(overrideAmount(String(header)), price, decimals);
+  return amount !== undefined && amount <= price ? amount : undefined;
+}
+
+function atomicOf(text: string, price: bigint, decimals: number): bigint | undefined {
+  if (/^\d{1,38}$/.test(text)) return BigInt(text);
+  const [, whole, part = ""] = /^(\d{1,3})(?:\.(\d{0,2}))?%$/.exec(text) ?? [];
+  if (whole !== undefined) return (price * (BigInt(whole) * 100n + BigInt(part.padEnd(2, "0")))) / 10_000n;
+  const [, dollars, cents = "0"] = /^\$(\d{1,20})(?:\.(\d{1,18}))?$/.exec(text) ?? [];
+  return dollars === undefined ? undefined : parseUnits(`${dollars}.${cents.slice(0, decimals)}`, decimals);
+}
+
+function overrideAmount(header: string): string {
+  try {
+    const { amount } = JSON.parse(header) as { amount?: unknown };
+    return typeof amount === "string" ? amount : "";
+  } catch {
+    return ""; // not JSON, or null
+  }
 }
 
 /** Merges `private` into an answer's Cache-Control: it was paid for by one buyer. */

@@ -1,7 +1,9 @@
 // ANY /s/<service>/*: decode, call the service, encode.
+import { BATCH_SETTLEMENT } from "../../../../sdk/src/constants.ts";
 import { encodePaymentRequiredHeader, encodePaymentResponseHeader } from "@x402/core/http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { Type } from "typebox";
+import { RECEIPT_EXTENSION } from "../../../../sdk/src/receipt.ts";
 import { TallystickError, toProblem } from "../../../../sdk/src/errors.ts";
 import { newPaymentId } from "../../payment-id.ts";
 import { problemResponse } from "../../problem-schema.ts";
@@ -9,8 +11,11 @@ import { EVENT } from "../../telemetry/log.ts";
 import type { Channel } from "../channels/store.ts";
 import { normalisePath } from "./logic.ts";
 import * as gateway from "./service.ts";
+import type { GatewayDeps, Sale } from "./rail.ts";
+import { allTerms } from "./rails.ts";
+import { offerExtension } from "./receipts.ts";
 import type { Service } from "./store.ts";
-import { paymentRequired, termsOf, withChannelState } from "./terms.ts";
+import { paymentRequired, withChannelState } from "./terms.ts";
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -28,7 +33,7 @@ const RESPONSES = {
 
 type Params = { service: string };
 
-export function gatewayRoutes(app: FastifyInstance, deps: gateway.GatewayDeps): void {
+export function gatewayRoutes(app: FastifyInstance, deps: GatewayDeps): void {
   app.register(async (scope) => {
     // Bodies are forwarded as they came, whatever they are.
     scope.removeAllContentTypeParsers();
@@ -43,7 +48,7 @@ export function gatewayRoutes(app: FastifyInstance, deps: gateway.GatewayDeps): 
         schema: {
           tags: ["gateway"],
           summary: "Buy one call of a service",
-          description: "Without payment: 402 with the terms in PAYMENT-REQUIRED (x402 v2, scheme batch-settlement). With PAYMENT-SIGNATURE: the service's answer, and PAYMENT-RESPONSE.",
+          description: "Without payment: 402 with the terms in PAYMENT-REQUIRED (x402 v2). With PAYMENT-SIGNATURE: the service's answer, and PAYMENT-RESPONSE.",
           params: Type.Object({ service: Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,62}$" }) }, { additionalProperties: true }),
           response: RESPONSES,
         },
@@ -52,12 +57,12 @@ export function gatewayRoutes(app: FastifyInstance, deps: gateway.GatewayDeps): 
   });
 }
 
-async function sell(deps: gateway.GatewayDeps, request: FastifyRequest<{ Params: Params }>, reply: FastifyReply): Promise<FastifyReply> {
+async function sell(deps: GatewayDeps, request: FastifyRequest<{ Params: Params }>, reply: FastifyReply): Promise<FastifyReply> {
   const service = await gateway.serviceNamed(deps, request.params.service);
   const path = normalisePath(request.raw.url ?? "", service.name);
-  const url = `${deps.config.publicUrl}/s/${service.name}${path}`;
+  const url = deps.config.publicUrl + gateway.targetOf(service, path);
   const header = paymentHeader(request);
-  if (header === undefined) return challenge(deps, reply, { service, url, paymentId: newPaymentId(), problem: unpaid() });
+  if (header === undefined) return challenge(deps, request, reply, { service, url, paymentId: newPaymentId(), problem: unpaid() });
 
   const started = process.hrtime.bigint();
   const payment = gateway.readPayment(header);
@@ -65,22 +70,39 @@ async function sell(deps: gateway.GatewayDeps, request: FastifyRequest<{ Params:
   try {
     const sale = await gateway.buy(deps, service, call, payment);
     deps.metrics.paidCallSeconds.observe(Number(process.hrtime.bigint() - started) / 1e9);
-    reply.code(sale.answer.status).headers(sale.answer.headers);
-    if (sale.settlement !== undefined) reply.header("PAYMENT-RESPONSE", encodePaymentResponseHeader(sale.settlement));
-    return await reply.header("Tallystick-Payment-Id", sale.paymentId).send(sale.answer.body);
+    return await reply.code(sale.answer.status).headers({ ...sale.answer.headers, ...saleHeaders(sale, usesAliases(request)) }).send(sale.answer.body);
   } catch (error) {
     if (!(error instanceof TallystickError)) throw error;
-    if (error.status === 402) return challenge(deps, reply, { service, url, paymentId: payment.paymentId, problem: error });
+    if (error.status === 402) return challenge(deps, request, reply, { service, url, paymentId: payment.paymentId, problem: error });
     error.extra["paymentId"] ??= payment.paymentId;
     throw error;
   }
 }
 
+/** PAYMENT-SIGNATURE, or its older name. */
 function paymentHeader(request: FastifyRequest): string | undefined {
-  const header = request.headers["payment-signature"];
+  const headers = [request.headers["payment-signature"], request.headers["x-402-payment"]].filter((value) => value !== undefined);
+  const [header] = headers;
   if (header === undefined) return undefined;
-  if (typeof header === "string" && header !== "") return header;
+  if (headers.length === 1 && typeof header === "string" && header !== "") return header;
   throw new TallystickError({ code: "payment_malformed", status: 400, retry: "never", field: "PAYMENT-SIGNATURE", detail: "Send exactly one non-empty PAYMENT-SIGNATURE header." });
+}
+
+/** Whoever speaks in the older X-402-* names is answered in them too. */
+const usesAliases = (request: FastifyRequest): boolean => Object.keys(request.headers).some((name) => name.startsWith("x-402-"));
+
+const base64 = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64");
+
+function saleHeaders({ settlement, paymentId }: Sale, aliases: boolean): Record<string, string> {
+  const headers: Record<string, string> = { "Tallystick-Payment-Id": paymentId };
+  if (settlement === undefined) return headers;
+  headers["PAYMENT-RESPONSE"] = encodePaymentResponseHeader(settlement);
+  if (!aliases) return headers;
+  const { channelId } = (settlement.extra?.["channelState"] ?? {}) as { channelId?: string };
+  if (channelId !== undefined) headers["X-402-Session-Id"] = channelId;
+  const { info } = (settlement.extensions?.[RECEIPT_EXTENSION] ?? {}) as { info?: { receipt: unknown } };
+  if (info !== undefined) headers["X-402-Receipt"] = base64(info.receipt);
+  return headers;
 }
 
 function bodyOf(request: FastifyRequest): Buffer {
@@ -104,14 +126,15 @@ function unpaid(): TallystickError {
 type Challenge = { service: Service; url: string; paymentId: string; problem: TallystickError };
 
 /** 402 with the terms; with the channel's state where that lets the buyer catch up. */
-function challenge(deps: gateway.GatewayDeps, reply: FastifyReply, { service, url, paymentId, problem }: Challenge): FastifyReply {
+async function challenge(deps: GatewayDeps, request: FastifyRequest, reply: FastifyReply, { service, url, paymentId, problem }: Challenge): Promise<FastifyReply> {
   const { channel, ...extra } = problem.extra as { channel?: Channel };
-  const terms = termsOf(deps.config, service, deps.keyring.active, paymentId);
-  const offered = channel === undefined ? terms : withChannelState(terms, channel);
-  const required = paymentRequired(offered, url, service, String(problem.extra["x402Error"] ?? problem.code));
+  const accepts = allTerms(deps, service, paymentId).map((terms) => (channel === undefined || terms.scheme !== BATCH_SETTLEMENT ? terms : withChannelState(terms, channel)));
+  const offers = await offerExtension(deps, accepts, url);
+  const required = paymentRequired(accepts, url, service, String(problem.extra["x402Error"] ?? problem.code), offers);
   deps.metrics.refusals.inc({ code: problem.code });
   const event = problem.code === "payment_required" ? EVENT.paymentRequired : EVENT.paymentRefused;
   deps.log.info({ event, paymentId, service: service.name, code: problem.code, field: problem.field }, problem.message);
+  if (usesAliases(request)) reply.header("X-402-Offer", base64(offers));
   return reply
     .code(402)
     .header("PAYMENT-REQUIRED", encodePaymentRequiredHeader(required))

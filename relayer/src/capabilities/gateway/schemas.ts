@@ -37,7 +37,11 @@ const SCHEMAS = {
       type: Type.Literal("deposit"),
       channelConfig: ConfigSchema,
       voucher: VoucherSchema,
-      deposit: Type.Object({ amount: AmountString, authorization: Type.Object({ erc3009Authorization: AuthorizationSchema }) }),
+      deposit: Type.Object({
+        amount: AmountString,
+        authorization: Type.Object({ erc3009Authorization: AuthorizationSchema }),
+        collector: Type.Optional(AddressString),
+      }),
     }),
   ),
   refund: Compile(
@@ -51,7 +55,8 @@ export type DepositAuthorization = { validAfter: bigint; validBefore: bigint; sa
 /** What a batch-settlement client sends; amounts in atomic units. */
 export type SchemePayload = { config: ChannelConfig; voucher: Voucher } & (
   | { type: "voucher" }
-  | { type: "deposit"; deposit: { amount: bigint; authorization: DepositAuthorization } }
+  /** collector: whom the authorisation is made out to; the published ERC-3009 collector when left out. */
+  | { type: "deposit"; deposit: { amount: bigint; authorization: DepositAuthorization; collector: Address | undefined } }
   | { type: "refund"; amount: bigint | undefined }
 );
 
@@ -99,6 +104,7 @@ export function decodeSchemePayload(payload: Record<string, unknown>): SchemePay
       deposit: {
         amount: toAmount(deposit.amount, "payload.deposit.amount"),
         authorization: { validAfter: BigInt(validAfter), validBefore: BigInt(validBefore), salt: salt as Hex, signature: signature as Hex },
+        collector: deposit.collector === undefined ? undefined : getAddress(deposit.collector.toLowerCase()),
       },
     };
   }

@@ -22,8 +22,11 @@ export const X402_ERROR = {
   scheme: "invalid_batch_settlement_evm_scheme",
 } as const;
 
-/** The one way to pay a service: a channel to its receiver, at its price. Field order and values are stable, since buyers copy them. */
-export function termsOf(config: Config, service: Service, receiverAuthorizer: Address, paymentId: string): PaymentRequirements {
+/** How many requests of one channel may be in flight; what the `tallystick` member of the terms announces. */
+export const MAX_IN_FLIGHT = 64;
+
+/** Paying by channel: to the service's receiver, at its price. */
+export function sessionTerms(config: Config, service: Service, receiverAuthorizer: Address, paymentId: string): PaymentRequirements {
   return {
     scheme: config.scheme,
     network: config.network,
@@ -39,17 +42,26 @@ export function termsOf(config: Config, service: Service, receiverAuthorizer: Ad
       withdrawDelay: service.withdrawDelayS,
       minDeposit: (service.price * BigInt(service.minDepositCalls)).toString(),
       paymentId,
+      tallystick: announcement(config),
     },
   };
 }
 
-export function paymentRequired(terms: PaymentRequirements, url: string, service: Service, error: string): PaymentRequired {
+/**
+ * What a client of our SDK may do beyond the published scheme: vouchers with headroom, so that many requests are in flight; and
+ * where the contract is ours, deposits by its built-in ERC-3009 path, which costs less gas than the collector's.
+ */
+function announcement(config: Config): Record<string, unknown> {
+  return { version: 1, maxInFlight: MAX_IN_FLIGHT, ...(config.settlementMode === "tallystick" ? { collector: config.sessionChannels } : {}) };
+}
+
+export function paymentRequired(accepts: PaymentRequirements[], url: string, service: Service, error: string, offers: Record<string, unknown>): PaymentRequired {
   return {
     x402Version: 2,
     error,
     resource: { url, ...(service.description === "" ? {} : { description: service.description }) },
-    accepts: [terms],
-    extensions: { [PAYMENT_IDENTIFIER]: declarePaymentIdentifierExtension(false) },
+    accepts,
+    extensions: { [PAYMENT_IDENTIFIER]: declarePaymentIdentifierExtension(false), ...offers },
   };
 }
 
@@ -88,6 +100,11 @@ export function checkAccepted(accepted: { [key: string]: unknown }, terms: Payme
       detail: `accepted.${field} is ${String(accepted[field])}, the offer says ${terms[field]}.`,
     });
   }
+}
+
+/** A scheme that this gateway does not sell in. */
+export function schemeFault(scheme: unknown, known: readonly string[]): TallystickError {
+  return fault({ code: "scheme_mismatch", field: "accepted.scheme", x402Error: X402_ERROR.scheme, detail: `accepted.scheme is ${String(scheme)}, the offer says ${known.join(" or ")}.` });
 }
 
 /** @throws TallystickError 402 that names the field of the channel that does not fit the terms. */

@@ -1,6 +1,9 @@
 // Why a voucher is or is not accepted. Pure: the same question the reserving statement in store.ts decides atomically,
 // asked again to tell the buyer the reason. If you change a condition here, change it there.
+import { createHash } from "node:crypto";
+import type { Hex } from "viem";
 import type { Channel } from "../channels/store.ts";
+import type { Answer } from "./types.ts";
 
 export type Refusal =
   /** Below charged + price: the client's view is old; a corrective 402 cures it. */
@@ -25,4 +28,21 @@ export function decide(channel: Channel, ceiling: bigint, price: bigint): Decisi
   if (ceiling > channel.balance) return refuse("ceiling_above_balance");
   if (channel.frozenBy !== undefined || ceiling < channel.charged + channel.reserved + price) return refuse("channel_busy");
   return { accept: true };
+}
+
+/** sdk/src/receipt.ts outputHash, by native code; a test compares them. */
+export function answerHash({ status, headers, body }: Answer): Hex {
+  return framedHash([String(status), contentTypeOf(headers)], body);
+}
+
+/** sha-256 over texts, each with its length before it, and bytes. */
+export function framedHash(texts: readonly string[], bytes: Uint8Array): Hex {
+  const hash = createHash("sha256");
+  for (const text of texts) hash.update(`${Buffer.byteLength(text)}:`).update(text);
+  return `0x${hash.update(bytes).digest("hex")}`;
+}
+
+export function contentTypeOf(headers: Record<string, string | string[] | undefined>): string {
+  const entry = Object.entries(headers).find(([name]) => name.toLowerCase() === "content-type");
+  return String(entry?.[1] ?? "");
 }

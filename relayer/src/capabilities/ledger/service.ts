@@ -7,9 +7,9 @@ import type { Deps } from "../../deps.ts";
 import { newPaymentId } from "../../payment-id.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { findChannel, type Channel } from "../channels/store.ts";
-import { decide, type Refusal } from "./logic.ts";
+import { answerHash, decide, type Refusal } from "./logic.ts";
 import * as store from "./store.ts";
-import type { Answer, Payment, PaymentRequest } from "./types.ts";
+import type { Answer, Delivery, Payment, PaymentRequest } from "./types.ts";
 
 /** How long a request waits for others of its channel before it gets a corrective 402. */
 const BUSY_WAIT_MS = 3_000;
@@ -115,21 +115,23 @@ async function waitWhileReserved(deps: Deps, known: Payment, deadline: number): 
  * Charges and stores the answer in one durable statement; only then may a byte of it leave.
  * @returns undefined when the lease ran out meanwhile: nothing was charged, nothing may be delivered.
  */
-export async function charge(deps: Deps, payment: PaymentRequest, amount: bigint, answer: Answer): Promise<Payment | undefined> {
-  const charged = await chargeOrFree(deps, payment.paymentId, amount, answer);
+export async function charge(deps: Deps, payment: PaymentRequest, delivery: Delivery): Promise<Payment | undefined> {
+  const { amount, startedAt, endedAt } = delivery;
+  const outputHash = answerHash(delivery.answer);
+  const charged = await chargeOrFree(deps, payment.paymentId, delivery, outputHash);
   if (charged === undefined) return undefined;
   if (amount > payment.price || charged.chargedCumulative < amount) throw new Error("invariant: charged within the price");
   deps.metrics.chargedAtomic.inc(Number(amount));
-  return { ...payment, state: "charged", charged: amount, ...charged };
+  return { ...payment, state: "charged", charged: amount, ...charged, outputHash, startedAt, endedAt };
 }
 
 /**
  * When the database breaks off, the statement may or may not have happened. Releasing is conditional on the reservation, so
  * trying it is safe either way: exactly one of the two stands, and the buyer's retry finds out which.
  */
-async function chargeOrFree(deps: Deps, paymentId: string, amount: bigint, answer: Answer): Promise<store.Charged | undefined> {
+async function chargeOrFree(deps: Deps, paymentId: string, delivery: Delivery, outputHash: Hex): Promise<store.Charged | undefined> {
   try {
-    return await store.charge(deps.db, paymentId, amount, answer, deps.config.limits.answerTtlS);
+    return await store.charge(deps.db, paymentId, delivery, outputHash, deps.config.limits.answerTtlS);
   } catch (error) {
     await giveBack(deps, paymentId, "charge_failed");
     throw error;
@@ -161,7 +163,7 @@ async function releaseOnce(deps: Deps, paymentId: string, reason: string): Promi
 }
 
 /** Money rule 5: a refusal after a valid signature leaves a row that says why, and that nothing moved. */
-export async function recordRefusal(deps: Deps, request: PaymentRequest, code: string, detail: Record<string, unknown>): Promise<void> {
+export async function recordRefusal(deps: Deps, request: Omit<store.AuditEntry, "code" | "detail">, code: string, detail: Record<string, unknown>): Promise<void> {
   await store.insertAudit(deps.db, { paymentId: request.paymentId, channelId: request.channelId, payer: request.payer, service: request.service, code, detail });
 }
 

@@ -4,12 +4,13 @@ import type { Hex } from "viem";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import type { Queryable } from "../../db/pool.ts";
 import type { Refusal } from "./logic.ts";
-import type { Answer, Payment, PaymentRequest } from "./types.ts";
+import type { Answer, Delivery, Payment, PaymentRequest } from "./types.ts";
 
 type Row = {
   payment_id: string; channel_id: Buffer; payer: Buffer; ceiling: bigint; signature: Buffer; service: string; request_hash: Buffer;
   client_id: string | null; price_atomic: bigint; charged_atomic: bigint | null; charged_cumulative: bigint | null;
   deposit_tx: Buffer | null; deposit_atomic: bigint | null; state: Payment["state"]; request_number: bigint | null;
+  resource: string; output_hash: Buffer | null; started_at: Date | null; ended_at: Date | null;
 };
 
 function paymentFromRow(row: Row): Payment {
@@ -20,6 +21,7 @@ function paymentFromRow(row: Row): Payment {
     ceiling: row.ceiling,
     signature: toHex(row.signature),
     service: row.service,
+    resource: row.resource,
     price: row.price_atomic,
     requestHash: toHex(row.request_hash),
     clientId: row.client_id ?? undefined,
@@ -28,6 +30,9 @@ function paymentFromRow(row: Row): Payment {
     charged: row.charged_atomic ?? undefined,
     chargedCumulative: row.charged_cumulative ?? undefined,
     requestNumber: row.request_number ?? undefined,
+    outputHash: row.output_hash === null ? undefined : toHex(row.output_hash),
+    startedAt: row.started_at ?? undefined,
+    endedAt: row.ended_at ?? undefined,
   };
 }
 
@@ -45,11 +50,11 @@ export async function reserve(db: Queryable, payment: PaymentRequest, leaseMs: n
                AND frozen_by IS NULL AND payer_authorizer <> '\\x0000000000000000000000000000000000000000'
              RETURNING channel_id, payer)
            INSERT INTO payment (payment_id, channel_id, payer, ceiling, signature, service, request_hash, client_id, price_atomic,
-             deposit_tx, deposit_atomic, reserved_until)
-           SELECT $1, channel_id, payer, $3, $5, $6, $7, $8, $4, $9, $10, now() + $11 * interval '1 millisecond' FROM held`,
+             deposit_tx, deposit_atomic, reserved_until, resource)
+           SELECT $1, channel_id, payer, $3, $5, $6, $7, $8, $4, $9, $10, now() + $11 * interval '1 millisecond', $12 FROM held`,
     values: [payment.paymentId, toBytes(payment.channelId), payment.ceiling, payment.price, toBytes(payment.signature), payment.service,
       toBytes(payment.requestHash), payment.clientId ?? null, payment.deposit === undefined ? null : toBytes(payment.deposit.hash),
-      payment.deposit?.amount ?? null, leaseMs],
+      payment.deposit?.amount ?? null, leaseMs, payment.resource],
   });
   return rowCount === 1;
 }
@@ -60,7 +65,7 @@ export type Charged = { chargedCumulative: bigint; requestNumber: bigint };
  * Charges the payment and stores its answer, together. The commit is durable before this returns.
  * @returns undefined when the reservation is gone (its lease ran out): then nothing was charged and nothing may be delivered.
  */
-export async function charge(db: Queryable, paymentId: string, amount: bigint, answer: Answer, ttlS: number): Promise<Charged | undefined> {
+export async function charge(db: Queryable, paymentId: string, { amount, answer, startedAt, endedAt }: Delivery, outputHash: Hex, ttlS: number): Promise<Charged | undefined> {
   const { rows } = await db.query<{ charged: bigint; request_count: bigint }>({
     name: "payment_charge",
     text: `WITH held AS (
@@ -74,13 +79,13 @@ export async function charge(db: Queryable, paymentId: string, amount: bigint, a
              RETURNING channel.charged, channel.request_count),
            resolved AS (
              UPDATE payment SET state = 'charged', charged_atomic = $2, charged_cumulative = moved.charged,
-               request_number = moved.request_count, resolved_at = now()
+               request_number = moved.request_count, resolved_at = now(), output_hash = $7, started_at = $8, ended_at = $9
              FROM moved WHERE payment.payment_id = $1),
            kept AS (
              INSERT INTO answer (payment_id, status, headers, body, expires_at)
              SELECT $1, $3, $4, $5, now() + $6 * interval '1 second' FROM moved)
            SELECT charged, request_count FROM moved`,
-    values: [paymentId, amount, answer.status, JSON.stringify(answer.headers), answer.body, ttlS],
+    values: [paymentId, amount, answer.status, JSON.stringify(answer.headers), answer.body, ttlS, toBytes(outputHash), startedAt, endedAt],
   });
   return rows[0] === undefined ? undefined : { chargedCumulative: rows[0].charged, requestNumber: rows[0].request_count };
 }
@@ -91,8 +96,10 @@ export async function release(db: Queryable, paymentId: string, reason: string):
     name: "payment_release",
     text: `WITH freed AS (
              UPDATE payment SET state = 'released', release_reason = $2, resolved_at = now()
-             WHERE payment_id = $1 AND state = 'reserved' RETURNING channel_id, price_atomic)
-           UPDATE channel SET reserved = reserved - freed.price_atomic FROM freed WHERE channel.channel_id = freed.channel_id`,
+             WHERE payment_id = $1 AND state = 'reserved' RETURNING channel_id, price_atomic),
+           back AS (
+             UPDATE channel SET reserved = reserved - freed.price_atomic FROM freed WHERE channel.channel_id = freed.channel_id)
+           SELECT 1 FROM freed`,
     values: [paymentId, reason],
   });
   return rowCount === 1;
@@ -127,7 +134,7 @@ export async function findByClientId(db: Queryable, channelId: Hex, clientId: st
 }
 
 export async function findPayment(db: Queryable, paymentId: string): Promise<Payment | undefined> {
-  const { rows } = await db.query<Row>({ name: "payment_find", text: "SELECT * FROM payment WHERE payment_id = $1", values: [paymentId] });
+  const { rows } = await db.query<Row>({ name: "payment_find", text: "SELECT * FROM payment WHERE payment_id = $1 AND channel_id IS NOT NULL", values: [paymentId] });
   return rows[0] === undefined ? undefined : paymentFromRow(rows[0]);
 }
 
@@ -160,13 +167,13 @@ export async function countUnbilledRuns(db: Queryable, payer: Hex): Promise<numb
   return Number(rows[0]?.runs ?? 0n);
 }
 
-export type AuditEntry = { paymentId: string; channelId: Hex; payer: Hex; service: string; code: Refusal | string; detail: Record<string, unknown> };
+export type AuditEntry = { paymentId: string; channelId: Hex | undefined; payer: Hex; service: string; code: Refusal | string; detail: Record<string, unknown> };
 
 /** Records that a payment with a valid signature was refused and moved nothing. */
 export async function insertAudit(db: Queryable, entry: AuditEntry): Promise<void> {
   await db.query({
     name: "audit_insert",
     text: "INSERT INTO audit (payment_id, channel_id, payer, service, code, detail) VALUES ($1, $2, $3, $4, $5, $6)",
-    values: [entry.paymentId, toBytes(entry.channelId), toBytes(entry.payer), entry.service, entry.code, JSON.stringify(entry.detail)],
+    values: [entry.paymentId, entry.channelId === undefined ? null : toBytes(entry.channelId), toBytes(entry.payer), entry.service, entry.code, JSON.stringify(entry.detail)],
   });
 }

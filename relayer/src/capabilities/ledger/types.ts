@@ -9,8 +9,11 @@ export type PaymentRequest = {
   ceiling: bigint;
   signature: Hex;
   service: string;
+  /** Public URL of what is bought. */
+  resource: string;
+  /** The most that may be charged. */
   price: bigint;
-  /** sha-256 over method, URL and body: what a replay is compared by. */
+  /** sdk/src/receipt.ts inputHash: what a replay is compared by. */
   requestHash: Hex;
   /** x402 payment-identifier, when the client sent one. */
   clientId: string | undefined;
@@ -23,7 +26,14 @@ export type Payment = PaymentRequest & {
   charged: bigint | undefined;
   chargedCumulative: bigint | undefined;
   requestNumber: bigint | undefined;
+  outputHash: Hex | undefined;
+  /** The upstream run. */
+  startedAt: Date | undefined;
+  endedAt: Date | undefined;
 };
+
+/** What the upstream made of a payment: the answer, what it costs (at most the price), and when it ran. */
+export type Delivery = { answer: Answer; amount: bigint; startedAt: Date; endedAt: Date };
 
 /** An upstream answer as it is stored and delivered. */
 export type Answer = { status: number; headers: Record<string, string | string[]>; body: Buffer };

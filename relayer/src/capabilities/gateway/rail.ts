@@ -1,0 +1,64 @@
+// What every x402 scheme has to do for the gateway. Order of a paid call: open (the price is set aside) -> run the upstream ->
+// charge (committed with the answer) -> answer, or abandon. Each step stands in PostgreSQL, so another process can resume it.
+import type { PaymentRequirements, SettleResponse } from "@x402/core/types";
+import type { Address, Hex } from "viem";
+import type { Hasher } from "../../crypto/voucher.ts";
+import type { Deps } from "../../deps.ts";
+import type { Answer, Delivery } from "../ledger/types.ts";
+import type { Envelope } from "./schemas.ts";
+import type { Service } from "./store.ts";
+
+export type GatewayDeps = Deps & { hasher: Hasher };
+
+/** What somebody wants to buy, and the payment it came with. */
+export type Order = {
+  /** Its price is the most that this call may be charged. */
+  service: Service;
+  /** Public URL of what is bought. */
+  resource: string;
+  requestHash: Hex;
+  envelope: Envelope;
+  /** Our own terms of the scheme that the envelope chose. */
+  terms: PaymentRequirements;
+  paymentId: string;
+  /** x402 payment-identifier, when the client sent one. */
+  clientId: string | undefined;
+};
+
+/** What the route sends: the answer, and the settle response when a payment took part. */
+export type Sale = { answer: Answer; settlement: SettleResponse | undefined; paymentId: string };
+
+/** A payment whose price is set aside until its lease runs out (the service's time limit and a margin). */
+export type OpenPayment = {
+  paymentId: string;
+  payer: Address;
+  service: string;
+  price: bigint;
+  requestHash: Hex;
+  /**
+   * Charges and stores the answer in one durable commit, then hands out the sale.
+   * @throws TallystickError `reservation_expired` (503, safe): the lease ran out, nothing was charged, nothing may be delivered.
+   */
+  charge(delivery: Delivery): Promise<Sale>;
+  /** Gives the reservation back. @returns what stands all the same (a deposit), for PAYMENT-RESPONSE. */
+  abandon(reason: string): Promise<SettleResponse | undefined>;
+};
+
+export type Opened =
+  | { outcome: "open"; payment: OpenPayment }
+  /** Nothing is left to run: paid before with the same request, or not a purchase at all (a refund). */
+  | { outcome: "sold"; sale: Sale };
+
+export type Rail = {
+  /** x402 name. */
+  scheme: string;
+  /** How to pay a service in this scheme. Field order and values are stable, since buyers copy them. */
+  terms(deps: Deps, service: Service, paymentId: string): PaymentRequirements;
+  /**
+   * Checks the payment and sets the price aside.
+   * @throws TallystickError 400 malformed, 402 the buyer's to mend (terms are added by the route), 409, 429, 503.
+   */
+  open(deps: GatewayDeps, order: Order): Promise<Opened>;
+  /** A payment of this scheme that an earlier call opened, maybe in another process. Undefined when it is unknown, or over without a charge. */
+  resume(deps: GatewayDeps, paymentId: string): Promise<Opened | undefined>;
+};

@@ -1,0 +1,205 @@
+// The scheme `batch-settlement`: vouchers on a channel. Decode -> match the terms -> verify the voucher -> (carry the deposit) ->
+// reserve; charge and answer in one commit.
+import type { SettleResponse } from "@x402/core/types";
+import type { Address, Hex } from "viem";
+import { TallystickError } from "../../../../sdk/src/errors.ts";
+import { EVENT } from "../../telemetry/log.ts";
+import { assertChainFresh } from "../channels/freshness.ts";
+import * as channels from "../channels/service.ts";
+import { findChannel, unknownChannel, type Channel } from "../channels/store.ts";
+import { decide } from "../ledger/logic.ts";
+import * as ledger from "../ledger/service.ts";
+import { findAnswer, findPayment } from "../ledger/store.ts";
+import type { Answer, Payment, PaymentRequest } from "../ledger/types.ts";
+import type { GatewayDeps, OpenPayment, Opened, Order, Rail, Sale } from "./rail.ts";
+import { receiptExtensions, sessionReceipt } from "./receipts.ts";
+import { refusalFault } from "./refusals.ts";
+import { decodeSchemePayload, type SchemePayload } from "./schemas.ts";
+import { channelState, checkConfig, fault, sessionTerms, X402_ERROR } from "./terms.ts";
+
+export const sessionRail: Rail = {
+  scheme: "batch-settlement",
+  terms: (deps, service, paymentId) => sessionTerms(deps.config, service, deps.keyring.active, paymentId),
+  open,
+  resume,
+};
+
+type Purchase = { order: Order; payload: SchemePayload; request: PaymentRequest };
+
+async function open(deps: GatewayDeps, order: Order): Promise<Opened> {
+  const payload = decodeSchemePayload(order.envelope.payload);
+  checkConfig(payload.config, order.terms, deps.keyring.has(payload.config.receiverAuthorizer));
+  const channelId = checkChannelId(deps, payload);
+  assertChainFresh(deps);
+  await checkVoucher(deps, payload, channelId);
+  const request = {
+    paymentId: order.paymentId,
+    channelId,
+    payer: payload.config.payer,
+    ceiling: payload.voucher.ceiling,
+    signature: payload.voucher.signature,
+    service: order.service.name,
+    resource: order.resource,
+    price: order.service.price,
+    requestHash: order.requestHash,
+    clientId: order.clientId,
+    deposit: undefined,
+  };
+  const purchase: Purchase = { order, payload, request };
+  return payload.type === "refund" ? { outcome: "sold", sale: await refund(deps, purchase, payload.amount) } : reserve(deps, purchase);
+}
+
+function checkChannelId(deps: GatewayDeps, payload: SchemePayload): Hex {
+  const channelId = deps.hasher.channelId(payload.config);
+  if (channelId === payload.voucher.channelId) return channelId;
+  throw fault({
+    code: "channel_id_mismatch",
+    field: "payload.voucher.channelId",
+    x402Error: X402_ERROR.channelIdMismatch,
+    detail: `payload.voucher.channelId is ${payload.voucher.channelId}, its channelConfig hashes to ${channelId} on ${deps.config.network}.`,
+  });
+}
+
+const ZERO_ADDRESS = "0x0000000000000000000000000000000000000000";
+
+async function checkVoucher(deps: GatewayDeps, payload: SchemePayload, channelId: Hex): Promise<void> {
+  const { payerAuthorizer } = payload.config;
+  if (payerAuthorizer === ZERO_ADDRESS) throw refusalFault("contract_wallet_unsupported", undefined, payload.voucher.ceiling, 0n);
+  const signer: Address | undefined = await deps.hasher.voucherSigner(channelId, payload.voucher.ceiling, payload.voucher.signature);
+  if (signer === payerAuthorizer) return;
+  throw fault({
+    code: "voucher_signature_invalid",
+    field: "payload.voucher.signature",
+    x402Error: X402_ERROR.voucherSignature,
+    detail: `payload.voucher.signature is not payerAuthorizer ${payerAuthorizer}'s signature of this voucher (65 bytes, v 27 or 28, low s).`,
+  });
+}
+
+async function reserve(deps: GatewayDeps, purchase: Purchase): Promise<Opened> {
+  const request = purchase.payload.type === "deposit" ? await withDeposit(deps, purchase) : purchase.request;
+  await ensureChannel(deps, purchase);
+  await ledger.limitUnbilledRuns(deps, request.payer);
+  const taken = await ledger.take(deps, request, purchase.order.service.upstreamTimeoutMs);
+  if (taken.outcome === "refused") return refuse(deps, request, taken.refusal, taken.channel);
+  if (taken.outcome === "replay") {
+    deps.metrics.payments.inc({ outcome: "replayed" });
+    deps.log.info({ event: EVENT.paymentReplayed, paymentId: taken.payment.paymentId }, "same payment, same answer, no charge");
+    return { outcome: "sold", sale: await saleOf(deps, taken.payment, taken.answer) };
+  }
+  const { payment } = taken;
+  deps.log.info({ event: EVENT.paymentReserved, paymentId: payment.paymentId, channelId: request.channelId, service: request.service, priceAtomic: request.price.toString() }, "reserved");
+  return { outcome: "open", payment: openPayment(deps, payment) };
+}
+
+function openPayment(deps: GatewayDeps, payment: PaymentRequest): OpenPayment {
+  const { paymentId, payer, service, price, requestHash } = payment;
+  return {
+    paymentId, payer, service, price, requestHash,
+    async charge(delivery) {
+      const charged = await ledger.charge(deps, payment, delivery);
+      if (charged === undefined) {
+        throw new TallystickError({ code: "reservation_expired", status: 503, retry: "safe", detail: "The answer came after the reservation had run out; nothing was charged." });
+      }
+      deps.metrics.payments.inc({ outcome: "charged" });
+      deps.log.info({ event: EVENT.paymentCharged, paymentId, channelId: payment.channelId, service, chargedAtomic: delivery.amount.toString() }, "charged");
+      return saleOf(deps, charged, delivery.answer);
+    },
+    async abandon(reason) {
+      await ledger.giveBack(deps, paymentId, reason);
+      return depositOnly(deps, payment);
+    },
+  };
+}
+
+async function resume(deps: GatewayDeps, paymentId: string): Promise<Opened | undefined> {
+  const payment = await findPayment(deps.db, paymentId);
+  if (payment?.state === "reserved") return { outcome: "open", payment: openPayment(deps, payment) };
+  const answer = payment?.state === "charged" ? await findAnswer(deps.db, paymentId) : undefined;
+  return payment === undefined || answer === undefined ? undefined : { outcome: "sold", sale: await saleOf(deps, payment, answer) };
+}
+
+/** Puts the deposit on chain first: only a confirmed balance counts. */
+async function withDeposit(deps: GatewayDeps, purchase: Purchase): Promise<PaymentRequest> {
+  const { payload, request } = purchase;
+  if (payload.type !== "deposit") throw new Error("invariant: a deposit payload");
+  const { amount, authorization, collector } = payload.deposit;
+  await refuseHopelessDeposit(deps, purchase, amount);
+  const carried = await channels.carryDeposit(deps, { channelId: request.channelId, config: payload.config, amount, authorization, collector, paymentId: request.paymentId });
+  return { ...request, deposit: { hash: carried.txHash, amount } };
+}
+
+/** A voucher that could not pay even with its deposit is refused before money moves. A payment we know is a repetition: its deposit is done. */
+async function refuseHopelessDeposit(deps: GatewayDeps, { payload, request }: Purchase, amount: bigint): Promise<void> {
+  const known = await findChannel(deps.db, request.channelId);
+  if (known !== undefined && (await ledger.isKnown(deps, request))) return;
+  const channel = known ?? unknownChannel(request.channelId, payload.config, await channels.readOne(deps, request.channelId));
+  const decision = decide({ ...channel, balance: channel.balance + amount }, request.ceiling, request.price);
+  if (decision.accept || decision.refusal === "channel_busy") return;
+  if (known !== undefined) await refuse(deps, request, decision.refusal, known);
+  throw refusalFault(decision.refusal, channel, request.ceiling, request.price);
+}
+
+async function refuse(deps: GatewayDeps, request: PaymentRequest, refusal: Parameters<typeof refusalFault>[0], channel: Channel): Promise<never> {
+  const refused = refusalFault(refusal, channel, request.ceiling, request.price);
+  await ledger.recordRefusal(deps, request, refused.code, {
+    ceiling: request.ceiling.toString(),
+    price: request.price.toString(),
+    charged: channel.charged.toString(),
+    reserved: channel.reserved.toString(),
+    balance: channel.balance.toString(),
+  });
+  throw refused;
+}
+
+/** A charged payment as it is delivered; the same on a replay. */
+async function saleOf(deps: GatewayDeps, payment: Payment, answer: Answer): Promise<Sale> {
+  const channel = await findChannel(deps.db, payment.channelId);
+  if (channel === undefined || payment.charged === undefined || payment.chargedCumulative === undefined) throw new Error("invariant: a charged payment has a channel");
+  const settled = settlement(deps, payment, channel, payment.charged, payment.chargedCumulative);
+  const facts = sessionReceipt(payment, channel);
+  return { answer, paymentId: payment.paymentId, settlement: facts === undefined ? settled : { ...settled, extensions: await receiptExtensions(deps, facts) } };
+}
+
+/** A deposit that stands although the call failed: the buyer learns of it, charged nothing. */
+async function depositOnly(deps: GatewayDeps, payment: PaymentRequest): Promise<SettleResponse | undefined> {
+  const channel = payment.deposit === undefined ? undefined : await findChannel(deps.db, payment.channelId);
+  return channel === undefined ? undefined : settlement(deps, payment, channel, 0n, channel.charged);
+}
+
+function settlement(deps: GatewayDeps, payment: PaymentRequest, channel: Channel, charged: bigint, chargedCumulative: bigint): SettleResponse {
+  return {
+    success: true,
+    payer: payment.payer,
+    transaction: payment.deposit?.hash ?? "",
+    network: deps.config.network,
+    amount: payment.deposit?.amount.toString() ?? "",
+    extra: { chargedAmount: charged.toString(), paymentId: payment.paymentId, channelState: channelState(channel, chargedCumulative) },
+  };
+}
+
+/** A channel we do not know is read from the chain once; a voucher on one without balance is refused there. */
+async function ensureChannel(deps: GatewayDeps, { payload, request }: Purchase): Promise<void> {
+  if ((await findChannel(deps.db, request.channelId)) === undefined) await channels.openChannel(deps, payload.config);
+}
+
+async function refund(deps: GatewayDeps, purchase: Purchase, amount: bigint | undefined): Promise<Sale> {
+  const { payload, request } = purchase;
+  await ensureChannel(deps, purchase);
+  const channel = await findChannel(deps.db, request.channelId);
+  // The payer must agree to what is owed; an old view gets what it needs to catch up.
+  if (channel !== undefined && request.ceiling !== channel.charged) return refuse(deps, request, "ceiling_below_charged", channel);
+  const done = await channels.refundChannel(deps, { channelId: request.channelId, config: payload.config, amount, voucher: payload.voucher, paymentId: request.paymentId });
+  const body = Buffer.from(JSON.stringify({ message: "Refunded", channelId: request.channelId, amountAtomic: done.amount.toString(), transaction: done.txHash }));
+  return {
+    answer: { status: 200, headers: { "content-type": "application/json", "cache-control": "private" }, body },
+    settlement: {
+      success: true,
+      payer: request.payer,
+      transaction: done.txHash,
+      network: deps.config.network,
+      amount: done.amount.toString(),
+      extra: { paymentId: request.paymentId, channelState: channelState(done.channel, done.channel.charged) },
+    },
+    paymentId: request.paymentId,
+  };
+}
