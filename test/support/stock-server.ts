@@ -42,7 +42,7 @@ export type StockServer = {
 
 /**
  * Paths: /batch/* is sold by batch-settlement, /exact/* by exact. What follows tells the handler what to do:
- * status/<n> answers that status, charge/<amount> asks for a charge of that much; anything else echoes.
+ * status/<n> answers that status, charge/<amount> asks for that charge (50pct is 50%); anything else echoes.
  */
 export async function startStockServer(options: StockServerOptions): Promise<StockServer> {
   const seen: StockServer["seen"] = [];
@@ -78,8 +78,8 @@ async function start(options: StockServerOptions, seen: StockServer["seen"], por
   await resources.initialize();
   const handle = (method: string, path: string, body: string) => {
     seen.push({ method, path, body });
-    const [, verb, argument] = /\/(status|charge)\/([^/?]+)$/.exec(decodeURIComponent(path)) ?? [];
-    return { status: verb === "status" ? Number(argument) : 200, charge: verb === "charge" ? argument : undefined, body: { method, path, body, run: seen.length } };
+    const [, verb, argument] = /\/(status|charge)\/([^/?]+)$/.exec(path) ?? [];
+    return { status: verb === "status" ? Number(argument) : 200, charge: verb === "charge" ? argument?.replace("pct", "%") : undefined, body: { method, path, body, run: seen.length } };
   };
   const server = options.framework === "x402-express" ? expressServer(routes, resources, handle) : honoServer(routes, resources, handle);
   const manager = batch.createChannelManager(facilitator, BASE_SEPOLIA.network as PaymentRequirements["network"], BASE_SEPOLIA.usdc.address);

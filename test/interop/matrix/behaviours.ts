@@ -68,7 +68,7 @@ export const BEHAVIOURS: Behaviour[] = [
       await paid(scene);
       const part = await paid(scene, "/charge/400");
       expect([part.charged, cumulativeOf(part)]).to.deep.equal(["400", PRICE + 400n]);
-      const half = await paid(scene, "/charge/50%25");
+      const half = await paid(scene, "/charge/50pct");
       expect([half.charged, cumulativeOf(half)]).to.deep.equal([(PRICE / 2n).toString(), PRICE + 900n]);
       const last = await paid(scene);
       expect(cumulativeOf(last)).to.equal(2n * PRICE + 900n);
