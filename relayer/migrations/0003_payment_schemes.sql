@@ -22,6 +22,10 @@ ALTER TABLE payment ADD CONSTRAINT payment_state_check CHECK (state IN ('reserve
 ALTER TABLE payment ADD CONSTRAINT payment_settling_is_exact CHECK (state <> 'settling' OR scheme = 'exact');
 ALTER TABLE payment ADD CONSTRAINT payment_charged_without_channel_moved CHECK (scheme = 'batch-settlement' OR state <> 'charged' OR settled_tx IS NOT NULL);
 
+-- A voucher that was charged nothing has bought nothing: a client that signs charged + price signs the same one again.
+DROP INDEX payment_voucher;
+CREATE UNIQUE INDEX payment_voucher ON payment (channel_id, ceiling) WHERE state <> 'released' AND (charged_atomic IS NULL OR charged_atomic > 0);
+
 -- An authorisation buys one answer, whatever it is shown to.
 CREATE UNIQUE INDEX payment_authorization ON payment (token, payer, authorization_nonce) WHERE state <> 'released' AND authorization_nonce IS NOT NULL;
 CREATE UNIQUE INDEX payment_client_id_by_payer ON payment (payer, service, client_id) WHERE state <> 'released' AND client_id IS NOT NULL AND channel_id IS NULL;
