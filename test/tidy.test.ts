@@ -6,7 +6,7 @@ import { CONFIG_KEYS } from "../relayer/src/config.ts";
 import { RULES, type Source } from "./support/tidy-rules.ts";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
-const FOLDERS = ["bench", "contracts", "ignition", "indexer", "relayer", "scripts", "sdk", "test"];
+const FOLDERS = ["bench", "contracts", "docs", "ignition", "indexer", "relayer", "scripts", "sdk", "test"];
 const NOT_OURS = /(?:^|\/)(?:node_modules|generated|\.ponder)\//;
 
 function read(path: string): Source {

@@ -1,4 +1,6 @@
 import { expect } from "chai";
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import pg from "pg";
 import { reconcile } from "../../indexer/reconcile/reconcile.ts";
 import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
@@ -47,6 +49,11 @@ describe("indexer", function () {
     expect(inUsdc.held).to.equal(inUsdc.deposited - inUsdc.refunded - inUsdc.withdrawn - inUsdc.settled);
     expect(inUsdc.contractBalance).to.equal(inUsdc.held);
     expect(totals.find(({ token }) => token === secondToken)).to.include({ deposited: 4_000n, claimed: 4_000n, settled: 4_000n, held: 0n });
+  });
+
+  it("answers the dApp of docs/examples", async () => {
+    const { stdout } = await promisify(execFile)(process.execPath, ["docs/examples/dapp.ts", indexer.graphqlUrl, people.rex]);
+    expect(stdout).to.match(/^earned 0\.\d{6}, paid out 0\.\d{6} of token 0x/m).and.match(/^channel 0x[0-9a-f]{64} of 0x/m).and.match(/claimed \((plain|packed)\) in 0x[0-9a-f]{64}$/m);
   });
 
   it("agrees after a start over the whole history, far behind the head", async () => {
