@@ -10,6 +10,7 @@ import * as stockHono from "@x402/hono";
 import express from "express";
 import { Hono } from "hono";
 import { createServer, type Server } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Address, LocalAccount } from "viem";
 import { BASE_SEPOLIA } from "../../sdk/src/constants.ts";
 import { close, listen } from "./stock-facilitator.ts";
@@ -42,7 +43,7 @@ export type StockServer = {
 
 /**
  * Paths: /batch/* is sold by batch-settlement, /exact/* by exact. What follows tells the handler what to do:
- * status/<n> answers that status, charge/<amount> asks for that charge (50pct is 50%); anything else echoes.
+ * status/<n> answers that status, charge/<amount> asks for that charge (50pct is 50%), slow/<ms> waits first; anything else echoes.
  */
 export async function startStockServer(options: StockServerOptions): Promise<StockServer> {
   const seen: StockServer["seen"] = [];
@@ -76,9 +77,10 @@ async function start(options: StockServerOptions, seen: StockServer["seen"], por
   };
   // Fails early, and not at the first request, when the facilitator does not serve these schemes.
   await resources.initialize();
-  const handle = (method: string, path: string, body: string) => {
+  const handle: Handle = async (method, path, body) => {
     seen.push({ method, path, body });
-    const [, verb, argument] = /\/(status|charge)\/([^/?]+)$/.exec(path) ?? [];
+    const [, verb, argument] = /\/(status|charge|slow)\/([^/?]+)$/.exec(path) ?? [];
+    if (verb === "slow") await sleep(Number(argument));
     return { status: verb === "status" ? Number(argument) : 200, charge: verb === "charge" ? argument?.replace("pct", "%") : undefined, body: { method, path, body, run: seen.length } };
   };
   const server = options.framework === "x402-express" ? expressServer(routes, resources, handle) : honoServer(routes, resources, handle);
@@ -88,14 +90,14 @@ async function start(options: StockServerOptions, seen: StockServer["seen"], por
 }
 
 type Routes = Parameters<typeof stockExpress.paymentMiddleware>[0];
-type Handle = (method: string, path: string, body: string) => { status: number; charge: string | undefined; body: unknown };
+type Handle = (method: string, path: string, body: string) => Promise<{ status: number; charge: string | undefined; body: object }>;
 
 function expressServer(routes: Routes, resources: stockExpress.x402ResourceServer, handle: Handle): Server {
   const app = express();
   app.use(express.text({ type: () => true }));
   app.use(stockExpress.paymentMiddleware(routes, resources, undefined, undefined, false));
-  app.use((request, response) => {
-    const { status, charge, body } = handle(request.method, request.originalUrl, typeof request.body === "string" ? request.body : "");
+  app.use(async (request, response) => {
+    const { status, charge, body } = await handle(request.method, request.originalUrl, typeof request.body === "string" ? request.body : "");
     if (charge !== undefined) stockExpress.setSettlementOverrides(response, { amount: charge });
     response.status(status).json(body);
   });
@@ -106,9 +108,9 @@ function honoServer(routes: Routes, resources: stockExpress.x402ResourceServer, 
   const app = new Hono();
   app.use(stockHono.paymentMiddleware(routes, resources, undefined, undefined, false));
   app.all("*", async (context) => {
-    const { status, charge, body } = handle(context.req.method, new URL(context.req.url).pathname, await context.req.text());
+    const { status, charge, body } = await handle(context.req.method, new URL(context.req.url).pathname, await context.req.text());
     if (charge !== undefined) stockHono.setSettlementOverrides(context, { amount: charge });
-    return context.json(body as object, status as 200);
+    return context.json(body, status as 200);
   });
   return createAdaptorServer({ fetch: app.fetch }) as Server;
 }
