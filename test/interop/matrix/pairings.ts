@@ -13,7 +13,7 @@ export const FACILITATORS = { "x402-facilitator": "@x402/core + @x402/evm", rela
 
 export type Pairing = { client: Client; server: Server; facilitator: Facilitator; scheme: Scheme };
 
-const SCHEMES: Scheme[] = ["batch-settlement", "exact"];
+export const SCHEMES: Scheme[] = ["batch-settlement", "exact"];
 
 /** Why a server cannot work over a facilitator at all. */
 const CANNOT: Partial<Record<Server, Partial<Record<Facilitator, string>>>> = {
