@@ -81,7 +81,8 @@ async function stockSeller(world: MatrixWorld, { server, facilitator, scheme }: 
     framework: server as "x402-express" | "x402-hono",
     facilitatorUrl: facilitatorUrl(world, facilitator),
     receiver,
-    receiverAuthorizer: world.authorizer,
+    // One of the two signs claims and refunds itself, the other leaves that to the facilitator's key.
+    ...(server === "x402-express" ? { receiverAuthorizer: world.authorizer } : {}),
     price: PRICE,
     minDeposit: PRICE * BigInt(MIN_DEPOSIT_CALLS),
   });

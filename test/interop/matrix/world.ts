@@ -21,6 +21,7 @@ export const FUNDS = parseUnits("1", 6);
 /** Accounts of the local mnemonic by role; buyers begin where these end. The relayer's own are in test/support/config.ts. */
 const SUBMITTER = 8;
 const AUTHORIZER = 9;
+const FACILITATOR_AUTHORIZER = 14;
 const FIRST_RECEIVER = 40;
 const FIRST_BUYER = 100;
 
@@ -48,7 +49,7 @@ const erc20Abi = [{ type: "function", name: "balanceOf", stateMutability: "view"
 
 export async function startMatrixWorld(): Promise<MatrixWorld> {
   const [chain, postgres, provider] = await Promise.all([startTestChain({ blockTimeMs: 1_000 }), startTestPostgres(), startProvider()]);
-  const stockFacilitator = await startStockFacilitator(chain.url, chain.account(SUBMITTER));
+  const stockFacilitator = await startStockFacilitator(chain.url, chain.account(SUBMITTER), chain.account(FACILITATOR_AUTHORIZER));
   const port = String(await freePort());
   const startRelayer = async () => {
     const services = [{ name: "matrix", origin: provider.origin, description: "echoes", priceAtomic: PRICE.toString(), minDepositCalls: MIN_DEPOSIT_CALLS }];
