@@ -8,6 +8,7 @@ import { gatewayRoutes } from "./capabilities/gateway/routes.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { healthRoutes } from "./capabilities/health/routes.ts";
 import { databaseUnavailable, isDatabaseUnavailable } from "./db/pool.ts";
+import { allowPages } from "./http/cors.ts";
 import { EVENT } from "./telemetry/log.ts";
 
 export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
@@ -21,6 +22,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
       if (socket.writable) socket.end("HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     },
   });
+  allowPages(app);
   app.setValidatorCompiler(TypeBoxValidatorCompiler);
   app.setErrorHandler((error: FastifyError | TallystickError, request, reply) => {
     const problem = asProblem(error);

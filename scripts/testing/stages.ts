@@ -34,6 +34,8 @@ export function allStages(): Stage[] {
     { name: "typecheck", args: ["node_modules/typescript/bin/tsc", "--noEmit"], reports: false },
     suite("sdk"),
     suite("cli"),
+    suite("package"),
+    suite("browser"),
     mocha("tidy", ["test/tidy.test.ts"]),
   ];
 }

@@ -1,0 +1,44 @@
+// Pages buy: from another origin, in Chromium, of a real relayer, on a real chain.
+import { expect } from "chai";
+import { fileURLToPath } from "node:url";
+import { parseUnits } from "viem";
+import { openPage, type TestPage } from "../support/browser.ts";
+import { keyOf } from "../support/config.ts";
+import { startTestWorld, type TestWorld } from "../support/relayer.ts";
+import type { StockPage } from "./stock-page.ts";
+
+/** A fresh machine installs Chromium first. */
+const INSTALL_TIMEOUT_MS = 600_000;
+const PRICE = 1_000n;
+
+declare const stock: StockPage;
+
+describe("buying in Chromium", function () {
+  this.timeout(120_000);
+  let world: TestWorld;
+  before(async () => {
+    world = await startTestWorld();
+    await Promise.all([1, 2].map((index) => world.chain.mintUSDC(world.chain.account(index).address, parseUnits("1", 6))));
+  });
+  after(() => world?.stop());
+
+  describe("with the official client", () => {
+    let opened: TestPage;
+    before(async function () {
+      this.timeout(INSTALL_TIMEOUT_MS);
+      opened = await openPage(fileURLToPath(new URL("./stock-page.ts", import.meta.url)));
+    });
+    after(() => opened?.stop());
+
+    it("deposits once and pays by voucher, across origins", async () => {
+      const bodies = ["one", "two", "three"];
+      const bought = await opened.page.evaluate(([key, rpcUrl, url, bodies]) => stock.buy(key, rpcUrl, "batch-settlement", url, bodies), [keyOf(1), world.chain.url, `${world.url}/s/echo/`, bodies] as const);
+      expect(bought.map(({ status, answer }) => [status, answer.body])).to.deep.equal(bodies.map((body) => [200, body]));
+      expect(bought.map(({ settled }) => settled?.transaction !== "")).to.deep.equal([true, false, false]);
+      const last = bought[2]!.settled!.extra as { channelState: Record<string, string> };
+      expect(last.channelState["chargedCumulativeAmount"]).to.equal((3n * PRICE).toString());
+      // The 402 of a probe shows in the console; nothing else may.
+      expect(opened.faults.filter((fault) => !fault.includes("402"))).to.deep.equal([]);
+    });
+  });
+});

@@ -1,0 +1,116 @@
+// Buyers and sellers of the matrix, each behind one small interface: what a behaviour may ask of any of them.
+import { toClientEvmSigner } from "@x402/evm";
+import { BatchSettlementEvmScheme, InMemoryClientChannelStorage } from "@x402/evm/batch-settlement/client";
+import { ExactEvmScheme } from "@x402/evm/exact/client";
+import { wrapFetchWithPayment, x402Client } from "@x402/fetch";
+import { createPublicClient, http, zeroHash, type Address, type LocalAccount } from "viem";
+import { baseSepolia } from "viem/chains";
+import { BASE_SEPOLIA } from "../../../sdk/src/constants.ts";
+import { addressOf, ROLE } from "../../support/config.ts";
+import { startStockServer } from "../../support/stock-server.ts";
+import type { Client, Facilitator, Pairing, Scheme, Server } from "./pairings.ts";
+import { MIN_DEPOSIT_CALLS, PRICE, type MatrixWorld } from "./world.ts";
+
+export type Buyer = {
+  address: Address;
+  pay(url: string, init?: RequestInit): Promise<Response>;
+  /** The PAYMENT-SIGNATURE headers it sent, in order. */
+  sent: string[];
+  /** Gets its unspent deposit back, or that much of it; atomic units. */
+  refund(url: string, amount?: bigint): Promise<void>;
+  /** Forgets all but its key. */
+  loseState(): void;
+};
+
+export type Seller = {
+  receiver: Address;
+  url(path: string): string;
+  /** How often its handler ran. */
+  runs(): number;
+  claimAndSettle(): Promise<void>;
+  /** Comes back without anything it kept. */
+  loseState(): Promise<void>;
+  /** What the same payment gets when it is sent again: the answer it bought, or another 402. Never a second charge. */
+  resent: 200 | 402;
+  stop(): Promise<void>;
+};
+
+/** A fetch that notes the payments that pass. */
+function noting(sent: string[]): typeof fetch {
+  return (input, init) => {
+    const request = new Request(input, init);
+    const payment = request.headers.get("payment-signature");
+    if (payment !== null) sent.push(payment);
+    return fetch(request);
+  };
+}
+
+function stockBuyer(world: MatrixWorld, scheme: Scheme, account: LocalAccount): Buyer {
+  const sent: string[] = [];
+  const open = () => {
+    const signer = toClientEvmSigner(account, createPublicClient({ chain: baseSepolia, transport: http(world.chain.url) }));
+    const batch = new BatchSettlementEvmScheme(signer, { storage: new InMemoryClientChannelStorage(), salt: zeroHash });
+    const client = new x402Client().register(BASE_SEPOLIA.network, scheme === "exact" ? new ExactEvmScheme(signer) : batch);
+    return { pay: wrapFetchWithPayment(noting(sent), client) as typeof fetch, batch };
+  };
+  let state = open();
+  return {
+    address: account.address,
+    sent,
+    pay: (url, init) => state.pay(url, init),
+    async refund(url, amount) {
+      const settled = await state.batch.refund(url, amount === undefined ? {} : { amount: amount.toString() });
+      if (!settled.success) throw new Error(`refund refused: ${settled.errorReason}`);
+    },
+    loseState: () => void (state = open()),
+  };
+}
+
+const BUYERS: Record<Client, (world: MatrixWorld, scheme: Scheme, account: LocalAccount) => Buyer> = { "x402-fetch": stockBuyer };
+
+export async function openBuyer(world: MatrixWorld, { client, scheme }: Pairing): Promise<Buyer> {
+  return BUYERS[client](world, scheme, await world.newAccount());
+}
+
+const folderOf = (scheme: Scheme) => (scheme === "exact" ? "exact" : "batch");
+const facilitatorUrl = (world: MatrixWorld, facilitator: Facilitator) => (facilitator === "relayer" ? world.relayerUrl : world.stockFacilitator.url);
+
+async function stockSeller(world: MatrixWorld, { server, facilitator, scheme }: Pairing): Promise<Seller> {
+  const receiver = world.newReceiver();
+  const running = await startStockServer({
+    framework: server as "x402-express" | "x402-hono",
+    facilitatorUrl: facilitatorUrl(world, facilitator),
+    receiver,
+    // One of the two signs claims and refunds itself, the other leaves that to the facilitator's key.
+    ...(server === "x402-express" ? { receiverAuthorizer: world.authorizer } : {}),
+    price: PRICE,
+    minDeposit: PRICE * BigInt(MIN_DEPOSIT_CALLS),
+  });
+  return {
+    receiver,
+    url: (path) => `${running.url}/${folderOf(scheme)}${path}`,
+    runs: () => running.seen.length,
+    claimAndSettle: () => running.claimAndSettle(),
+    loseState: () => running.restart(),
+    resent: 402,
+    stop: () => running.stop(),
+  };
+}
+
+async function gatewaySeller(world: MatrixWorld): Promise<Seller> {
+  return {
+    receiver: addressOf(ROLE.receiver),
+    url: (path) => `${world.relayerUrl}/s/matrix${path}`,
+    runs: () => world.provider.seen.length,
+    claimAndSettle: async () => void (await world.relayer().settlement.flush()),
+    loseState: () => world.loseLedger(),
+    resent: 200,
+    stop: async () => {},
+  };
+}
+
+const SELLERS: Record<Server, (world: MatrixWorld, pairing: Pairing) => Promise<Seller>> = { "x402-express": stockSeller, "x402-hono": stockSeller, gateway: gatewaySeller };
+
+export function openSeller(world: MatrixWorld, pairing: Pairing): Promise<Seller> {
+  return SELLERS[pairing.server](world, pairing);
+}
