@@ -44,7 +44,7 @@ export class Context {
   }
 
   /** The chain, checked to be one we know. @throws CliError `no_rpc`, `rpc_unreachable`, `chain_unknown`. */
-  chain(): Promise<Chain> {
+  async chain(): Promise<Chain> {
     this.#chain ??= openChain(this.rpcUrl(), this.settings.contract);
     return this.#chain;
   }

@@ -18,7 +18,7 @@ export function unknownCommand(commands: readonly Command[], args: readonly stri
   const word = args.find((arg) => !arg.startsWith("-")) ?? "";
   const near = commands.filter(({ path }) => path.startsWith(`${word} `) || path.startsWith(word.slice(0, 2))).map(({ path }) => path);
   const known = near.length > 0 ? near : commands.map(({ path }) => path);
-  return usageError(commands.some(({ path }) => path.startsWith(`${word} `)) ? `tallystick ${word} needs to know what to do.` : "There is no such command.", `Perhaps: ${known.join(", ")}. tallystick --help lists all.`);
+  return usageError(commands.some(({ path }) => path.startsWith(`${word} `)) ? `"${word}" is more than one command.` : "There is no such command.", `Perhaps: ${known.join(", ")}. tallystick --help lists all.`);
 }
 
 /** @throws CliError `usage` */
