@@ -65,7 +65,10 @@ export async function send(chain: Chain, account: Account, call: Call, onSent?: 
   await simulate(chain, account, call);
   const { client, rpcUrl, contract } = chain;
   const wallet = createWalletClient({ account, chain: client.chain, transport: http(rpcUrl, { timeout: RPC_TIMEOUT_MS, retryCount: 0 }) });
-  const hash = await reading(() => wallet.writeContract({ address: contract, abi: sessionChannelsAbi, account, chain: client.chain, ...call } as Parameters<typeof wallet.writeContract>[0]));
+  const request = { address: contract, abi: sessionChannelsAbi, account, ...call };
+  const hash = await reading(() => wallet.writeContract({ ...request, chain: client.chain } as Parameters<typeof wallet.writeContract>[0])).catch(async (error: unknown) => {
+    throw (await lacksEther(chain, account, request as Parameters<typeof client.estimateContractGas>[0])) ? noEther() : error;
+  });
   onSent?.(hash);
   const receipt = await client.waitForTransactionReceipt({ hash, timeout: RECEIPT_TIMEOUT_MS }).catch((cause: unknown) => {
     // It is out: whether it counts is for the chain to say, so nothing is sent again.
@@ -73,6 +76,20 @@ export async function send(chain: Chain, account: Account, call: Call, onSent?: 
   });
   if (receipt.status === "success") return receipt;
   throw new CliError({ code: "transaction_reverted", retry: "safe", detail: `Transaction ${hash} was mined and reverted: somebody was faster. Nothing moved but its gas.`, extra: { transaction: hash } });
+}
+
+/** Nodes say in many ways that there is too little ether, so the balance is compared with the price. */
+async function lacksEther({ client }: Chain, { address }: Account, call: Parameters<PublicClient["estimateContractGas"]>[0]): Promise<boolean> {
+  const [balance, gas, fees] = await Promise.all([
+    client.getBalance({ address }).catch(() => undefined),
+    client.estimateContractGas(call).catch(() => 21_000n),
+    client.estimateFeesPerGas().catch(() => ({ maxFeePerGas: 1n })),
+  ]);
+  return balance !== undefined && balance < gas * fees.maxFeePerGas;
+}
+
+function noEther(): CliError {
+  return new CliError({ code: "no_ether", retry: "safe", detail: "The account has too little ether to pay for gas.", hint: "Send it some, then run this again." });
 }
 
 /** The contract's error name when it refused, else undefined. */
@@ -87,9 +104,7 @@ function chainError(error: unknown): unknown {
     const reason = reverted.data?.errorName ?? reverted.reason ?? reverted.signature ?? "no reason given";
     return new CliError({ code: "contract_refused", detail: `The contract refuses: ${reason}.`, extra: { reason } });
   }
-  if (error.walk((cause) => cause instanceof InsufficientFundsError) !== null) {
-    return new CliError({ code: "no_ether", retry: "safe", detail: "The account has too little ether to pay for gas.", hint: "Send it some, then run this again." });
-  }
+  if (error.walk((cause) => cause instanceof InsufficientFundsError) !== null) return noEther();
   const away = error.walk((cause) => cause instanceof HttpRequestError || cause instanceof TimeoutError);
   if (away !== null) {
     const why = away instanceof HttpRequestError ? (away.status === undefined ? "no connection" : `HTTP ${away.status}`) : "no answer in time";
