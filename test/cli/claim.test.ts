@@ -138,7 +138,7 @@ describe("tallystick claim", function () {
     });
     const ran = await claim([await file("twins.jsonl", ...(await Promise.all(lines)))]);
     expect([ran.code, ran.json["claimedAtomic"], ran.json["badLines"]]).deep.equal([1, "300", []]);
-    expect(ran.json["skipped"]).have.deep.members(bad.map((config) => ({ channelId: idOf(config), reason: "InvalidSignature" })));
+    expect(ran.json["skipped"]).have.deep.members(bad.map((config) => ({ channelId: idOf(config), reason: "ECDSAInvalidSignatureS" })));
   });
 
   it("a forged voucher in front of a good one of the same channel costs nothing", async () => {
