@@ -40,7 +40,8 @@ const isAnswer = (value: unknown): value is NonNullable<ReceiptFile["answer"]> =
 function isSignedReceipt(value: unknown): value is SignedReceipt {
   const { payload, signature, signer, domain } = (value ?? {}) as Partial<SignedReceipt>;
   if (!isHex(signature) || !isHex(signer) || typeof domain !== "object" || typeof payload !== "object" || payload === null) return false;
-  return receiptTypes.Receipt.every(({ name }) => isText((payload as Record<string, unknown>)[name]));
+  const fits = { string: /^/, address: /^0x[0-9a-f]{40}$/i, bytes32: /^0x[0-9a-f]{64}$/i, uint64: /^\d{1,20}$/, uint128: /^\d{1,39}$/ };
+  return receiptTypes.Receipt.every(({ name, type }) => isText((payload as Record<string, unknown>)[name]) && fits[type].test((payload as Record<string, string>)[name]!));
 }
 
 export type Evidence = {
