@@ -42,17 +42,18 @@ export function sessionTerms(config: Config, service: Service, receiverAuthorize
       withdrawDelay: service.withdrawDelayS,
       minDeposit: (service.price * BigInt(service.minDepositCalls)).toString(),
       paymentId,
-      tallystick: announcement(config),
+      tallystick: announcement(config, service),
     },
   };
 }
 
 /**
- * What a client of our SDK may do beyond the published scheme: vouchers with headroom, so that many requests are in flight; and
- * where the contract is ours, deposits by its built-in ERC-3009 path, which costs less gas than the collector's.
+ * What a client of our SDK may do beyond the published scheme: vouchers with headroom, so that many requests are in flight; pay
+ * without asking first on every path below `scope`; and where the contract is ours, deposit by its built-in ERC-3009 path, which
+ * costs less gas than the collector's.
  */
-function announcement(config: Config): Record<string, unknown> {
-  return { version: 1, maxInFlight: MAX_IN_FLIGHT, ...(config.settlementMode === "tallystick" ? { collector: config.sessionChannels } : {}) };
+function announcement(config: Config, service: Service): Record<string, unknown> {
+  return { version: 1, maxInFlight: MAX_IN_FLIGHT, scope: `/s/${service.name}`, ...(config.settlementMode === "tallystick" ? { collector: config.sessionChannels } : {}) };
 }
 
 export function paymentRequired(accepts: PaymentRequirements[], url: string, service: Service, error: string, offers: Record<string, unknown>): PaymentRequired {
