@@ -142,7 +142,8 @@ function fail(message) {
 function run(node, target, args) {
   const child = spawn(node, ["--disable-warning=ExperimentalWarning", resolve(root, target), ...args], {
     cwd: root,
-    env: environment(node),
+    // The target works in the repository's root; TALLYSTICK_CWD is where the user stands, for paths that are the user's.
+    env: { ...environment(node), TALLYSTICK_CWD: userFolder() },
     stdio: ["inherit", "inherit", "inherit", "ipc"],
     detached: !windows,
   });
@@ -161,6 +162,11 @@ function run(node, target, args) {
   child.on("exit", (code, signal) => process.exit(code ?? 128 + (constants.signals[signal] ?? 0)));
 }
 const SAME_KEYSTROKE_MS = 400;
+
+/** npm itself moves to the repository's root, and says in INIT_CWD where it was called. */
+function userFolder() {
+  return (process.env.npm_lifecycle_event !== undefined && process.env.INIT_CWD) || process.cwd();
+}
 
 const [target, ...args] = process.argv.slice(2);
 if (target === undefined) fail("usage: node scripts/launch.mjs <script> [args…]");

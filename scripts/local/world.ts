@@ -10,6 +10,7 @@ import { startIndexer, type LocalIndexer } from "./indexer.ts";
 import { startPostgres } from "./postgres.ts";
 import { startProvider, startRelayer } from "./relayer.ts";
 import { takeSlot } from "./slot.ts";
+import { publishWorld } from "./world-file.ts";
 
 export type WorldOptions = {
   relayerPort?: number;
@@ -80,7 +81,9 @@ export async function startWorld(options: WorldOptions, steps: Steps, children: 
   await Promise.allSettled([indexed, relayer]);
   const [, { url: relayerUrl }] = await Promise.all([indexed, relayer]);
   const serviceUrl = `${relayerUrl}/s/${SERVICE}/analyze`;
-  return { rpcUrl, relayerUrl, indexer, ledgerUrl, receiver, serviceUrl, priceAtomic: PRICE_ATOMIC, relayerLog };
+  const world: World = { rpcUrl, relayerUrl, indexer, ledgerUrl, receiver, serviceUrl, priceAtomic: PRICE_ATOMIC, relayerLog };
+  stoppers.push(await publishWorld(slot.folder, world));
+  return world;
 }
 
 async function startDatabases(options: WorldOptions, folder: string, children: Child[], stoppers: (() => Promise<void>)[]) {

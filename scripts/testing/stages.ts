@@ -33,6 +33,7 @@ export function allStages(): Stage[] {
     suite("local"),
     { name: "typecheck", args: ["node_modules/typescript/bin/tsc", "--noEmit"], reports: false },
     suite("sdk"),
+    suite("cli"),
     suite("package"),
     suite("browser"),
     mocha("tidy", ["test/tidy.test.ts"]),

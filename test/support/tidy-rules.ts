@@ -61,7 +61,8 @@ const MARKS = new RegExp(`\\b(?:${["TO" + "DO", "FIX" + "ME", "X" + "XX"].join("
 const SKIPPED = new RegExp(`\\b(?:describe|context|it|suite|test)\\.(?:${"on" + "ly"}|${"sk" + "ip"})\\b|\\bx(?:it|describe)\\(|\\bvm\\.${"sk" + "ip"}\\(`);
 
 export const RULES: Rule[] = [
-  arrow("the SDK imports only viem and its own files", (path) => within(path, "sdk/src/"), ({ specifier, target }) => /^viem(\/|$)/.test(specifier) || within(target, "sdk/")),
+  arrow("the SDK imports only viem and its own files", (path) => within(path, "sdk/src/"), ({ specifier, target }) => /^(?:viem(\/|$)|node:)/.test(specifier) || within(target, "sdk/")),
+  arrow("the SDK for browsers imports nothing of Node", (path) => within(path, "sdk/src/") && !within(path, "sdk/src/cli/", "sdk/src/provider/") && !path.endsWith("-node.ts"), ({ specifier }) => !specifier.startsWith("node:")),
   arrow("the indexer imports itself, the SDK and packages", (path) => within(path, "indexer/"), ({ specifier, target }) => !specifier.startsWith(".") || within(target, "indexer/", "sdk/")),
   arrow("the relayer imports itself, the SDK and packages", (path) => within(path, "relayer/"), ({ specifier, target }) => !specifier.startsWith(".") || within(target, "relayer/", "sdk/")),
   arrow("routes never import a store", (path) => within(path, "relayer/src/") && fileOf(path) === "routes.ts", ({ typeOnly, target }) => typeOnly || !isStore(target)),
@@ -77,7 +78,7 @@ export const RULES: Rule[] = [
   ),
   forbidden(
     "only entry points read the environment",
-    (path) => isScript(path) && !within(path, "scripts/", "bench/", "test/") && !["relayer/src/main.ts", "indexer/ponder.config.ts", "hardhat.config.ts"].includes(path),
+    (path) => isScript(path) && !within(path, "scripts/", "bench/", "test/") && !["relayer/src/main.ts", "sdk/src/cli/main.ts", "indexer/ponder.config.ts", "hardhat.config.ts"].includes(path),
     /\bprocess\.env\b/,
   ),
   forbidden(

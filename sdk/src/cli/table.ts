@@ -1,0 +1,11 @@
+// All commands, in the order in which help lists them.
+import type { Command } from "./command.ts";
+import { channelsList, channelsShow } from "./commands/channels.ts";
+import { claim } from "./commands/claim.ts";
+import { doctor } from "./commands/doctor.ts";
+import { keystoreCreate, keystoreImport, keystoreShow } from "./commands/keystore.ts";
+import { receiptVerify } from "./commands/receipt.ts";
+import { up } from "./commands/up.ts";
+import { withdraw } from "./commands/withdraw.ts";
+
+export const COMMANDS: readonly Command[] = [up, channelsList, channelsShow, withdraw, claim, receiptVerify, doctor, keystoreCreate, keystoreImport, keystoreShow];
