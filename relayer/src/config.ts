@@ -23,7 +23,8 @@ export type SettlementMode = "tallystick" | "canonical";
 
 export type Config = {
   databaseUrl: string;
-  rpcUrl: string;
+  /** In the order in which they are asked; what money depends on is asked of all. */
+  rpcUrls: string[];
   chainId: number;
   network: `eip155:${number}`;
   scheme: typeof BATCH_SETTLEMENT;
@@ -43,6 +44,8 @@ export type Config = {
   chainPollMs: number;
   /** Payments are refused (503) when the chain has not been read for this long. */
   chainMaxLagMs: number;
+  /** A transaction that waits this long gets higher fees, up to the cap. */
+  fees: { bumpAfterMs: number; maxFeeWei: bigint };
   settle: { maxAgeS: number; minValueAtomic: bigint; maxRows: number };
   limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number };
   outboundAllowPrivate: boolean;
@@ -56,7 +59,7 @@ type Key = { name: string; about: string; fallback?: string; secret?: true };
 /** Every key the relayer reads. `.env.example` lists exactly these; a test compares them. */
 export const CONFIG_KEYS: readonly Key[] = [
   { name: "DATABASE_URL", about: "PostgreSQL of the ledger", secret: true },
-  { name: "RPC_URL", about: "JSON-RPC endpoint of the chain" },
+  { name: "RPC_URL", about: "JSON-RPC endpoints of the chain, comma separated; what money depends on must be told by more than half of them" },
   { name: "CHAIN_ID", about: "8453 (Base) or 84532 (Base Sepolia and the local world)" },
   { name: "RELAYER_HOST", about: "address to listen on", fallback: "127.0.0.1" },
   { name: "RELAYER_PORT", about: "port to listen on", fallback: "8402" },
@@ -69,6 +72,8 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_CONFIRMATIONS", about: "blocks before a deposit counts, the including one counted", fallback: "1" },
   { name: "RELAYER_CHAIN_POLL_MS", about: "how often the chain is followed", fallback: "1000" },
   { name: "RELAYER_CHAIN_MAX_LAG_MS", about: "refuse payments when the chain was not read for this long", fallback: "60000" },
+  { name: "RELAYER_BUMP_AFTER_MS", about: "raise a transaction's fees when it was not mined for this long", fallback: "20000" },
+  { name: "RELAYER_MAX_FEE_WEI", about: "highest fee per gas that is ever offered", fallback: "100000000000" },
   { name: "RELAYER_SETTLE_MAX_AGE_S", about: "claim a channel when its oldest unclaimed charge is this old", fallback: "3600" },
   { name: "RELAYER_SETTLE_MIN_VALUE", about: "claim a receiver's channels when this much is unclaimed, atomic units", fallback: "5000000" },
   { name: "RELAYER_SETTLE_MAX_ROWS", about: "rows in one claim transaction", fallback: "100" },
@@ -117,7 +122,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
 
   const config: Config = {
     databaseUrl: parse("DATABASE_URL", readUrl, "a URL", ""),
-    rpcUrl: parse("RPC_URL", readUrl, "a URL", ""),
+    rpcUrls: parse("RPC_URL", readUrls, "URLs, comma separated", []),
     chainId,
     network: `eip155:${chainId}`,
     scheme: BATCH_SETTLEMENT,
@@ -133,6 +138,10 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     confirmations: integer("RELAYER_CONFIRMATIONS", 1, 1000),
     chainPollMs: integer("RELAYER_CHAIN_POLL_MS", 10, 600_000),
     chainMaxLagMs: integer("RELAYER_CHAIN_MAX_LAG_MS", 1000, 600_000),
+    fees: {
+      bumpAfterMs: integer("RELAYER_BUMP_AFTER_MS", 100, 3_600_000),
+      maxFeeWei: parse("RELAYER_MAX_FEE_WEI", readAmount, "wei", 0n),
+    },
     settle: {
       maxAgeS: integer("RELAYER_SETTLE_MAX_AGE_S", 0, 604_800),
       minValueAtomic: parse("RELAYER_SETTLE_MIN_VALUE", readAmount, "atomic units", 0n),
@@ -170,6 +179,10 @@ function readAmount(value: string): bigint | undefined {
 }
 function readUrl(value: string): string | undefined {
   return URL.canParse(value) ? value : undefined;
+}
+function readUrls(value: string): string[] | undefined {
+  const urls = value.split(",").map((url) => url.trim());
+  return urls.every((url) => readUrl(url) !== undefined) ? urls : undefined;
 }
 function readAddress(value: string): Address | undefined {
   return isAddress(value, { strict: false }) ? getAddress(value) : undefined;

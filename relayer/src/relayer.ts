@@ -37,7 +37,7 @@ export type Relayer = {
 export async function createRelayer(config: Config, log: Log): Promise<Relayer> {
   const db = openPool(config.databaseUrl);
   const metrics = createMetrics();
-  const chain = openChain(config.rpcUrl, config.chainId);
+  const chain = openChain(config.rpcUrls, config.chainId);
   const hasher = createHasher(sessionChannelsDomain(config.chainId, config.sessionChannels));
   const parts = { config, db, chain, log, metrics, now: () => new Date() };
   const submitter = createSubmitter({ ...parts, signer: privateKeyToAccount(config.submitterKey) });

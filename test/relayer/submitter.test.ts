@@ -148,6 +148,89 @@ describe("submitter", function () {
     expect(await deps.submitter.wait(txId, 5_000)).to.have.property("status", "dropped");
     expect(await deps.submitter.wait((await send(deps, 2n)).txId, 5_000)).to.have.property("status", "confirmed");
   });
+
+  describe("a transaction that is not mined", () => {
+    const versions = async (txId: bigint) => (await world.db.query("SELECT count(*) AS n FROM chain_tx_version WHERE tx_id = $1", [txId])).rows[0].n as bigint;
+    const sweeps = (deps: TestDeps, done: () => Promise<boolean>) => until(async () => (await deps.submitter.sweep(), done()));
+    const bumping = (env: Record<string, string> = {}) => world.relayer({ env: { RELAYER_BUMP_AFTER_MS: "100", ...env } });
+    /** The next block takes only transactions that offer `wei` or more. */
+    const dearer = async (wei: bigint) => {
+      await rpc(world.nodeUrl, "evm_setAutomine", [false]);
+      await rpc(world.nodeUrl, "hardhat_setNextBlockBaseFeePerGas", [numberToHex(wei)]);
+    };
+
+    it("gets higher fees, is mined once, and its record names the version that was", async () => {
+      const deps = await bumping();
+      await dearer(2n * 10n ** 10n);
+      const { txId, hash } = await send(deps);
+      await rpc(world.nodeUrl, "evm_mine"); // the base fee is above the offer
+      expect(await mined(deps)).to.equal(0);
+      await sweeps(deps, async () => (await versions(txId)) >= 2n);
+      await rpc(world.nodeUrl, "evm_setAutomine", [true]);
+      await rpc(world.nodeUrl, "evm_mine");
+      await sweeps(deps, async () => (await states(deps)).every(([, state]) => state === "confirmed"));
+      expect(await mined(deps)).to.equal(1);
+      const outcome = await deps.submitter.wait(txId, 5_000);
+      expect(outcome.status).to.equal("confirmed");
+      expect(outcome.hash).to.not.equal(hash);
+      const { rows } = await world.db.query("SELECT hash FROM chain_tx WHERE tx_id = $1", [txId]);
+      expect(`0x${rows[0].hash.toString("hex")}`).to.equal(outcome.hash);
+    });
+
+    it("is known by whichever version was mined, also an older one", async () => {
+      const deps = await bumping();
+      await rpc(world.nodeUrl, "evm_setAutomine", [false]);
+      const { txId, hash } = await send(deps);
+      world.proxy.fail({ method: "eth_sendRawTransaction", kind: "drop" }); // the node never sees the newer version
+      await sweeps(deps, async () => (await versions(txId)) >= 2n);
+      await rpc(world.nodeUrl, "evm_mine");
+      await rpc(world.nodeUrl, "evm_mine");
+      const outcome = await deps.submitter.wait(txId, 5_000);
+      expect(outcome).to.include({ status: "confirmed", hash });
+      world.proxy.heal();
+      await rpc(world.nodeUrl, "evm_setAutomine", [true]);
+      expect(await deps.submitter.wait((await send(deps, 2n)).txId, 5_000)).to.have.property("status", "confirmed");
+    });
+
+    it("gets one newer version when two processes find it stuck", async () => {
+      const submitterKey = generatePrivateKey();
+      const env = { RELAYER_BUMP_AFTER_MS: "600" };
+      const [one, two] = [await world.relayer({ submitterKey, env }), await world.relayer({ submitterKey, env })];
+      await rpc(world.nodeUrl, "evm_setAutomine", [false]);
+      const { txId } = await send(one!);
+      await until(async () => {
+        await Promise.all([one!.submitter.sweep(), two!.submitter.sweep(), one!.submitter.sweep(), two!.submitter.sweep()]);
+        return (await versions(txId)) > 0n;
+      });
+      expect(await versions(txId)).to.equal(2n);
+      await rpc(world.nodeUrl, "evm_setAutomine", [true]);
+      await rpc(world.nodeUrl, "evm_mine");
+    });
+
+    it("is never offered more than the cap", async () => {
+      const deps = await bumping({ RELAYER_MAX_FEE_WEI: "1000" });
+      await rpc(world.nodeUrl, "evm_setAutomine", [false]);
+      const { txId } = await send(deps);
+      await new Promise((next) => setTimeout(next, 150));
+      for (let pass = 0; pass < 3; pass++) await deps.submitter.sweep();
+      expect(await versions(txId)).to.equal(0n);
+      await rpc(world.nodeUrl, "evm_setAutomine", [true]);
+      await rpc(world.nodeUrl, "evm_mine");
+    });
+
+    it("has a missing nonce before it filled, as after a restore of the database", async () => {
+      const deps = await world.relayer();
+      await deps.submitter.start();
+      await deps.submitter.stop();
+      await world.db.query("UPDATE chain_signer SET next_nonce = 2 WHERE address = $1", [Buffer.from(deps.submitter.address.slice(2), "hex")]);
+      const { txId } = await send(deps);
+      expect(await mined(deps)).to.equal(0);
+      await sweeps(deps, async () => (await mined(deps)) === 3);
+      expect(await deps.submitter.wait(txId, 5_000)).to.have.property("status", "confirmed");
+      await sweeps(deps, async () => (await states(deps)).every(([, state]) => state === "confirmed"));
+      expect((await states(deps)).map(([nonce]) => nonce)).to.deep.equal([0, 1, 2]);
+    });
+  });
 });
 
 async function failure(promise: Promise<unknown>): Promise<Error & { code?: string }> {

@@ -8,9 +8,11 @@ export type Fault = {
   method: string;
   /**
    * drop: the connection breaks before the node sees the call. lose: the node does what was asked, its answer is lost.
-   * error: the node says it cannot now. delay: the answer comes late.
+   * error: the node says it cannot now. delay: the answer comes late. lie: the result is another one.
    */
-  kind: "drop" | "lose" | "error" | "delay";
+  kind: "drop" | "lose" | "error" | "delay" | "lie";
+  /** What a lie says instead of the true result. */
+  lie?: (result: unknown, params: unknown[]) => unknown;
   /** How many calls fail; all of them until `heal` when left out. */
   times?: number;
   delayMs?: number;
@@ -25,7 +27,7 @@ export type RpcProxy = {
   stop(): Promise<void>;
 };
 
-type Call = { id: unknown; method: string };
+type Call = { id: unknown; method: string; params: unknown[] };
 
 export async function startRpcProxy(upstream: string): Promise<RpcProxy> {
   let faults: Fault[] = [];
@@ -43,7 +45,7 @@ export async function startRpcProxy(upstream: string): Promise<RpcProxy> {
     const upstreamAnswer = await (await fetch(upstream, { method: "POST", headers: { "content-type": "application/json" }, body })).text();
     if (fault?.kind === "lose") return void request.socket.destroy();
     if (fault?.kind === "delay") await sleep(fault.delayMs ?? 1000);
-    send(response, upstreamAnswer);
+    send(response, fault?.kind === "lie" ? twisted(upstreamAnswer, fault, call) : upstreamAnswer);
   }
 
   function take(method: string): Fault | undefined {
@@ -64,6 +66,11 @@ export async function startRpcProxy(upstream: string): Promise<RpcProxy> {
       await new Promise((done) => server.close(done));
     },
   };
+}
+
+function twisted(answer: string, { lie }: Fault, { params }: Call): string {
+  const truth = JSON.parse(answer) as { result?: unknown };
+  return JSON.stringify({ ...truth, result: lie?.(truth.result, params) ?? null });
 }
 
 function send(response: ServerResponse, body: string): void {

@@ -1,26 +1,57 @@
 // Reads of the chain. A node that cannot be reached is our fault, never the buyer's: every failure of the transport
 // becomes `chain_unavailable` (503, safe to retry), and contract reverts stay contract reverts.
 import {
-  BaseError, ContractFunctionRevertedError, createPublicClient, decodeErrorResult, defineChain, ExecutionRevertedError, http, isHex, type Abi, type Hex,
-  type PublicClient,
+  BaseError, ContractFunctionRevertedError, createPublicClient, decodeErrorResult, defineChain, ExecutionRevertedError, fallback, http, isHex, type Abi, type Hex,
+  type PublicClient, type Transport,
 } from "viem";
 import { sessionChannelsAbi } from "../../../sdk/src/abi/session-channels.ts";
 import { TallystickError } from "../../../sdk/src/errors.ts";
 
-export type Chain = { client: PublicClient; chainId: number };
+export type Chain = {
+  /** Asks the first endpoint that answers. */
+  client: PublicClient;
+  /** One an endpoint: for reads on which money depends, see `agreed`. */
+  endpoints: readonly PublicClient[];
+  chainId: number;
+};
 
 const RPC_TIMEOUT_MS = 10_000;
 
-export function openChain(rpcUrl: string, chainId: number): Chain {
+/** @param rpcUrls in the order in which they are asked. */
+export function openChain(rpcUrls: readonly string[], chainId: number): Chain {
   const chain = defineChain({
     id: chainId,
     name: `eip155:${chainId}`,
     nativeCurrency: { name: "Ether", symbol: "ETH", decimals: 18 },
-    rpcUrls: { default: { http: [rpcUrl] } },
+    rpcUrls: { default: { http: [...rpcUrls] } },
     contracts: { multicall3: { address: "0xcA11bde05977b3631167028862bE2a173976CA11" } },
   });
-  const client = createPublicClient({ chain, transport: http(rpcUrl, { timeout: RPC_TIMEOUT_MS, retryCount: 1 }) });
-  return { client: client as PublicClient, chainId };
+  const open = (transport: Transport) => createPublicClient({ chain, transport }) as PublicClient;
+  const transports = rpcUrls.map((url) => http(url, { timeout: RPC_TIMEOUT_MS, retryCount: 1 }));
+  const [only] = transports;
+  if (only === undefined) throw new TallystickError({ code: "config_invalid", status: 500, retry: "never", detail: "At least one RPC endpoint is needed." });
+  return { client: open(transports.length === 1 ? only : fallback(transports, { retryCount: 0 })), endpoints: transports.map(open), chainId };
+}
+
+/**
+ * What more than half of the endpoints answer alike. One endpoint that lies, lags or is down changes nothing.
+ * @throws TallystickError `chain_unavailable` when there is no such answer; the call's revert when that is the answer.
+ */
+export async function agreed<T>(chain: Chain, read: (client: PublicClient) => Promise<T>): Promise<T> {
+  if (chain.endpoints.length === 1) return readChain(() => read(chain.client));
+  const answers = await Promise.allSettled(chain.endpoints.map(read));
+  const votes = Map.groupBy(answers, ballot);
+  votes.delete(undefined);
+  const majority = [...votes.values()].find((same) => same.length * 2 > answers.length)?.[0];
+  if (majority === undefined) throw chainUnavailable(new AggregateError(answers.flatMap((answer) => (answer.status === "rejected" ? [answer.reason as Error] : [])), "the RPC endpoints do not agree"));
+  if (majority.status === "rejected") throw majority.reason;
+  return majority.value;
+}
+
+/** Equal for equal answers; undefined for an endpoint that gave none. A revert is an answer. */
+function ballot(answer: PromiseSettledResult<unknown>): string | undefined {
+  if (answer.status === "rejected") return isRevert(answer.reason) ? `revert ${revertName(answer.reason) ?? ""}` : undefined;
+  return JSON.stringify(answer.value, (_key, value: unknown) => (typeof value === "bigint" ? `${value}n` : value)) ?? "nothing";
 }
 
 /** Runs a read or a simulation; a failure that is not a revert becomes `chain_unavailable`. */
@@ -70,9 +101,14 @@ export function chainUnavailable(cause: unknown): TallystickError {
   return new TallystickError({ code: "chain_unavailable", status: 503, retry: "safe", detail: "The chain cannot be read right now; nothing was charged.", cause });
 }
 
-/** The newest block's number, asked anew each time: viem would remember it for its polling interval. */
-export function headOf(chain: Chain): Promise<bigint> {
-  return readChain(() => chain.client.getBlockNumber({ cacheTime: 0 }));
+/** The newest block that more than half of the endpoints have; asked anew each time: viem would remember it for its polling interval. */
+export async function headOf(chain: Chain): Promise<bigint> {
+  const asked = chain.endpoints.map((client) => client.getBlockNumber({ cacheTime: 0 }));
+  const answers = await Promise.allSettled(asked);
+  const heads = answers.flatMap((answer) => (answer.status === "fulfilled" ? [answer.value] : [])).sort((a, b) => (a > b ? -1 : 1));
+  const head = heads[Math.floor(answers.length / 2)];
+  if (head === undefined) throw chainUnavailable(answers.find((answer) => answer.status === "rejected")?.reason);
+  return head;
 }
 
 /** The newest block that counts: `confirmations` deep, itself counted. Block 0 on a chain that is younger. */

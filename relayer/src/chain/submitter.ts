@@ -8,10 +8,11 @@ import { EVENT, type Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import { headOf, type Chain } from "./client.ts";
 import { prepareTx, type Prepared } from "./fees.ts";
+import { bumpStuck, fillGap } from "./lane-repair.ts";
 import { broadcast, resolve, reopenVanished, type Lane } from "./lane.ts";
 import { advanceNonce, ensureSigner, findTx, insertTx, lockNextNonce, unresolvedTxs, type ChainTx } from "./tx-store.ts";
 
-export type Purpose = "deposit" | "claim" | "settle" | "refund" | "cancel";
+export type Purpose = "deposit" | "claim" | "settle" | "refund" | "cancel" | "exact" | "fill";
 
 export type TxRequest = {
   purpose: Purpose;
@@ -52,7 +53,7 @@ export type Submitter = {
 };
 
 export type SubmitterDeps = {
-  config: Pick<Config, "confirmations" | "chainPollMs">;
+  config: Pick<Config, "confirmations" | "chainPollMs" | "fees">;
   db: Db;
   chain: Chain;
   /** viem's local account, or anything of its shape: a KMS signer has address and signTransaction. */
@@ -68,7 +69,7 @@ const MAX_WAIT_POLL_MS = 500;
 export function createSubmitter(deps: SubmitterDeps): Submitter {
   const { config, db, log, metrics } = deps;
   const { address } = deps.signer;
-  const lane: Lane = { ...deps, address, sentAt: new Map() };
+  const lane: Lane = { ...deps, address, sentAt: new Map(), gap: { nonce: -1, passes: 0 } };
   const pollMs = Math.min(config.chainPollMs, MAX_WAIT_POLL_MS);
   const stopping = new AbortController();
   let loop: Promise<void> | undefined;
@@ -92,7 +93,7 @@ export function createSubmitter(deps: SubmitterDeps): Submitter {
     const txId = await insertTx(client, { signer: address, nonce, purpose, hash, raw, paymentId });
     await advanceNonce(client, address, nonce + 1);
     await request.record?.(client, txId);
-    return { txId, nonce, purpose, hash, raw, state: "signed", paymentId, blockNumber: undefined, blockHash: undefined };
+    return { txId, nonce, purpose, hash, raw, state: "signed", paymentId, blockNumber: undefined, blockHash: undefined, ageMs: 0 };
   }
 
   async function wait(txId: bigint, timeoutMs: number): Promise<TxOutcome> {
@@ -125,7 +126,11 @@ export function createSubmitter(deps: SubmitterDeps): Submitter {
       const open = await unresolvedTxs(db, address, SWEEP_LIMIT);
       if (open.length === 0) return;
       const head = await headOf(deps.chain);
-      for (const tx of open) await resolve(lane, tx, head);
+      const pending = [];
+      for (const tx of open) if ((await resolve(lane, tx, head)).status === "pending") pending.push(tx);
+      // Only the first can hold the others up; what comes after it is looked at when it is first.
+      const [first] = pending;
+      if (first !== undefined && !(await fillGap(lane, first))) await bumpStuck(lane, first);
     } catch (error) {
       log.warn({ event: EVENT.failure, err: error, where: "submitter" });
     }

@@ -16,12 +16,16 @@ export type ChainTx = {
   paymentId: string | undefined;
   blockNumber: bigint | undefined;
   blockHash: Hex | undefined;
+  /** Since the newest version was signed, milliseconds by the database's clock. */
+  ageMs: number;
 };
 
 type Row = {
   tx_id: bigint; nonce: bigint; purpose: Purpose; hash: Buffer; raw: Buffer; state: TxState; payment_id: string | null;
-  block_number: bigint | null; block_hash: Buffer | null;
+  block_number: bigint | null; block_hash: Buffer | null; age_ms: number;
 };
+
+const COLUMNS = "*, extract(epoch FROM clock_timestamp() - signed_at)::float8 * 1000 AS age_ms";
 
 function txFromRow(row: Row): ChainTx {
   return {
@@ -34,6 +38,7 @@ function txFromRow(row: Row): ChainTx {
     paymentId: row.payment_id ?? undefined,
     blockNumber: row.block_number ?? undefined,
     blockHash: row.block_hash === null ? undefined : toHex(row.block_hash),
+    ageMs: row.age_ms,
   };
 }
 
@@ -60,31 +65,63 @@ export async function insertTx(client: Queryable, tx: { signer: Address; nonce: 
 }
 
 export async function findTx(db: Queryable, txId: bigint): Promise<ChainTx | undefined> {
-  const { rows } = await db.query<Row>("SELECT * FROM chain_tx WHERE tx_id = $1", [txId]);
+  const { rows } = await db.query<Row>(`SELECT ${COLUMNS} FROM chain_tx WHERE tx_id = $1`, [txId]);
   return rows[0] === undefined ? undefined : txFromRow(rows[0]);
 }
 
 /** In nonce order: a later one cannot be mined before an earlier one. */
 export async function unresolvedTxs(db: Queryable, signer: Address, limit: number): Promise<ChainTx[]> {
   const { rows } = await db.query<Row>(
-    "SELECT * FROM chain_tx WHERE signer = $1 AND state IN ('signed', 'broadcast') ORDER BY nonce LIMIT $2",
+    `SELECT ${COLUMNS} FROM chain_tx WHERE signer = $1 AND state IN ('signed', 'broadcast') ORDER BY nonce LIMIT $2`,
     [toBytes(signer), limit],
   );
   return rows.map(txFromRow);
+}
+
+/** True when the lane has a transaction of that nonce, in whatever state. */
+export async function hasNonce(client: Queryable, signer: Address, nonce: number): Promise<boolean> {
+  const { rows } = await client.query("SELECT 1 FROM chain_tx WHERE signer = $1 AND nonce = $2", [toBytes(signer), nonce]);
+  return rows.length > 0;
+}
+
+export type Version = { hash: Hex; raw: Hex };
+
+/**
+ * Makes `next` the version that is sent from now on; the one it replaces stays known, since it may be mined all the same.
+ * @returns false when the transaction was resolved or got another version meanwhile: then `next` must not be sent.
+ */
+export async function replaceVersion(client: Queryable, tx: ChainTx, next: Version): Promise<boolean> {
+  const { rowCount } = await client.query(
+    `UPDATE chain_tx SET hash = $3, raw = $4, state = 'signed', signed_at = clock_timestamp()
+     WHERE tx_id = $1 AND hash = $2 AND state IN ('signed', 'broadcast')`,
+    [tx.txId, toBytes(tx.hash), toBytes(next.hash), toBytes(next.raw)],
+  );
+  if (rowCount !== 1) return false;
+  for (const version of [tx, next]) {
+    await client.query("INSERT INTO chain_tx_version (hash, tx_id, raw) VALUES ($1, $2, $3) ON CONFLICT (hash) DO NOTHING", [toBytes(version.hash), tx.txId, toBytes(version.raw)]);
+  }
+  return true;
+}
+
+/** Every version that was signed, newest first; empty for a transaction that has only one. */
+export async function versionsOf(db: Queryable, txId: bigint): Promise<Version[]> {
+  const { rows } = await db.query<{ hash: Buffer; raw: Buffer }>("SELECT hash, raw FROM chain_tx_version WHERE tx_id = $1 ORDER BY created_at DESC", [txId]);
+  return rows.map((row) => ({ hash: toHex(row.hash), raw: toHex(row.raw) }));
 }
 
 export async function markBroadcast(db: Queryable, txId: bigint): Promise<void> {
   await db.query("UPDATE chain_tx SET state = 'broadcast' WHERE tx_id = $1 AND state = 'signed'", [txId]);
 }
 
-export type Inclusion = { blockNumber: bigint; blockHash: Hex; gasUsed: bigint; gasPriceWei: bigint };
+export type Inclusion = { /** The version that was mined. */ hash: Hex; blockNumber: bigint; blockHash: Hex; gasUsed: bigint; gasPriceWei: bigint };
 
 /** True when this call resolved it; false when another process was first. */
 export async function markResolved(db: Queryable, txId: bigint, state: "confirmed" | "reverted", at: Inclusion): Promise<boolean> {
   const { rowCount } = await db.query(
-    `UPDATE chain_tx SET state = $2, block_number = $3, block_hash = $4, gas_used = $5, gas_price_wei = $6, resolved_at = clock_timestamp()
+    `UPDATE chain_tx SET state = $2, block_number = $3, block_hash = $4, gas_used = $5, gas_price_wei = $6, resolved_at = clock_timestamp(),
+       hash = $7::bytea, raw = coalesce((SELECT raw FROM chain_tx_version WHERE hash = $7::bytea), raw)
      WHERE tx_id = $1 AND state IN ('signed', 'broadcast')`,
-    [txId, state, at.blockNumber, toBytes(at.blockHash), at.gasUsed, at.gasPriceWei],
+    [txId, state, at.blockNumber, toBytes(at.blockHash), at.gasUsed, at.gasPriceWei, toBytes(at.hash)],
   );
   return rowCount === 1;
 }
@@ -114,7 +151,7 @@ export async function resolvedBlocks(db: Queryable, signer: Address, below: bigi
 export async function reopenBlock(db: Queryable, signer: Address, block: ResolvedBlock): Promise<ChainTx[]> {
   const { rows } = await db.query<Row>(
     `UPDATE chain_tx SET state = 'broadcast', block_number = NULL, block_hash = NULL, gas_used = NULL, gas_price_wei = NULL, resolved_at = NULL
-     WHERE signer = $1 AND block_number = $2 AND block_hash = $3 AND state IN ('confirmed', 'reverted') RETURNING *`,
+     WHERE signer = $1 AND block_number = $2 AND block_hash = $3 AND state IN ('confirmed', 'reverted') RETURNING ${COLUMNS}`,
     [toBytes(signer), block.blockNumber, toBytes(block.blockHash)],
   );
   return rows.map(txFromRow);

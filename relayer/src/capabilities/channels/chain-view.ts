@@ -2,7 +2,7 @@
 import type { Hex } from "viem";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sessionChannelsAbi } from "../../../../sdk/src/abi/session-channels.ts";
-import { chainUnavailable, confirmedHead, readChain } from "../../chain/client.ts";
+import { agreed, chainUnavailable, confirmedHead } from "../../chain/client.ts";
 import type { Deps } from "../../deps.ts";
 import type { ChainView } from "./store.ts";
 
@@ -38,8 +38,8 @@ export async function readViewAt(deps: ViewDeps, channelIds: readonly Hex[], blo
   for (let start = 0; start < channelIds.length; start += CHANNELS_A_CALL) {
     const page = channelIds.slice(start, start + CHANNELS_A_CALL);
     const contract = { address: deps.config.sessionChannels, abi: sessionChannelsAbi } as const;
-    const answers = await readChain(() =>
-      deps.chain.client.multicall({
+    const answers = await agreed(deps.chain, (client) =>
+      client.multicall({
         allowFailure: false,
         batchSize: 0, // one eth_call, whatever its size: a page is consistent
         blockNumber,
