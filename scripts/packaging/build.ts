@@ -71,7 +71,7 @@ function compile(outDir: string): void {
   if (faults.length > 0) throw new Error(ts.formatDiagnostics(faults, { getCanonicalFileName: (name) => name, getCurrentDirectory: () => root, getNewLine: () => "\n" }));
 }
 
-/** rewriteRelativeImportExtensions leaves declarations as they are written; a consumer's compiler should find `.d.ts` by `.js`. */
+/** rewriteRelativeImportExtensions leaves declarations as they are written; not every resolution finds `x.d.ts` by `x.ts`. */
 function withJsImports(declarations: string): string {
   return declarations.replace(/(\bfrom |\bimport\()"(\.{1,2}\/[^"]+)\.ts"/g, '$1"$2.js"');
 }

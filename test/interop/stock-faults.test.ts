@@ -104,6 +104,16 @@ describe("faults of the official packages", function () {
         expect([status, server.seen.length, headers.has("payment-response"), headers.has("payment-required")]).to.deep.equal([402, runs + 1, true, false]);
       });
 
+      // @x402/core settles whatever amount the handler asks for; exact's facilitator takes the signed amount and no other.
+      it("works for nothing when the handler asks for less than the price (exact)", async () => {
+        const account = await world.newAccount();
+        const payment = await exactPayment(account, `${server.url}/exact/`);
+        const held = await world.usdcOf(account.address);
+        const runs = server.seen.length;
+        const response = await fetch(`${server.url}/exact/charge/400`, { headers: { "payment-signature": payment } });
+        expect([response.status, server.seen.length, await world.usdcOf(account.address)]).to.deep.equal([402, runs + 1, held]);
+      });
+
       // https://github.com/x402-foundation/x402/issues/277: what is settled and never arrives cannot be fetched again.
       it("charges a buyer who went away before the answer, ours does not", async () => {
         const theirs = await opened(batch());

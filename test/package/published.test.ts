@@ -4,7 +4,7 @@ import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/co
 import { expect } from "chai";
 import { build } from "esbuild";
 import { execFileSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { publint } from "publint";
 import ts from "typescript";
@@ -32,6 +32,13 @@ describe("the published package", function () {
     const code = listed.filter((file) => file.endsWith(".js")).map((file) => file.replace(/\.js$/, ".d.ts"));
     expect(code.length).greaterThan(5);
     expect(listed).to.include.members([...code, "package/README.md", "package/LICENSE"]);
+  });
+
+  it("declarations import each other by .js, which every resolution finds", () => {
+    const declarations = readdirSync(join(packageFolder(), "dist"), { recursive: true, encoding: "utf8" }).filter((file) => file.endsWith(".d.ts"));
+    const imports = declarations.flatMap((file) => [...readFileSync(join(packageFolder(), "dist", file), "utf8").matchAll(/(?:from |import\()"(\.[^"]*)"/g)].map(([, path]) => path!));
+    expect(imports.length).greaterThan(0);
+    expect(imports.filter((path) => !path.endsWith(".js"))).to.deep.equal([]);
   });
 
   it("every export is importable in plain Node", () => {

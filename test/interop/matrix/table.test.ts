@@ -1,6 +1,6 @@
 // docs/INTEROP.md says what the matrix runs, no more and no less.
 import { expect } from "chai";
-import { COMBINATIONS, PAIRINGS } from "./pairings.ts";
+import { CLIENTS, COMBINATIONS, FACILITATORS, SCHEMES, SERVERS } from "./pairings.ts";
 import { documentedText, pairingsText } from "./table.ts";
 
 describe("docs/INTEROP.md", () => {
@@ -8,10 +8,9 @@ describe("docs/INTEROP.md", () => {
     expect(documentedText()).to.equal(pairingsText());
   });
 
-  it("every combination is either run or has its reason", () => {
-    const key = ({ client, server, facilitator, scheme }: (typeof PAIRINGS)[number]) => `${client} ${server} ${facilitator} ${scheme}`;
-    const run = PAIRINGS.map(key);
-    expect(new Set(run).size).to.equal(run.length);
-    expect(COMBINATIONS.filter(({ impossible }) => impossible === undefined).map(key)).to.have.members(run);
+  it("counts every combination once", () => {
+    const keys = COMBINATIONS.map(({ client, server, facilitator, scheme }) => `${client} ${server} ${facilitator} ${scheme}`);
+    expect(new Set(keys).size).to.equal(keys.length);
+    expect(keys.length).to.equal([CLIENTS, SERVERS, FACILITATORS, SCHEMES].reduce((count, parts) => count * Object.keys(parts).length, 1));
   });
 });

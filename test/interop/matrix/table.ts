@@ -2,7 +2,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { BEHAVIOURS } from "./behaviours.ts";
-import { CLIENTS, COMBINATIONS, FACILITATORS, SCHEMES, SERVERS } from "./pairings.ts";
+import { CLIENTS, COMBINATIONS, FACILITATORS, SCHEMES, SERVERS, type Combination } from "./pairings.ts";
 
 const DOCUMENT = fileURLToPath(new URL("../../../docs/INTEROP.md", import.meta.url));
 const BEGIN = "<!-- pairings: written by test/interop/matrix/table.ts, checked by npm test -->";
@@ -13,8 +13,8 @@ const table = (head: string[], rows: string[][]) => [row(head), row(head.map(() 
 
 /** What the document has to hold between its two marks. */
 export function pairingsText(): string {
-  const notes = [...new Set(COMBINATIONS.flatMap(({ impossible }) => impossible ?? []))];
-  const cell = (pairing: (typeof COMBINATIONS)[number]) => (pairing.impossible === undefined ? "tested" : `cannot exist (${notes.indexOf(pairing.impossible) + 1})`);
+  const notes = [...new Set(COMBINATIONS.flatMap(({ why }) => why ?? []))];
+  const cell = (pairing: Combination) => (pairing.why === undefined ? "tested" : `no (${notes.indexOf(pairing.why) + 1})`);
   const lines = new Map<string, string[]>();
   for (const pairing of COMBINATIONS) {
     const { client, server, facilitator } = pairing;
