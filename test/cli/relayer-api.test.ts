@@ -51,7 +51,7 @@ describe("tallystick sell, trace: the relayer's API", function () {
     await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
     try {
       const ran = await run(["receipt", "verify", ID], { TALLYSTICK_RELAYER_URL: `http://127.0.0.1:${(server.address() as AddressInfo).port}` });
-      expect([ran.code, ran.json["error"].code]).deep.equal([1, "challenge_refused"]);
+      expect([ran.code, ran.json["error"].code]).deep.equal([1, "challenge_foreign"]);
       expect(asked).deep.equal(["/api/v1/access/challenge"]);
     } finally {
       await new Promise((done) => server.close(done));
