@@ -42,6 +42,14 @@ describe("tallystick sell, trace: the relayer's API", function () {
     expect([keyless.code, keyless.json["error"].code]).deep.equal([2, "no_key"]);
   });
 
+  it("signs in at the real relayer; what it does not know is its own refusal, not ours", async () => {
+    const ran = await run(["trace", ID]);
+    expect(ran.code, ran.stdout).equal(1);
+    expect(ran.json["error"].status, ran.stdout).equal(404);
+    const { rows } = await world.relayer.deps.db.query("SELECT count(*)::int AS tokens FROM access_token");
+    expect(rows[0].tokens).equal(1);
+  });
+
   it("a relayer that hands on another site's challenge gets no signature", async () => {
     const asked: string[] = [];
     const server = createServer((request, response) => {
