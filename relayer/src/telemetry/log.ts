@@ -12,6 +12,7 @@ export const EVENT = {
   paymentReleased: "payment.released",
   paymentReplayed: "payment.replayed",
   paymentsSettled: "payment.settled",
+  receiptAcknowledged: "receipt.acknowledged",
   depositSent: "deposit.sent",
   depositConfirmed: "deposit.confirmed",
   exactSent: "exact.sent",
