@@ -7,7 +7,7 @@ export type Server = keyof typeof SERVERS;
 export type Facilitator = keyof typeof FACILITATORS;
 
 /** Unmodified packages have their own names; the rest is ours. */
-export const CLIENTS = { "x402-fetch": "@x402/fetch" } as const;
+export const CLIENTS = { "x402-fetch": "@x402/fetch", agent: "our agent SDK" } as const;
 export const SERVERS = { "x402-express": "@x402/express", "x402-hono": "@x402/hono", gateway: "our gateway" } as const;
 export const FACILITATORS = { "x402-facilitator": "@x402/core + @x402/evm", relayer: "our relayer" } as const;
 

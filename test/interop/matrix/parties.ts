@@ -5,6 +5,7 @@ import { ExactEvmScheme } from "@x402/evm/exact/client";
 import { wrapFetchWithPayment, x402Client } from "@x402/fetch";
 import { createPublicClient, http, zeroHash, type Address, type LocalAccount } from "viem";
 import { baseSepolia } from "viem/chains";
+import { createAgent } from "../../../sdk/src/agent/agent.ts";
 import { BASE_SEPOLIA } from "../../../sdk/src/constants.ts";
 import { addressOf, ROLE } from "../../support/config.ts";
 import { startStockServer } from "../../support/stock-server.ts";
@@ -66,7 +67,23 @@ function stockBuyer(world: MatrixWorld, scheme: Scheme, account: LocalAccount): 
   };
 }
 
-const BUYERS: Record<Client, (world: MatrixWorld, scheme: Scheme, account: LocalAccount) => Buyer> = { "x402-fetch": stockBuyer };
+function agentBuyer(world: MatrixWorld, scheme: Scheme, account: LocalAccount): Buyer {
+  const sent: string[] = [];
+  const open = () => createAgent({ account, rpcUrl: world.chain.url, schemes: [scheme], deposit: { calls: MIN_DEPOSIT_CALLS }, fetch: noting(sent) });
+  let agent = open();
+  return {
+    address: account.address,
+    sent,
+    pay: (url, init) => agent.fetch(url, init),
+    async refund(_url, amount) {
+      const [done, another] = await agent.wallet.withdraw(amount === undefined ? {} : { channelId: (await agent.wallet.getBalance()).channels[0]!.channelId, amount });
+      if (done?.state !== "refunded" || another !== undefined) throw new Error(`not refunded: ${done?.state}`);
+    },
+    loseState: () => void (agent = open()),
+  };
+}
+
+const BUYERS: Record<Client, (world: MatrixWorld, scheme: Scheme, account: LocalAccount) => Buyer> = { "x402-fetch": stockBuyer, agent: agentBuyer };
 
 export async function openBuyer(world: MatrixWorld, { client, scheme }: Pairing): Promise<Buyer> {
   return BUYERS[client](world, scheme, await world.newAccount());
