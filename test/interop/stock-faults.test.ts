@@ -21,7 +21,7 @@ describe("faults of the official packages", function () {
   before(async () => void (world = await startMatrixWorld()));
   after(() => world.stop());
 
-  const gateway = () => `${world.relayerUrl}/s/matrix/`;
+  const gateway = () => `${world.relayers.tallystick.url}/s/matrix/`;
   /** A buyer whose channel at `url` is open, with what it needs to go on. */
   const opened = async (url: string) => {
     const account = await world.newAccount();
@@ -40,7 +40,7 @@ describe("faults of the official packages", function () {
   };
   /** How many rows the relayer's ledger has for the channel where that holds. */
   const ledger = async (channelId: Hex, condition: string) => {
-    const { rows } = await world.relayer().deps.db.query(`SELECT 1 FROM channel WHERE channel_id = $1 AND ${condition}`, [Buffer.from(channelId.slice(2), "hex")]);
+    const { rows } = await world.relayers.tallystick.current().deps.db.query(`SELECT 1 FROM channel WHERE channel_id = $1 AND ${condition}`, [Buffer.from(channelId.slice(2), "hex")]);
     return rows.length;
   };
 

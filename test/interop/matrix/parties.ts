@@ -7,7 +7,6 @@ import { createPublicClient, http, zeroHash, type Address, type LocalAccount } f
 import { baseSepolia } from "viem/chains";
 import { createAgent } from "../../../sdk/src/agent/agent.ts";
 import { BASE_SEPOLIA } from "../../../sdk/src/constants.ts";
-import { addressOf, ROLE } from "../../support/config.ts";
 import { startStockServer } from "../../support/stock-server.ts";
 import type { Client, Facilitator, Pairing, Scheme, Server } from "./pairings.ts";
 import { MIN_DEPOSIT_CALLS, PRICE, type MatrixWorld } from "./world.ts";
@@ -90,7 +89,7 @@ export async function openBuyer(world: MatrixWorld, { client, scheme }: Pairing)
 }
 
 const folderOf = (scheme: Scheme) => (scheme === "exact" ? "exact" : "batch");
-const facilitatorUrl = (world: MatrixWorld, facilitator: Facilitator) => (facilitator === "relayer" ? world.relayerUrl : world.stockFacilitator.url);
+const facilitatorUrl = (world: MatrixWorld, facilitator: Facilitator) => (facilitator === "relayer" ? world.relayers.tallystick.url : world.stockFacilitator.url);
 
 async function stockSeller(world: MatrixWorld, { server, facilitator, scheme }: Pairing): Promise<Seller> {
   const receiver = world.newReceiver();
@@ -114,19 +113,20 @@ async function stockSeller(world: MatrixWorld, { server, facilitator, scheme }: 
   };
 }
 
-async function gatewaySeller(world: MatrixWorld): Promise<Seller> {
+async function gatewaySeller(world: MatrixWorld, { server }: Pairing): Promise<Seller> {
+  const relayer = world.relayers[server === "gateway-canonical" ? "canonical" : "tallystick"];
   return {
-    receiver: addressOf(ROLE.receiver),
-    url: (path) => `${world.relayerUrl}/s/matrix${path}`,
+    receiver: relayer.receiver,
+    url: (path) => `${relayer.url}/s/matrix${path}`,
     runs: () => world.provider.seen.length,
-    claimAndSettle: async () => void (await world.relayer().settlement.flush()),
-    loseState: () => world.loseLedger(),
+    claimAndSettle: async () => void (await relayer.current().settlement.flush()),
+    loseState: () => relayer.loseLedger(),
     resent: 200,
     stop: async () => {},
   };
 }
 
-const SELLERS: Record<Server, (world: MatrixWorld, pairing: Pairing) => Promise<Seller>> = { "x402-express": stockSeller, "x402-hono": stockSeller, gateway: gatewaySeller };
+const SELLERS: Record<Server, (world: MatrixWorld, pairing: Pairing) => Promise<Seller>> = { "x402-express": stockSeller, "x402-hono": stockSeller, gateway: gatewaySeller, "gateway-canonical": gatewaySeller };
 
 export function openSeller(world: MatrixWorld, pairing: Pairing): Promise<Seller> {
   return SELLERS[pairing.server](world, pairing);
