@@ -4,6 +4,7 @@ import { privateKeyToAccount } from "viem/accounts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
+import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { configureServices } from "./capabilities/gateway/service.ts";
 import { sweep } from "./capabilities/ledger/service.ts";
@@ -67,7 +68,7 @@ export async function createRelayer(config: Config, log: Log): Promise<Relayer> 
       await submitter.start();
       await follower.start();
       await settlement.start();
-      sweeper = setInterval(() => void sweep(deps).catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), SWEEP_EVERY_MS);
+      sweeper = setInterval(() => void Promise.all([sweep(deps), settleWithheld(deps)]).catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), SWEEP_EVERY_MS);
       const address = await app.listen({ host: config.host, port: config.port });
       log.info({ event: EVENT.started, address, network: config.network, mode: config.settlementMode }, "relayer listens");
       return address;
