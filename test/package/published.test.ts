@@ -21,7 +21,7 @@ describe("the published package", function () {
   this.timeout(180_000);
   let installed: Installed;
   before(async () => void (installed = await installPackage()));
-  after(() => installed.remove());
+  after(() => installed?.remove());
 
   const browserEntries = () => installed.entries.filter((entry) => !NODE_ONLY.some((name) => entry.startsWith(`${installed.manifest.name}/${name}`)));
   const packageFolder = () => join(installed.folder, "node_modules", installed.manifest.name);

@@ -30,8 +30,11 @@ export type Seller = {
   claimAndSettle(): Promise<void>;
   /** Comes back without anything it kept. */
   loseState(): Promise<void>;
-  /** What the same payment gets when it is sent again: the answer it bought, or another 402. Never a second charge. */
-  resent: 200 | 402;
+  /**
+   * Which payments, sent again, get the answer they bought; the others get another 402, and none is charged twice. `identified`: with
+   * the payment-identifier they were bought with. An `exact` payment is public once it is settled and proves nothing by itself.
+   */
+  replays: "all" | "identified" | "none";
   stop(): Promise<void>;
 };
 
@@ -108,12 +111,12 @@ async function stockSeller(world: MatrixWorld, { server, facilitator, scheme }: 
     runs: () => running.seen.length,
     claimAndSettle: () => running.claimAndSettle(),
     loseState: () => running.restart(),
-    resent: 402,
+    replays: "none",
     stop: () => running.stop(),
   };
 }
 
-async function gatewaySeller(world: MatrixWorld, { server }: Pairing): Promise<Seller> {
+async function gatewaySeller(world: MatrixWorld, { server, scheme }: Pairing): Promise<Seller> {
   const relayer = world.relayers[server === "gateway-canonical" ? "canonical" : "tallystick"];
   return {
     receiver: relayer.receiver,
@@ -121,7 +124,7 @@ async function gatewaySeller(world: MatrixWorld, { server }: Pairing): Promise<S
     runs: () => world.provider.seen.length,
     claimAndSettle: async () => void (await relayer.current().settlement.flush()),
     loseState: () => relayer.loseLedger(),
-    resent: 200,
+    replays: scheme === "exact" ? "identified" : "all",
     stop: async () => {},
   };
 }
