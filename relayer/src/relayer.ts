@@ -3,6 +3,7 @@ import type { FastifyInstance } from "fastify";
 import { privateKeyToAccount } from "viem/accounts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
+import { sweepAccess } from "./capabilities/access/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
 import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
@@ -68,7 +69,7 @@ export async function createRelayer(config: Config, log: Log): Promise<Relayer> 
       await submitter.start();
       await follower.start();
       await settlement.start();
-      sweeper = setInterval(() => void Promise.all([sweep(deps), settleWithheld(deps)]).catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), SWEEP_EVERY_MS);
+      sweeper = setInterval(() => void Promise.all([sweep(deps), settleWithheld(deps), sweepAccess(deps)]).catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), SWEEP_EVERY_MS);
       const address = await app.listen({ host: config.host, port: config.port });
       log.info({ event: EVENT.started, address, network: config.network, mode: config.settlementMode }, "relayer listens");
       return address;
