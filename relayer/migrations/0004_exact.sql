@@ -15,3 +15,13 @@ CREATE INDEX exact_settlement_tx ON exact_settlement (tx_id);
 -- What a payment of scheme exact has to know to be settled by another process.
 ALTER TABLE payment ADD COLUMN valid_after bigint, ADD COLUMN valid_before bigint; -- unix seconds
 ALTER TABLE payment ADD CONSTRAINT payment_exact_times CHECK (scheme <> 'exact' OR (valid_after IS NOT NULL AND valid_before IS NOT NULL));
+
+-- To whom the facilitator said that an authorisation has paid: once, or two sellers would deliver for one payment.
+CREATE TABLE exact_told (
+  token address NOT NULL,
+  payer address NOT NULL,
+  nonce bytes32 NOT NULL,
+  told_to text NOT NULL,                     -- the request, or its Idempotency-Key
+  at timestamptz NOT NULL DEFAULT now(),
+  PRIMARY KEY (token, payer, nonce)
+);

@@ -6,6 +6,7 @@ import fastify, { type FastifyError, type FastifyInstance } from "fastify";
 import { TallystickError, toProblem } from "../../sdk/src/errors.ts";
 import { accessRoutes } from "./capabilities/access/routes.ts";
 import { eventRoutes } from "./capabilities/events/routes.ts";
+import { facilitatorRoutes } from "./capabilities/facilitator/routes.ts";
 import { gatewayRoutes } from "./capabilities/gateway/routes.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { healthRoutes } from "./capabilities/health/routes.ts";
@@ -56,6 +57,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
     receiptRoutes(scope, deps);
     sessionRoutes(scope, deps);
     eventRoutes(scope, deps);
+    facilitatorRoutes(scope, deps);
     gatewayRoutes(scope, deps);
   });
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());

@@ -48,6 +48,8 @@ export type Config = {
   fees: { bumpAfterMs: number; maxFeeWei: bigint };
   settle: { maxAgeS: number; minValueAtomic: bigint; maxRows: number };
   limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number };
+  /** For whom the facilitator pays gas: anybody, nobody, the receivers of what is sold here, or these. */
+  facilitator: "open" | "off" | "services" | Address[];
   outboundAllowPrivate: boolean;
   indexerUrl: string | undefined;
   logLevel: string;
@@ -81,6 +83,7 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_MAX_ANSWER_BYTES", about: "largest upstream answer", fallback: "16777216" },
   { name: "RELAYER_MAX_UNBILLED_RUNS", about: "upstream runs a payer may cause in a minute without being charged", fallback: "30" },
   { name: "RELAYER_ANSWER_TTL_S", about: "how long an answer can be fetched again", fallback: "86400" },
+  { name: "RELAYER_FACILITATOR", about: "whom the facilitator settles for: services (receivers of what is sold here), open, off, or addresses, comma separated", fallback: "services" },
   { name: "RELAYER_OUTBOUND_ALLOW_PRIVATE", about: "true lets services live on private addresses (local use only)", fallback: "false" },
   { name: "RELAYER_INDEXER_URL", about: "indexer whose lag readiness reports", fallback: "" },
   { name: "RELAYER_LOG_LEVEL", about: "pino level", fallback: "info" },
@@ -153,6 +156,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       unbilledRunsPerMinute: integer("RELAYER_MAX_UNBILLED_RUNS", 1, 1_000_000),
       answerTtlS: integer("RELAYER_ANSWER_TTL_S", 1, 31_536_000),
     },
+    facilitator: parse("RELAYER_FACILITATOR", readFacilitator, "services, open, off, or addresses", "services"),
     outboundAllowPrivate: parse("RELAYER_OUTBOUND_ALLOW_PRIVATE", readBoolean, "true or false", false),
     indexerUrl: raw("RELAYER_INDEXER_URL") === "" ? undefined : parse("RELAYER_INDEXER_URL", readUrl, "a URL", ""),
     logLevel: parse("RELAYER_LOG_LEVEL", readLevel, LOG_LEVELS.join(", "), "info"),
@@ -202,6 +206,11 @@ function readKeys(value: string): Hex[] | undefined {
 }
 function readMode(value: string): SettlementMode | undefined {
   return value === "tallystick" || value === "canonical" ? value : undefined;
+}
+function readFacilitator(value: string): Config["facilitator"] | undefined {
+  if (value === "open" || value === "off" || value === "services") return value;
+  const addresses = value.split(",").map((address) => readAddress(address.trim()));
+  return addresses.every((address) => address !== undefined) ? addresses : undefined;
 }
 function readBoolean(value: string): boolean | undefined {
   return value === "true" ? true : value === "false" ? false : undefined;

@@ -20,6 +20,8 @@ export type DepositRequest = {
   authorization: { validAfter: bigint; validBefore: bigint; salt: Hex; signature: Hex };
   /** Whom the authorisation is made out to: the published collector (when undefined), or our contract's own ERC-3009 path. */
   collector?: Address | undefined;
+  /** The channel's receiverAuthorizer need not be ours: somebody else's server keeps its books (facilitator). */
+  foreign?: boolean;
   paymentId: string;
 };
 
@@ -35,14 +37,14 @@ export function depositNonce(channelId: Hex, salt: Hex): Hex {
 }
 
 /** Checks that need no chain. @throws a payment fault that names the field. */
-export function checkTerms(deps: Pick<Deps, "config" | "keyring" | "now">, { config, channelId, amount, authorization, collector }: DepositRequest): void {
+export function checkTerms(deps: Pick<Deps, "config" | "keyring" | "now">, { config, channelId, amount, authorization, collector, foreign = false }: DepositRequest): void {
   if (channelIdOf(sessionChannelsDomain(deps.config.chainId, deps.config.sessionChannels), config) !== channelId.toLowerCase()) {
     throw paymentFault("channel_id_mismatch", "payload.voucher.channelId", `The channel id ${channelId} is not the hash of channelConfig.`);
   }
   if (!isAddressEqual(config.token, deps.config.token.address)) {
     throw paymentFault("token_mismatch", "payload.channelConfig.token", `The channel's token is ${config.token}, payments are in ${deps.config.token.address}.`);
   }
-  if (!deps.keyring.has(config.receiverAuthorizer)) {
+  if (!foreign && !deps.keyring.has(config.receiverAuthorizer)) {
     throw paymentFault("receiver_authorizer_mismatch", "payload.channelConfig.receiverAuthorizer", `${config.receiverAuthorizer} is not a key of this relayer: it could not claim from the channel.`);
   }
   if (!collectorsOf(deps).some((allowed) => isAddressEqual(allowed, collectorOf(deps, { collector })))) {
@@ -65,6 +67,15 @@ function collectorsOf({ config }: Pick<Deps, "config">): Address[] {
 
 function collectorOf({ config }: Pick<Deps, "config">, { collector }: Pick<DepositRequest, "collector">): Address {
   return collector ?? config.erc3009Collector;
+}
+
+/** Everything that can be known of a deposit before it is sent. @throws as checkTerms and checkAuthorization. */
+export async function checkDeposit(deps: Pick<Deps, "chain" | "config" | "keyring" | "now">, request: DepositRequest): Promise<void> {
+  checkTerms(deps, request);
+  const nonce = depositNonce(request.channelId, request.authorization.salt);
+  const facts = await readFacts(deps, request, nonce);
+  if (facts.authorizationUsed) throw paymentFault("deposit_authorization_used", `${AUTHORIZATION}.salt`, "The authorisation was used or cancelled.");
+  await checkAuthorization(deps, request, nonce, facts);
 }
 
 export type DepositFacts = { payerHasCode: boolean; payerBalance: bigint; authorizationUsed: boolean };

@@ -11,7 +11,7 @@ import {
 } from "./deposit-check.ts";
 import { DepositTaken, findDeposit, insertDeposit, type DepositKey, type DepositRow } from "./deposit-store.ts";
 import { paymentFault, stillPending } from "./faults.ts";
-import { findChannel, insertChannel, updateChainView, type Channel, type ChainView } from "./store.ts";
+import { findChannel, insertChannel, unknownChannel, updateChainView, type Channel, type ChainView } from "./store.ts";
 
 export { readView } from "./chain-view.ts";
 export { refundChannel } from "./refund.ts";
@@ -118,7 +118,9 @@ async function adoptDeposit(deps: ChannelDeps, request: DepositRequest, key: Dep
 async function takeDeposit(deps: ChannelDeps, request: DepositRequest, txHash: Hex, blockNumber: bigint): Promise<CarriedDeposit> {
   const { channelId, config, amount, paymentId } = request;
   const views = await readViewFrom(deps, [channelId], blockNumber);
-  const channel = await storeChannel(deps, channelId, config, views.get(channelId)!);
+  const view = views.get(channelId)!;
+  // A channel under somebody else's key is not ours to keep books of.
+  const channel = deps.keyring.has(config.receiverAuthorizer) ? await storeChannel(deps, channelId, config, view) : unknownChannel(channelId, config, view);
   deps.log.info({ event: EVENT.depositConfirmed, channelId, amount: String(amount), txHash, block: String(blockNumber), paymentId });
   return { channel, txHash };
 }

@@ -30,3 +30,13 @@ export async function insertSettlement(client: Queryable, { token, payer, nonce 
   );
   if (rowCount !== 1) throw new SettlementTaken();
 }
+
+/** Takes the one time that success is told for an authorisation. @returns false when another request was told. */
+export async function takeTelling(db: Queryable, { token, payer, nonce }: SettlementKey, toldTo: string): Promise<boolean> {
+  const { rows } = await db.query<{ told_to: string }>(
+    `INSERT INTO exact_told (token, payer, nonce, told_to) VALUES ($1, $2, $3, $4)
+     ON CONFLICT (token, payer, nonce) DO UPDATE SET told_to = exact_told.told_to RETURNING told_to`,
+    [toBytes(token), toBytes(payer), toBytes(nonce), toldTo],
+  );
+  return rows[0]?.told_to === toldTo;
+}

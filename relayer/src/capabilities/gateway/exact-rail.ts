@@ -13,6 +13,7 @@ import * as payments from "../exact/payment-store.ts";
 import type { ExactPayment, ExactRequest } from "../exact/payment-store.ts";
 import { decodeExactPayload } from "../exact/schemas.ts";
 import { settleAuthorization } from "../exact/service.ts";
+import { findSettlement } from "../exact/store.ts";
 import type { Authorization, Settled } from "../exact/types.ts";
 import { answerHash } from "../ledger/logic.ts";
 import * as ledger from "../ledger/service.ts";
@@ -53,7 +54,9 @@ async function open(deps: GatewayDeps, order: Order): Promise<Opened> {
   const known = await knownPayment(deps, request);
   if (known !== undefined) return again(deps, request, known, service.upstreamTimeoutMs);
   checkAuthorizationTerms(deps, authorization, { payTo: service.receiver, amount: service.price });
-  if (!(await checkAuthorization(deps, authorization))) return refuseUsed(deps, request);
+  // In flight for another seller that asked our facilitator: it cannot pay twice.
+  const carried = await findSettlement(deps.db, { token: service.token, payer: authorization.from, nonce: authorization.nonce });
+  if (carried !== undefined || !(await checkAuthorization(deps, authorization))) return refuseUsed(deps, request);
   await ledger.limitUnbilledRuns(deps, authorization.from);
   return reserve(deps, request, service.upstreamTimeoutMs);
 }

@@ -14,11 +14,11 @@ const MAX_UINT128 = (1n << 128n) - 1n;
 
 const AddressString = Type.String({ pattern: "^0x[0-9a-fA-F]{40}$" });
 const Bytes32String = Type.String({ pattern: "^0x[0-9a-fA-F]{64}$" });
-const SignatureString = Type.String({ pattern: "^0x([0-9a-fA-F]{2})+$", maxLength: 4096 });
+export const SignatureString = Type.String({ pattern: "^0x([0-9a-fA-F]{2})+$", maxLength: 4096 });
 const AmountString = Type.String({ pattern: "^(0|[1-9][0-9]{0,38})$" });
 const TimeString = Type.String({ pattern: "^(0|[1-9][0-9]{0,77})$" });
 
-const ConfigSchema = Type.Object({
+export const ConfigSchema = Type.Object({
   payer: AddressString,
   payerAuthorizer: AddressString,
   receiver: AddressString,
@@ -121,10 +121,10 @@ export function check<T>(validator: { Check(value: unknown): value is T; Errors(
   throw malformed("payment_malformed", path, `${path} ${worst.message}.`);
 }
 
-type WireConfig = Static<typeof ConfigSchema>;
+export type WireConfig = Static<typeof ConfigSchema>;
 type WireVoucher = Static<typeof VoucherSchema>;
 
-function toConfig(wire: WireConfig): ChannelConfig {
+export function toConfig(wire: WireConfig): ChannelConfig {
   const address = (value: string): Address => getAddress(value.toLowerCase());
   return {
     payer: address(wire.payer),

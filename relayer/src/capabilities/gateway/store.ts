@@ -32,6 +32,12 @@ export async function listServices(db: Queryable): Promise<Service[]> {
   return rows.map(serviceFromRow);
 }
 
+/** Who is paid by what is for sale. */
+export async function servedReceivers(db: Queryable): Promise<Address[]> {
+  const { rows } = await db.query<{ receiver: Buffer }>({ name: "service_receivers", text: "SELECT DISTINCT receiver FROM service" });
+  return rows.map((row) => toAddress(row.receiver));
+}
+
 /** Adds a service or changes its terms; open channels keep theirs. */
 export async function upsertService(db: Queryable, service: ServiceConfig, token: Address): Promise<void> {
   await db.query(
