@@ -7,6 +7,7 @@ import { TallystickError, toProblem } from "../../sdk/src/errors.ts";
 import { gatewayRoutes } from "./capabilities/gateway/routes.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { healthRoutes } from "./capabilities/health/routes.ts";
+import { streamRoutes } from "./capabilities/streams/routes.ts";
 import { databaseUnavailable, isDatabaseUnavailable } from "./db/pool.ts";
 import { allowPages } from "./http/cors.ts";
 import { EVENT } from "./telemetry/log.ts";
@@ -46,6 +47,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
   await app.register(async (scope) => {
     healthRoutes(scope, deps);
     gatewayRoutes(scope, deps);
+    streamRoutes(scope, deps);
   });
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   await app.ready();

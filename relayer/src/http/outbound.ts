@@ -20,8 +20,8 @@ export type OutboundResponse = { status: number; headers: Record<string, string 
 
 /** A request whose answer is read as it comes: `timeoutMs` bounds the wait for the headers and then for each part of the body. */
 export type OutboundStreamRequest = OutboundRequest & {
-  /** Limit for the whole exchange, milliseconds. */
-  totalMs: number;
+  /** Limit for the whole exchange, milliseconds, once the head of the answer is known. */
+  totalMs(head: Omit<OutboundResponse, "body">): number;
 };
 export type OutboundStream = Omit<OutboundResponse, "body"> & {
   /**
@@ -47,7 +47,7 @@ export function createOutbound(options: { allowPrivate: boolean; lookup?: typeof
   });
   return {
     fetch: async (request) => {
-      const { status, headers, body } = await exchange(agent, options.allowPrivate, { ...request, totalMs: request.timeoutMs });
+      const { status, headers, body } = await exchange(agent, options.allowPrivate, { ...request, totalMs: () => request.timeoutMs });
       return { status, headers, body: await collect(body) };
     },
     open: (request) => exchange(agent, options.allowPrivate, request),
@@ -60,9 +60,9 @@ async function exchange(agent: Dispatcher, allowPrivate: boolean, request: Outbo
   // A literal address never reaches the resolver, so it is checked here.
   const host = url.hostname.replace(/^\[|\]$/g, "");
   if (isIP(host) !== 0 && !allowPrivate && !isPublic(host)) throw addressRefused(host);
-  const timeout = AbortSignal.timeout(request.totalMs);
-  const signal = request.signal === undefined ? timeout : AbortSignal.any([timeout, request.signal]);
-  const explain = (error: unknown) => explained(error, request, timeout);
+  const clock = startClock(request.timeoutMs);
+  const signal = request.signal === undefined ? clock.ranOut : AbortSignal.any([clock.ranOut, request.signal]);
+  const explain = (error: unknown) => explained(error, request, clock.ranOut);
   try {
     const response = await undiciRequest(url, {
       dispatcher: agent,
@@ -73,10 +73,31 @@ async function exchange(agent: Dispatcher, allowPrivate: boolean, request: Outbo
       headersTimeout: request.timeoutMs,
       bodyTimeout: request.timeoutMs,
     });
-    return { status: response.statusCode, headers: definedHeaders(response.headers), body: limited(response.body, request.maxBytes, explain) };
+    const head = { status: response.statusCode, headers: definedHeaders(response.headers) };
+    clock.set(request.totalMs(head));
+    return { ...head, body: limited(response.body, request.maxBytes, explain, clock) };
   } catch (error) {
+    clock.stop();
     throw explain(error);
   }
+}
+
+type Clock = { ranOut: AbortSignal; /** Counts from the start of the exchange. */ set(limitMs: number): void; stop(): void };
+
+function startClock(limitMs: number): Clock {
+  const controller = new AbortController();
+  const startedAt = performance.now();
+  const arm = (ms: number) => setTimeout(() => controller.abort(), Math.max(0, ms)).unref();
+  let timer = arm(limitMs);
+  const stop = () => clearTimeout(timer);
+  return {
+    ranOut: controller.signal,
+    set(ms) {
+      stop();
+      timer = arm(ms - (performance.now() - startedAt));
+    },
+    stop,
+  };
 }
 
 function explained(error: unknown, request: OutboundRequest, timeout: AbortSignal): TallystickError {
@@ -88,7 +109,7 @@ function explained(error: unknown, request: OutboundRequest, timeout: AbortSigna
 }
 
 /** Leaving the loop, however, destroys what is not read. */
-async function* limited(body: AsyncIterable<Buffer>, maxBytes: number, explain: (error: unknown) => TallystickError): AsyncGenerator<Buffer, void, void> {
+async function* limited(body: AsyncIterable<Buffer>, maxBytes: number, explain: (error: unknown) => TallystickError, clock: Clock): AsyncGenerator<Buffer, void, void> {
   let size = 0;
   try {
     for await (const chunk of body) {
@@ -98,6 +119,8 @@ async function* limited(body: AsyncIterable<Buffer>, maxBytes: number, explain: 
     }
   } catch (error) {
     throw explain(error);
+  } finally {
+    clock.stop();
   }
 }
 
