@@ -75,7 +75,7 @@ async function sell(deps: GatewayDeps, streams: LiveStreams, request: FastifyReq
   try {
     const sale = await gateway.buy(deps, service, call, payment);
     deps.metrics.paidCallSeconds.observe(Number(process.hrtime.bigint() - started) / 1e9);
-    return await reply.code(sale.answer.status).headers({ ...sale.answer.headers, ...saleHeaders(sale, usesAliases(request)) }).send(sale.live === undefined ? sale.answer.body : startingAtOnce(sale.live, reply));
+    return await reply.code(sale.answer.status).headers({ ...sale.answer.headers, ...saleHeaders(sale, usesAliases(request)) }).send(sale.live === undefined ? sale.answer.body : startingAtOnce(sale.live, reply, streams.stopping));
   } catch (error) {
     if (!(error instanceof TallystickError)) throw error;
     if (error.status === 402) return challenge(deps, request, reply, { service, url, paymentId: payment.paymentId, problem: error });
@@ -94,8 +94,12 @@ function isMetered(request: FastifyRequest, service: Service): boolean {
 }
 
 /** The head leaves before the first part of the body is there: Fastify sets it before it reads. */
-function startingAtOnce(live: PassThrough, reply: FastifyReply): PassThrough {
+function startingAtOnce(live: PassThrough, reply: FastifyReply, stopping: AbortSignal): PassThrough {
   live.once("resume", () => reply.raw.flushHeaders());
+  // Its head said that the connection stays open; a relayer that stops would wait for it to be idle long enough.
+  reply.raw.once("finish", () => {
+    if (stopping.aborted) reply.raw.socket?.end();
+  });
   return live;
 }
 
