@@ -4,6 +4,7 @@ import swaggerUi from "@fastify/swagger-ui";
 import { TypeBoxValidatorCompiler } from "@fastify/type-provider-typebox";
 import fastify, { type FastifyError, type FastifyInstance } from "fastify";
 import { TallystickError, toProblem } from "../../sdk/src/errors.ts";
+import { accessRoutes } from "./capabilities/access/routes.ts";
 import { gatewayRoutes } from "./capabilities/gateway/routes.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { healthRoutes } from "./capabilities/health/routes.ts";
@@ -46,6 +47,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
   await app.register(swaggerUi, { routePrefix: "/reference", theme: { title: "Tallystick relayer" } });
   await app.register(async (scope) => {
     healthRoutes(scope, deps);
+    accessRoutes(scope, deps);
     gatewayRoutes(scope, deps);
     streamRoutes(scope, deps);
   });

@@ -164,7 +164,7 @@ describe("gateway", function () {
     const stranger = `0x${"9".repeat(40)}`;
     const CASES: Case[] = [
       ["another chain's terms", (t) => changed(t, "accepted.network", "eip155:1"), 402, "network_mismatch", "accepted.network"],
-      ["another scheme", (t) => changed(t, "accepted.scheme", "exact"), 402, "scheme_mismatch", "accepted.scheme"],
+      ["another scheme", (t) => changed(t, "accepted.scheme", "upto"), 402, "scheme_mismatch", "accepted.scheme"],
       ["a lower price", (t) => changed(t, "accepted.amount", "1"), 402, "amount_mismatch", "accepted.amount"],
       ["another asset", (t) => changed(t, "accepted.asset", stranger), 402, "asset_mismatch", "accepted.asset"],
       ["another payee", (t) => changed(t, "accepted.payTo", stranger), 402, "pay_to_mismatch", "accepted.payTo"],

@@ -18,6 +18,7 @@ export const EVENT = {
   paymentsSettled: "payment.settled",
   depositSent: "deposit.sent",
   depositConfirmed: "deposit.confirmed",
+  exactSent: "exact.sent",
   refundSent: "refund.sent",
   refundConfirmed: "refund.confirmed",
   batchSent: "settlement.batch_sent",

@@ -28,6 +28,8 @@ export type StreamPayer = {
   extend(paymentId: string, amount: bigint): Promise<bigint>;
   /** The stream is over, and cost this. @throws TallystickError `server_overcharged`. */
   settle(charged: bigint, cumulative: bigint): void;
+  /** The answer as the seller keeps it, with what it charged: for a stream that was left, or broke, before its last event. */
+  refetch(): Promise<{ charged: bigint; cumulative: bigint; receipt: SignedReceipt | undefined; body: Uint8Array } | undefined>;
   /** It ended without a word: all that was allowed may have been charged. */
   lose(): void;
 };
@@ -121,7 +123,7 @@ class Reading implements PaidStream {
       this.#extend(requiredAmount(JSON.parse(event.data ?? "{}") as Record<string, unknown>, "needed"));
       return false;
     }
-    this.units += event.units ?? (event.data === undefined ? 0 : 1);
+    this.units += unitsOf(event);
     this.#kept.push(event.raw);
     this.#extend(0n);
     return true;
@@ -136,7 +138,7 @@ class Reading implements PaidStream {
     // A need that the budget does not cover is not paid in part: the stream ends.
     if (wanted <= this.#asked || wanted < this.#cost + needed) return;
     const amount = wanted - this.#asked;
-    this.#asked = wanted;
+    this.#asked = wanted; // also when it is refused: what was refused once is not tried again
     this.#extending = this.#extending.then(async () => {
       if (this.#refused !== undefined || this.end !== undefined) return;
       try {
@@ -154,23 +156,33 @@ class Reading implements PaidStream {
     const cumulative = requiredAmount(final, "cumulative");
     const receipt = objectIn(final, "receipt") as SignedReceipt | undefined;
     this.end = { paymentId: this.paymentId, charged, cumulative, reason: final["reason"] as StreamEnd["reason"], receipt };
+    await this.#check(joined(this.#kept));
+  }
+
+  /** @throws TallystickError `server_overcharged` or `receipt_invalid`. */
+  async #check(body: Uint8Array): Promise<void> {
+    const { charged, cumulative, receipt } = this.end!;
     this.#payer.settle(charged, cumulative);
-    if (charged > this.#cost) throw overcharged(`The seller charged ${charged}; ${this.units} units at ${this.#payer.unitPrice} came, which is ${this.#cost}.`);
+    if (charged !== this.#cost) throw overcharged(`The seller charged ${charged}; ${this.units} units at ${this.#payer.unitPrice} came, which is ${this.#cost}.`);
     if (receipt === undefined || charged === 0n) return;
     const { chainId, contract, payer, receiver, token, channelId, signer, inputHash } = this.#payer;
-    const body = joined(this.#kept);
     await checkReceipt(receipt, {
       chainId, contract, scheme: "batch-settlement", payer, receiver, token, channelId, signer, inputHash, amount: charged, cumulative,
       outputHash: outputHash({ status: this.response.status, contentType: this.response.headers.get("content-type") ?? "", body }),
     });
   }
 
-  /** However the reader left. What came may be charged, and what was allowed is the most. */
+  /** However the reader left: what came by then, read or on its way, is charged. The seller keeps it and says so. */
   async #close(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
     if (this.end !== undefined) return;
     await reader.cancel().catch(() => {}); // broken already
     await this.#extending;
-    this.#payer.lose();
+    // Nothing came: the payment may be free again, and sending it would buy anew.
+    const told = this.units === 0 ? undefined : await this.#payer.refetch();
+    if (told === undefined) return this.#payer.lose();
+    this.units = new SseSplitter().push(told.body).reduce((sum, event) => sum + unitsOf(event), 0);
+    this.end = { paymentId: this.paymentId, charged: told.charged, cumulative: told.cumulative, reason: "stopped", receipt: told.receipt };
+    await this.#check(told.body);
   }
 
   /** Why a voucher was refused, when one was. */
@@ -193,6 +205,8 @@ function joined(parts: readonly Uint8Array[]): Uint8Array {
   }
   return all;
 }
+
+const unitsOf = ({ units, data }: SseEvent): number => units ?? (data === undefined ? 0 : 1);
 
 const least = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 

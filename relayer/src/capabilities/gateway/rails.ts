@@ -1,11 +1,12 @@
 // The schemes that the gateway sells in, in the order a 402 offers them: a stock client takes the first it knows.
 import type { PaymentRequirements } from "@x402/core/types";
 import type { Deps } from "../../deps.ts";
+import { exactRail } from "./exact-rail.ts";
 import type { GatewayDeps, Opened, Rail } from "./rail.ts";
 import { sessionRail } from "./session-rail.ts";
 import type { Service } from "./store.ts";
 
-export const RAILS: readonly Rail[] = [sessionRail];
+export const RAILS: readonly Rail[] = [sessionRail, exactRail];
 
 export function railOf(scheme: string): Rail | undefined {
   return RAILS.find((rail) => rail.scheme === scheme);

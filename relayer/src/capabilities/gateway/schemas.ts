@@ -111,7 +111,7 @@ export function decodeSchemePayload(payload: Record<string, unknown>): SchemePay
   throw malformed("payment_malformed", "payload.type", "The payload type must be voucher, deposit or refund.");
 }
 
-function check<T>(validator: { Check(value: unknown): value is T; Errors(value: unknown): { instancePath: string; message: string }[] }, value: unknown): T {
+export function check<T>(validator: { Check(value: unknown): value is T; Errors(value: unknown): { instancePath: string; message: string }[] }, value: unknown): T {
   if (validator.Check(value)) return value;
   // The deepest path names the field; shallower ones only say that something below is wrong.
   const errors = [...validator.Errors(value)];

@@ -86,7 +86,8 @@ export async function deliver(deps: GatewayDeps, service: Service, call: Call, p
   let run: UpstreamRun;
   let delivery: Delivery;
   try {
-    run = await openUpstream(deps, service, call, payment.paymentId);
+    const { streams, ...whole } = call;
+    run = await openUpstream(deps, service, payment.stream === undefined || streams === undefined ? whole : call, payment.paymentId);
     if (payment.stream !== undefined && run.streams) return await deliverStream(deps, service, call, payment, payment.stream, run);
     delivery = await deliveryOf(deps, run);
   } catch (error) {

@@ -1,0 +1,222 @@
+// The scheme `exact`: one EIP-3009 transfer a call. Verify -> reserve the nonce -> upstream -> store the answer, withheld -> settle ->
+// answer. While settling fails, the answer stays withheld and settling goes on until validBefore.
+import type { PaymentRequirements, SettleResponse } from "@x402/core/types";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Address } from "viem";
+import { TallystickError } from "../../../../sdk/src/errors.ts";
+import { violatedConstraint } from "../../db/pool.ts";
+import type { Deps } from "../../deps.ts";
+import { newPaymentId } from "../../payment-id.ts";
+import { EVENT } from "../../telemetry/log.ts";
+import { checkAuthorization, checkAuthorizationTerms, exactFault } from "../exact/authorization.ts";
+import * as payments from "../exact/payment-store.ts";
+import type { ExactPayment, ExactRequest } from "../exact/payment-store.ts";
+import { decodeExactPayload } from "../exact/schemas.ts";
+import { settleAuthorization } from "../exact/service.ts";
+import type { Authorization, Settled } from "../exact/types.ts";
+import { answerHash } from "../ledger/logic.ts";
+import * as ledger from "../ledger/service.ts";
+import { findAnswer } from "../ledger/store.ts";
+import type { Answer, Delivery } from "../ledger/types.ts";
+import type { GatewayDeps, OpenPayment, Opened, Order, Rail, Sale } from "./rail.ts";
+import { directReceipt, receiptExtensions } from "./receipts.ts";
+import type { Service } from "./store.ts";
+
+export const exactRail: Rail = { scheme: "exact", terms, open, resume };
+
+/** What a lease adds to the upstream's time limit. */
+const LEASE_MARGIN_MS = 15_000;
+/** How long the same payment waits for its first attempt. */
+const BUSY_WAIT_MS = 3_000;
+const BUSY_POLL_MS = 25;
+const AT = "payload.authorization";
+
+function terms({ config }: Pick<Deps, "config">, service: Service, paymentId: string): PaymentRequirements {
+  return {
+    scheme: "exact",
+    network: config.network,
+    amount: service.price.toString(),
+    asset: service.token,
+    payTo: service.receiver,
+    // The authorisation has to outlive the upstream and the transaction.
+    maxTimeoutSeconds: Math.ceil(service.upstreamTimeoutMs / 1000) + 60,
+    extra: { name: config.token.name, version: config.token.version, assetTransferMethod: "eip3009", paymentId },
+  };
+}
+
+async function open(deps: GatewayDeps, order: Order): Promise<Opened> {
+  const authorization = decodeExactPayload(order.envelope.payload);
+  const { service } = order;
+  const request: ExactRequest = {
+    paymentId: order.paymentId, authorization, token: service.token, service: service.name, resource: order.resource, price: service.price, requestHash: order.requestHash, clientId: order.clientId,
+  };
+  const known = await knownPayment(deps, request);
+  if (known !== undefined) return again(deps, request, known, service.upstreamTimeoutMs);
+  checkAuthorizationTerms(deps, authorization, { payTo: service.receiver, amount: service.price });
+  if (!(await checkAuthorization(deps, authorization))) return refuseUsed(deps, request);
+  await ledger.limitUnbilledRuns(deps, authorization.from);
+  return reserve(deps, request, service.upstreamTimeoutMs);
+}
+
+async function knownPayment(deps: Deps, { clientId, authorization, service, token, requestHash }: ExactRequest): Promise<ExactPayment | undefined> {
+  const named = clientId === undefined ? undefined : await payments.findByClientId(deps.db, authorization.from, service, clientId);
+  if (named !== undefined && named.requestHash !== requestHash) {
+    throw new TallystickError({ code: "payment_identifier_conflict", status: 409, retry: "never", field: "extensions.payment-identifier.info.id", detail: `Payment identifier ${clientId} was used with another request.` });
+  }
+  return named ?? payments.findByNonce(deps.db, token, authorization.from, authorization.nonce);
+}
+
+async function reserve(deps: GatewayDeps, request: ExactRequest, upstreamTimeoutMs: number): Promise<Opened> {
+  try {
+    await payments.reserve(deps.db, request, upstreamTimeoutMs + LEASE_MARGIN_MS);
+  } catch (error) {
+    const constraint = violatedConstraint(error);
+    if (constraint === "payment_pkey") return reserve(deps, { ...request, paymentId: newPaymentId() }, upstreamTimeoutMs);
+    if (constraint !== "payment_authorization" && constraint !== "payment_client_id_by_payer") throw error;
+    const known = await knownPayment(deps, request);
+    if (known !== undefined) return again(deps, request, known, upstreamTimeoutMs);
+    return reserve(deps, request, upstreamTimeoutMs); // released in between
+  }
+  const { paymentId, service, price } = request;
+  deps.log.info({ event: EVENT.paymentReserved, paymentId, scheme: "exact", service, priceAtomic: price.toString() }, "reserved");
+  return { outcome: "open", payment: openPayment(deps, request) };
+}
+
+/**
+ * Money rule 2: the same payment for the same request gets the same answer. Once broadcast, the authorisation is public: then it
+ * alone proves nothing, and the answer needs the payment-identifier it was bought with.
+ */
+async function again(deps: GatewayDeps, request: ExactRequest, known: ExactPayment, upstreamTimeoutMs: number): Promise<Opened> {
+  await mustBeTheirs(deps, request, known);
+  const current = await whileReserved(deps, known);
+  if (current.requestHash !== request.requestHash) return refuseUsed(deps, request);
+  if (current.state === "released") return reopen(deps, request, upstreamTimeoutMs);
+  if (current.state === "reserved") {
+    throw new TallystickError({ code: "payment_in_progress", status: 503, retry: "safe", detail: `Payment ${current.paymentId} is still being served; send the same payment again.`, extra: { retryAfterS: 1 } });
+  }
+  const identified = request.clientId !== undefined && request.clientId === current.clientId;
+  if (current.state === "charged" && !identified) return refuseUsed(deps, request);
+  const sale = await finish(deps, current);
+  if (!identified) throw pending(current.paymentId, sale.settlement?.transaction ?? "");
+  deps.metrics.payments.inc({ outcome: "replayed" });
+  deps.log.info({ event: EVENT.paymentReplayed, paymentId: current.paymentId }, "same payment, same answer, no charge");
+  return { outcome: "sold", sale };
+}
+
+/** A released payment's nonce is free again, when the chain agrees. */
+async function reopen(deps: GatewayDeps, request: ExactRequest, upstreamTimeoutMs: number): Promise<Opened> {
+  checkAuthorizationTerms(deps, request.authorization, { payTo: request.authorization.to, amount: request.price });
+  if (!(await checkAuthorization(deps, request.authorization))) return refuseUsed(deps, request);
+  return reserve(deps, request, upstreamTimeoutMs);
+}
+
+/** Whoever repeats a payment must be able to sign it: a header made up around a nonce seen on chain learns nothing. */
+async function mustBeTheirs(deps: GatewayDeps, { authorization }: ExactRequest, { authorization: stored }: ExactPayment): Promise<void> {
+  if (authorization.nonce !== stored.nonce || authorization.signature.toLowerCase() !== stored.signature.toLowerCase()) await checkAuthorization(deps, authorization);
+}
+
+async function whileReserved(deps: Deps, known: ExactPayment): Promise<ExactPayment> {
+  let payment = known;
+  for (const deadline = Date.now() + BUSY_WAIT_MS; payment.state === "reserved" && Date.now() < deadline; ) {
+    await sleep(BUSY_POLL_MS);
+    payment = (await payments.findExact(deps.db, payment.paymentId)) ?? payment;
+  }
+  return payment;
+}
+
+async function refuseUsed(deps: GatewayDeps, { paymentId, authorization, service, price }: ExactRequest): Promise<never> {
+  const refused = exactFault("authorization_used", `${AT}.nonce`, "This authorisation has been used; sign one with a fresh nonce.");
+  await ledger.recordRefusal(deps, { paymentId, channelId: undefined, payer: authorization.from, service }, refused.code, { nonce: authorization.nonce, price: price.toString() });
+  throw refused;
+}
+
+type Held = Pick<ExactRequest, "paymentId" | "authorization" | "service" | "price" | "requestHash">;
+
+function openPayment(deps: GatewayDeps, { paymentId, authorization, service, price, requestHash }: Held): OpenPayment {
+  return {
+    paymentId, payer: authorization.from, service, price, requestHash,
+    async charge(delivery: Delivery) {
+      // The transfer is for the whole price and cannot be changed: a provider that wants less has to sell by channel.
+      if (delivery.amount !== price) deps.log.warn({ event: EVENT.paymentCharged, paymentId, asked: delivery.amount.toString(), priceAtomic: price.toString() }, "exact pays the price, whatever the service asked for");
+      const kept = await payments.store(deps.db, paymentId, delivery, answerHash(delivery.answer), deps.config.limits.answerTtlS);
+      if (!kept) throw new TallystickError({ code: "reservation_expired", status: 503, retry: "safe", detail: "The answer came after the reservation had run out; nothing was charged." });
+      return finish(deps, (await payments.findExact(deps.db, paymentId))!);
+    },
+    async abandon(reason) {
+      await ledger.giveBack(deps, paymentId, reason);
+      return undefined;
+    },
+  };
+}
+
+async function resume(deps: GatewayDeps, paymentId: string): Promise<Opened | undefined> {
+  const payment = await payments.findExact(deps.db, paymentId);
+  if (payment === undefined || payment.state === "released") return undefined;
+  if (payment.state === "reserved") return { outcome: "open", payment: openPayment(deps, payment) };
+  return { outcome: "sold", sale: await finish(deps, payment) };
+}
+
+/** Settles what is stored and hands it out. @throws 503 `settlement_pending` (safe), 402 when the money can never move. */
+async function finish(deps: GatewayDeps, payment: ExactPayment): Promise<Sale> {
+  const txHash = payment.settledTx ?? (await moveMoney(deps, payment));
+  const answer = await findAnswer(deps.db, payment.paymentId);
+  if (answer === undefined) throw new TallystickError({ code: "answer_expired", status: 410, retry: "never", detail: `The answer of payment ${payment.paymentId} is no longer kept.` });
+  return saleOf(deps, payment, txHash, answer);
+}
+
+async function moveMoney(deps: GatewayDeps, payment: ExactPayment): Promise<`0x${string}`> {
+  const settled = await settleStored(deps, payment);
+  if (settled.status === "settled") return settled.txHash;
+  if (settled.status === "pending") throw pending(payment.paymentId, settled.txHash);
+  if (!settled.final) throw pending(payment.paymentId, "");
+  throw exactFault(settled.reason, AT, `The payment could not be settled (${settled.reason}); nothing was charged and nothing is delivered.`);
+}
+
+/** One attempt to settle a stored payment, with its outcome written down. */
+export async function settleStored(deps: GatewayDeps, { paymentId, authorization, service, price }: ExactPayment, waitMs?: number): Promise<Settled> {
+  const settled = await settleAuthorization(deps, authorization, { paymentId, ...(waitMs === undefined ? {} : { waitMs }) });
+  if (settled.status === "settled" && (await payments.markSettled(deps.db, paymentId, settled.txHash))) {
+    deps.metrics.payments.inc({ outcome: "charged" });
+    deps.metrics.chargedAtomic.inc(Number(price));
+    deps.log.info({ event: EVENT.paymentCharged, paymentId, scheme: "exact", service, chargedAtomic: price.toString(), txHash: settled.txHash }, "charged");
+  }
+  if (settled.status === "failed" && settled.final && (await payments.markNever(deps.db, paymentId, `settlement_${settled.reason}`))) {
+    deps.metrics.payments.inc({ outcome: "released" });
+    deps.log.warn({ event: EVENT.paymentReleased, paymentId, reason: settled.reason }, "the money can no longer move: nothing charged, nothing delivered");
+  }
+  return settled;
+}
+
+const SETTLE_BATCH = 50;
+
+/** For the sweeper of every process: what a crash or a slow chain left stored and unsettled. */
+export async function settleWithheld(deps: GatewayDeps): Promise<void> {
+  for (const payment of await payments.settlingPayments(deps.db, SETTLE_BATCH)) {
+    await settleStored(deps, payment, 0).catch((err: unknown) => deps.log.warn({ event: EVENT.failure, paymentId: payment.paymentId, err }, "not settled yet; tried again soon"));
+  }
+}
+
+function pending(paymentId: string, txHash: string): TallystickError {
+  return new TallystickError({
+    code: "settlement_pending",
+    status: 503,
+    retry: "safe",
+    detail: `Payment ${paymentId} is being settled; send the same payment again, do not sign another.`,
+    extra: { retryAfterS: 2, x402Error: "settlement_pending", ...(txHash === "" ? {} : { txHash }) },
+  });
+}
+
+async function saleOf(deps: GatewayDeps, payment: ExactPayment, txHash: `0x${string}`, answer: Answer): Promise<Sale> {
+  return { answer, paymentId: payment.paymentId, settlement: { ...settlement(deps, payment, payment.authorization, txHash), ...(await extensions(deps, payment)) } };
+}
+
+function settlement({ config }: Pick<Deps, "config">, { paymentId, price }: ExactPayment, { from }: Authorization, txHash: string): SettleResponse {
+  return { success: true, payer: from, transaction: txHash, network: config.network, amount: price.toString(), extra: { chargedAmount: price.toString(), paymentId } };
+}
+
+async function extensions(deps: GatewayDeps, payment: ExactPayment): Promise<{ extensions?: Record<string, unknown> }> {
+  const { outputHash, startedAt, endedAt, authorization, token, paymentId, resource, requestHash, price } = payment;
+  if (outputHash === undefined || startedAt === undefined || endedAt === undefined) return {};
+  const facts = { paymentId, scheme: "exact", resource, payer: authorization.from, receiver: authorization.to as Address, token, requestHash, amount: price, outputHash, startedAt, endedAt };
+  return { extensions: await receiptExtensions(deps, directReceipt(deps, facts)) };
+}
