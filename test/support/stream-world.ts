@@ -87,3 +87,9 @@ export const idIn = (response: Response): string => response.headers.get("tallys
 export async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
   for (const deadline = Date.now() + 60_000; !(await condition()); await sleep(20)) if (Date.now() > deadline) throw new Error(`${what} did not happen in 60 s`);
 }
+
+/** Channels of a payer in the ledger. */
+export async function listChannels(world: TestWorld, payer: Hex): Promise<{ charged: bigint; reserved: bigint }[]> {
+  const { rows } = await world.relayer.deps.db.query<{ charged: bigint; reserved: bigint }>("SELECT charged, reserved FROM channel WHERE payer = $1", [Buffer.from(payer.slice(2), "hex")]);
+  return rows;
+}
