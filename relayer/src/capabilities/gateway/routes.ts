@@ -97,8 +97,9 @@ function isMetered(request: FastifyRequest, service: Service): boolean {
 function startingAtOnce(live: PassThrough, reply: FastifyReply, stopping: AbortSignal): PassThrough {
   live.once("resume", () => reply.raw.flushHeaders());
   // Its head said that the connection stays open; a relayer that stops would wait for it to be idle long enough.
+  const { socket } = reply.raw; // taken off the response when that is finished
   reply.raw.once("finish", () => {
-    if (stopping.aborted) reply.raw.socket?.end();
+    if (stopping.aborted) socket?.end();
   });
   return live;
 }
