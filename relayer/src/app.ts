@@ -5,9 +5,13 @@ import { TypeBoxValidatorCompiler } from "@fastify/type-provider-typebox";
 import fastify, { type FastifyError, type FastifyInstance } from "fastify";
 import { TallystickError, toProblem } from "../../sdk/src/errors.ts";
 import { accessRoutes } from "./capabilities/access/routes.ts";
+import { eventRoutes } from "./capabilities/events/routes.ts";
 import { gatewayRoutes } from "./capabilities/gateway/routes.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { healthRoutes } from "./capabilities/health/routes.ts";
+import { paymentRoutes } from "./capabilities/payments/routes.ts";
+import { receiptRoutes } from "./capabilities/receipts/routes.ts";
+import { sessionRoutes } from "./capabilities/sessions/routes.ts";
 import { streamRoutes } from "./capabilities/streams/routes.ts";
 import { databaseUnavailable, isDatabaseUnavailable } from "./db/pool.ts";
 import { allowPages } from "./http/cors.ts";
@@ -25,6 +29,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
     },
   });
   allowPages(app);
+  endConnectionsWithTheLastAnswer(app);
   app.setValidatorCompiler(TypeBoxValidatorCompiler);
   app.setErrorHandler((error: FastifyError | TallystickError, request, reply) => {
     const problem = asProblem(error);
@@ -48,12 +53,39 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
   await app.register(async (scope) => {
     healthRoutes(scope, deps);
     accessRoutes(scope, deps);
+    paymentRoutes(scope, deps);
+    receiptRoutes(scope, deps);
+    sessionRoutes(scope, deps);
+    eventRoutes(scope, deps);
     gatewayRoutes(scope, deps);
     streamRoutes(scope, deps);
   });
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   await app.ready();
   return app;
+}
+
+/**
+ * close() waits for connections, and a client may hold some on which it never asked anything: they count as busy until they time out.
+ * So once closing, the last answer ends them all.
+ */
+function endConnectionsWithTheLastAnswer(app: FastifyInstance): void {
+  let running = 0;
+  let closing = false;
+  const endWhenDone = () => {
+    if (closing && running === 0) app.server.closeAllConnections();
+  };
+  app.addHook("onRequest", async (_request, reply) => {
+    running += 1;
+    reply.raw.once("close", () => {
+      running -= 1;
+      endWhenDone();
+    });
+  });
+  app.addHook("preClose", async () => {
+    closing = true;
+    endWhenDone();
+  });
 }
 
 /** Every error becomes a problem with a stable code. What we did not foresee is ours: 500, and it may have happened. */

@@ -5,6 +5,7 @@ import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
+import { sweepEvents } from "./capabilities/events/service.ts";
 import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { configureServices } from "./capabilities/gateway/service.ts";
@@ -70,7 +71,7 @@ export async function createRelayer(config: Config, log: Log): Promise<Relayer> 
       await submitter.start();
       await follower.start();
       await settlement.start();
-      const sweepAll = () => Promise.all([sweep(deps), sweepStreams(deps), settleWithheld(deps), sweepAccess(deps)]);
+      const sweepAll = () => Promise.all([sweep(deps), sweepStreams(deps), settleWithheld(deps), sweepAccess(deps), sweepEvents(deps)]);
       sweeper = setInterval(() => void sweepAll().catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), SWEEP_EVERY_MS);
       const address = await app.listen({ host: config.host, port: config.port });
       log.info({ event: EVENT.started, address, network: config.network, mode: config.settlementMode }, "relayer listens");

@@ -4,6 +4,8 @@ import { existsSync } from "node:fs";
 
 const PATHS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 const INSTALL = ["apt-get update", "apt-get install -y --no-install-recommends chromium"];
+/** Another apt-get may be running on a fresh machine. */
+const WAIT_FOR_LOCK = ["-o", "DPkg::Lock::Timeout=300"];
 const PROGRESS_EVERY_MS = 10_000;
 const OUTPUT_KEPT = 4_000; // characters
 
@@ -42,7 +44,7 @@ export async function ensureChromium({ paths = PATHS, root = process.getuid?.() 
 function run(command: string, say: (line: string) => void): Promise<{ code: number | string; output: string }> {
   const started = performance.now();
   const [file, ...args] = command.split(" ") as [string, ...string[]];
-  const child = spawn(file, args, { env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" }, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(file, [...WAIT_FOR_LOCK, ...args], { env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" }, stdio: ["ignore", "pipe", "pipe"] });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", (text: string) => void (output = (output + text).slice(-OUTPUT_KEPT)));
   const progress = setInterval(() => say(`  … ${Math.round((performance.now() - started) / 1000)} s: ${output.trimEnd().split("\n").at(-1) ?? ""}`), PROGRESS_EVERY_MS);

@@ -16,7 +16,7 @@ const child = (name: string) => fileURLToPath(new URL(`./${name}.ts`, import.met
 
 const hardhat = (name: string, kind: "solidity" | "mocha", files: string[] = []): Stage => ({ name, args: [child("hardhat-child"), kind, ...files], reports: true });
 const mocha = (name: string, files: string[]): Stage => ({ name, args: [child("mocha-child"), ...files], reports: true });
-const suite = (name: string): Stage => mocha(name, globSync(`test/${name}/**/*.test.ts`, { cwd: root }).sort());
+const suite = (name: string, files = `test/${name}/**/*.test.ts`): Stage => mocha(name, globSync(files, { cwd: root }).sort());
 
 /** In the order in which they are started: the long ones early, so that no lane is left with one at the end. */
 export function allStages(): Stage[] {
@@ -28,7 +28,8 @@ export function allStages(): Stage[] {
     suite("ignition"),
     hardhat("contracts", "mocha"),
     suite("relayer"),
-    suite("interop"),
+    suite("matrix", "test/interop/matrix/*.test.ts"),
+    suite("interop", "test/interop/*.test.ts"),
     suite("indexer"),
     suite("local"),
     { name: "typecheck", args: ["node_modules/typescript/bin/tsc", "--noEmit"], reports: false },

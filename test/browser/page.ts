@@ -1,6 +1,8 @@
 // What runs in the page: the SDK's own files, bundled for browsers. Everything that crosses over is JSON.
 import type { Hex } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
+import { createAgent, type Payment } from "../../sdk/src/agent/agent.ts";
+import type { Scheme } from "../../sdk/src/agent/terms.ts";
 import { inputHash, outputHash, receiptHash, receiptSigner, fromWireReceipt, type SignedReceipt } from "../../sdk/src/receipt.ts";
 import { channelIdOf, sessionChannelsDomain, voucherDigest, voucherTypes, type ChannelConfig } from "../../sdk/src/typed-data.ts";
 
@@ -25,6 +27,20 @@ function hashes(text: string) {
   };
 }
 
-export const tallystick = { signVoucher, checkReceipt, hashes };
+/** Buys the url once for each body, with nothing but a key and a chain to read; what came back, what was charged, who signed the receipt. */
+async function buy(key: Hex, rpcUrl: string, schemes: Scheme[], url: string, bodies: string[]) {
+  const payments: Payment[] = [];
+  const agent = createAgent({ account: privateKeyToAccount(key), rpcUrl, schemes, onPayment: (payment) => void payments.push(payment) });
+  const answers = [];
+  for (const body of bodies) {
+    const response = await agent.fetch(url, { method: "POST", body, headers: { "content-type": "text/plain" } });
+    answers.push({ status: response.status, answer: (await response.json()) as { body: string } });
+  }
+  await agent.close();
+  const paid = payments.map(({ charged, transaction, channelId, receipt }) => ({ charged: charged.toString(), transaction, channelId, receipt }));
+  return { answers, paid, spent: (await agent.spent()).toString() };
+}
+
+export const tallystick = { buy, signVoucher, checkReceipt, hashes };
 export type PageCode = typeof tallystick;
 Object.assign(globalThis, { tallystick });

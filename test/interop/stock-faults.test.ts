@@ -21,7 +21,7 @@ describe("faults of the official packages", function () {
   before(async () => void (world = await startMatrixWorld()));
   after(() => world.stop());
 
-  const gateway = () => `${world.relayerUrl}/s/matrix/`;
+  const gateway = () => `${world.relayers.tallystick.url}/s/matrix/`;
   /** A buyer whose channel at `url` is open, with what it needs to go on. */
   const opened = async (url: string) => {
     const account = await world.newAccount();
@@ -40,7 +40,7 @@ describe("faults of the official packages", function () {
   };
   /** How many rows the relayer's ledger has for the channel where that holds. */
   const ledger = async (channelId: Hex, condition: string) => {
-    const { rows } = await world.relayer().deps.db.query(`SELECT 1 FROM channel WHERE channel_id = $1 AND ${condition}`, [Buffer.from(channelId.slice(2), "hex")]);
+    const { rows } = await world.relayers.tallystick.current().deps.db.query(`SELECT 1 FROM channel WHERE channel_id = $1 AND ${condition}`, [Buffer.from(channelId.slice(2), "hex")]);
     return rows.length;
   };
 
@@ -105,13 +105,16 @@ describe("faults of the official packages", function () {
       });
 
       // @x402/core settles whatever amount the handler asks for; exact's facilitator takes the signed amount and no other.
-      it("works for nothing when the handler asks for less than the price (exact)", async () => {
+      it("works for nothing when the handler asks for less than the price (exact); ours is paid the price", async () => {
         const account = await world.newAccount();
-        const payment = await exactPayment(account, `${server.url}/exact/`);
         const held = await world.usdcOf(account.address);
         const runs = server.seen.length;
-        const response = await fetch(`${server.url}/exact/charge/400`, { headers: { "payment-signature": payment } });
-        expect([response.status, server.seen.length, await world.usdcOf(account.address)]).to.deep.equal([402, runs + 1, held]);
+        const theirs = await exactPayment(account, `${server.url}/exact/`);
+        expect((await fetch(`${server.url}/exact/charge/400`, { headers: { "payment-signature": theirs } })).status).to.equal(402);
+        expect([server.seen.length, await world.usdcOf(account.address)]).to.deep.equal([runs + 1, held]);
+        const ours = await exactPayment(account, gateway());
+        expect((await fetch(`${gateway()}charge/400`, { headers: { "payment-signature": ours } })).status).to.equal(200);
+        expect(await world.usdcOf(account.address)).to.equal(held - PRICE);
       });
 
       // https://github.com/x402-foundation/x402/issues/277: what is settled and never arrives cannot be fetched again.
@@ -159,8 +162,9 @@ describe("faults of the official packages", function () {
 /** A payment of scheme exact for what stands at `url`, signed by the official client. */
 async function exactPayment(account: LocalAccount, url: string): Promise<string> {
   const required = requiredOf(await fetch(url));
-  const { payload } = await new ExactEvmScheme(account).createPaymentPayload(2, required.accepts[0] as never);
-  return encodeHeader({ x402Version: 2, accepted: required.accepts[0], resource: required.resource, payload });
+  const accepted = (required.accepts as { scheme: string }[]).find(({ scheme }) => scheme === "exact");
+  const { payload } = await new ExactEvmScheme(account).createPaymentPayload(2, accepted as never);
+  return encodeHeader({ x402Version: 2, accepted, resource: required.resource, payload });
 }
 
 /** Sends all its USDC elsewhere. */

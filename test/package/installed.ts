@@ -1,6 +1,6 @@
 // A project outside this repository with the packed SDK in its node_modules, installed by npm from the tarball and nothing else.
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -27,7 +27,9 @@ export async function installPackage(): Promise<Installed> {
   const npm = ["install", "--offline", "--legacy-peer-deps", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error", "--cache", join(folder, "cache")];
   execFileSync("npm", npm, { cwd: folder, stdio: ["ignore", "pipe", "pipe"], shell: process.platform === "win32" });
   const ours = fileURLToPath(new URL("../../node_modules/", import.meta.url));
-  for (const name of Object.keys((manifest["peerDependencies"] ?? {}) as object)) symlinkSync(join(ours, name), join(folder, "node_modules", name), "junction");
+  mkdirSync(join(folder, "node_modules", "@types"));
+  // What a consumer in Node has besides: its types.
+  for (const name of [...Object.keys((manifest["peerDependencies"] ?? {}) as object), "@types/node"]) symlinkSync(join(ours, name), join(folder, "node_modules", name), "junction");
   return { folder, tarball, manifest, entries: await entriesOf(manifest, join(folder, "node_modules", manifest.name)), remove: () => rmSync(folder, { recursive: true, force: true }) };
 }
 

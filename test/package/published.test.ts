@@ -4,7 +4,7 @@ import { checkPackage, createPackageFromTarballData } from "@arethetypeswrong/co
 import { expect } from "chai";
 import { build } from "esbuild";
 import { execFileSync } from "node:child_process";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { publint } from "publint";
 import ts from "typescript";
@@ -12,15 +12,18 @@ import { installPackage, type Installed } from "./installed.ts";
 
 /** Minified, with what it needs of viem. 61 kB when this was written. */
 const RECEIPT_CHECK_MAX_BYTES = 75_000;
+/** 222 kB when this was written; most of it is viem. */
+const AGENT_MAX_BYTES = 260_000;
 /** What needs Node: a provider's own server, local files, the command line. */
-const NODE_ONLY = ["provider"];
+const NODE_ONLY = ["provider", "agent/storage-node"];
 
 describe("the published package", function () {
   this.timeout(180_000);
   let installed: Installed;
   before(async () => void (installed = await installPackage()));
-  after(() => installed.remove());
+  after(() => installed?.remove());
 
+  const browserEntries = () => installed.entries.filter((entry) => !NODE_ONLY.some((name) => entry.startsWith(`${installed.manifest.name}/${name}`)));
   const packageFolder = () => join(installed.folder, "node_modules", installed.manifest.name);
 
   it("carries this repository's version, code, declarations, README and licence, and nothing else", () => {
@@ -47,15 +50,34 @@ describe("the published package", function () {
     execFileSync(process.execPath, ["--input-type=module", "--eval", script], { cwd: installed.folder, stdio: ["ignore", "pipe", "pipe"] });
   });
 
+  it("the command is there, and says what it can do", () => {
+    const command = join(installed.folder, "node_modules", ".bin", "tallystick");
+    const help = execFileSync(process.execPath, [realpathSync(command), "--help"], { cwd: installed.folder, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+    expect(help).to.match(/tallystick \w+/);
+    expect(statSync(command).mode & 0o111).greaterThan(0);
+  });
+
   for (const resolution of ["nodenext", "bundler"] as const) {
-    it(`a consumer type-checks under moduleResolution ${resolution}, our declarations included`, () => {
-      expect(diagnose(installed, resolution)).to.deep.equal([]);
+    it(`a consumer in Node type-checks under moduleResolution ${resolution}, our declarations included`, () => {
+      expect(diagnose(installed, { resolution, types: ["node"], source: usesOf(installed.entries) })).to.deep.equal([]);
+    });
+
+    it(`a consumer in a browser type-checks under moduleResolution ${resolution}, with no type of Node's`, () => {
+      expect(diagnose(installed, { resolution, types: [], source: usesOf(browserEntries()) })).to.deep.equal([]);
     });
   }
 
   it("a consumer's mistake is found: the types are not any", () => {
-    const wrong = `import { receiptHash } from "${installed.manifest.name}/receipt";\nexport const hash: number = receiptHash;\n`;
-    expect(diagnose(installed, "nodenext", wrong)).to.have.lengthOf(1);
+    const source = `import { receiptHash } from "${installed.manifest.name}/receipt";\nexport const hash: number = receiptHash;\n`;
+    expect(diagnose(installed, { resolution: "nodenext", types: [], source })).to.have.lengthOf(1);
+  });
+
+  it("the README's examples type-check against the package, and it names every entry", () => {
+    const readme = readFileSync(join(packageFolder(), "README.md"), "utf8");
+    const examples = [...readme.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map(([, code]) => code!);
+    expect(examples.length).greaterThan(1);
+    for (const source of examples) expect(diagnose(installed, { resolution: "nodenext", types: ["node"], source })).to.deep.equal([]);
+    for (const subpath of Object.keys(installed.manifest.exports)) if (subpath !== "./package.json") expect(readme).to.include(`\`${subpath.slice(1)}\``);
   });
 
   it("publint has no remark", async () => {
@@ -77,21 +99,32 @@ describe("the published package", function () {
     expect(bytes).lessThan(RECEIPT_CHECK_MAX_BYTES);
   });
 
+  it("a bundle of the agent holds nothing of the command line or of providers", async () => {
+    const { modules, bytes } = await bundle(installed, `export { createAgent } from "${installed.manifest.name}/agent";`);
+    expect(modules).to.include.members(["dist/agent/agent.js", "dist/receipt.js"]);
+    expect(modules.filter((path) => /^dist\/(?:cli|provider)\/|-node\.js$/.test(path))).to.deep.equal([]);
+    expect(bytes).lessThan(AGENT_MAX_BYTES);
+  });
+
   it("a bundle of one constant holds only its file", async () => {
     const { modules } = await bundle(installed, `export { BASE } from "${installed.manifest.name}/constants"; import "${installed.manifest.name}/receipt";`);
     expect(modules).to.deep.equal(["dist/constants.js"]);
   });
 
   it("browser entries are bundled for browsers: no node: module is reached", async () => {
-    const entries = installed.entries.filter((entry) => !NODE_ONLY.some((name) => entry.startsWith(`${installed.manifest.name}/${name}`)));
-    for (const entry of entries) expect((await bundle(installed, `import * as all from "${entry}"; globalThis.all = all;`)).modules, entry).not.to.deep.equal([]);
+    for (const entry of browserEntries()) expect((await bundle(installed, `import * as all from "${entry}"; globalThis.all = all;`)).modules, entry).not.to.deep.equal([]);
   });
 });
 
-/** Diagnostics of a consumer that uses every entry, and of the package's own declarations. */
-function diagnose({ folder, entries, manifest }: Installed, resolution: "nodenext" | "bundler", source?: string): string[] {
-  const file = join(folder, `consumer-${resolution}.ts`);
-  writeFileSync(file, source ?? entries.map((entry, at) => `import * as entry${at} from "${entry}";\nexport const used${at}: object = entry${at};\n`).join(""));
+/** A module that uses every one of these. */
+const usesOf = (entries: string[]) => entries.map((entry, at) => `import * as entry${at} from "${entry}";\nexport const used${at}: object = entry${at};\n`).join("");
+
+type Consumer = { resolution: "nodenext" | "bundler"; types: string[]; source: string };
+
+/** The compiler's remarks on a consumer's module, and on the package's own declarations. */
+function diagnose({ folder, manifest }: Installed, { resolution, types, source }: Consumer): string[] {
+  const file = join(folder, "consumer.ts");
+  writeFileSync(file, source);
   const program = ts.createProgram([file], {
     target: ts.ScriptTarget.ES2022,
     lib: ["lib.es2022.d.ts", "lib.dom.d.ts", "lib.dom.iterable.d.ts"],
@@ -99,7 +132,8 @@ function diagnose({ folder, entries, manifest }: Installed, resolution: "nodenex
     moduleResolution: resolution === "nodenext" ? ts.ModuleResolutionKind.NodeNext : ts.ModuleResolutionKind.Bundler,
     strict: true,
     noEmit: true,
-    types: [],
+    types,
+    typeRoots: [join(folder, "node_modules", "@types")],
   });
   // viem's declarations are viem's; those of the consumer and of the package must be without fault.
   const files = program.getSourceFiles().filter(({ fileName }) => fileName === file || fileName.includes(`/${manifest.name}/`));

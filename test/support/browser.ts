@@ -30,7 +30,7 @@ export async function openPage(entry: string): Promise<TestPage> {
   const page = await browser.newPage();
   const faults: string[] = [];
   page.on("pageerror", (error) => faults.push(error.message));
-  page.on("console", (message) => void (message.type() === "error" && faults.push(message.text())));
+  page.on("console", (message) => void (message.type() === "error" && faults.push(`${message.text()} ${message.location().url}`)));
   await page.goto(origin);
   return {
     page,

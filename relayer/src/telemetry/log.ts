@@ -16,6 +16,7 @@ export const EVENT = {
   streamBroken: "stream.broken",
   streamEnded: "stream.ended",
   paymentsSettled: "payment.settled",
+  receiptAcknowledged: "receipt.acknowledged",
   depositSent: "deposit.sent",
   depositConfirmed: "deposit.confirmed",
   exactSent: "exact.sent",

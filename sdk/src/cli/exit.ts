@@ -6,7 +6,7 @@ export const EXITS = {
   failed: { code: 1, about: "failed, or part of it; the error says what" },
   usage: { code: 2, about: "the command line, the environment or a file is wrong; nothing was done" },
   limit: { code: 3, about: "refused by a limit of yours, such as --max; nothing was paid" },
-  refused: { code: 4, about: "the seller refused the payment" },
+  refused: { code: 4, about: "the seller refuses the payment, or cannot be trusted with it" },
   answer: { code: 5, about: "the seller answered, with an HTTP error" },
   unreachable: { code: 6, about: "chain, relayer or seller cannot be reached; try again" },
   interrupted: { code: 130, about: "interrupted" },
@@ -32,13 +32,25 @@ export function usageError(detail: string, hint?: string, code = "usage"): CliEr
   return new CliError({ code, exit: "usage", detail, hint });
 }
 
-/** Limits of the agent's own, before anything was signed. */
-const LIMIT_CODE = /^(?:limit_|.*_limit$|.*limit_exceeded$|spend_limit)/;
+/** What the agent's errors come to; the rest goes by its status. */
+const BY_CODE: Record<string, Exit> = {
+  limit_exceeded: "limit",
+  deposit_too_small: "limit", // smaller than one call, by our own limit
+  payment_refused: "refused",
+  unsupported_terms: "refused",
+  terms_changed: "refused",
+  offer_invalid: "refused",
+  seller_malformed: "refused",
+  server_overcharged: "refused",
+  receipt_invalid: "refused",
+  payment_undecided: "unreachable",
+};
 
 export function exitOf(error: unknown): Exit {
   if (error instanceof CliError) return error.exit;
   if (!(error instanceof TallystickError)) return "failed";
-  if (LIMIT_CODE.test(error.code)) return "limit";
+  const known = BY_CODE[error.code];
+  if (known !== undefined) return known;
   if (error.status === 402) return "refused";
   return error.code.endsWith("_unreachable") || error.code.endsWith("_unavailable") ? "unreachable" : "failed";
 }

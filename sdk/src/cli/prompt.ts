@@ -13,9 +13,9 @@ export function hiddenPrompt(stdin: ReadStream, stderr: { write(text: string): u
   return (question) =>
     new Promise((done, failed) => {
       let typed = "";
-      stderr.write(question);
-      stdin.setRawMode(true);
+      stdin.setRawMode(true); // before the question: whoever types fast is not shown either
       stdin.setEncoding("utf8");
+      stderr.write(question);
       const end = () => {
         stdin.off("data", onData);
         stdin.setRawMode(false);

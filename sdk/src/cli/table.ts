@@ -1,11 +1,15 @@
 // All commands, in the order in which help lists them.
 import type { Command } from "./command.ts";
 import { channelsList, channelsShow } from "./commands/channels.ts";
+import { channelsClose } from "./commands/channels-close.ts";
 import { claim } from "./commands/claim.ts";
 import { doctor } from "./commands/doctor.ts";
 import { keystoreCreate, keystoreImport, keystoreShow } from "./commands/keystore.ts";
+import { pay } from "./commands/pay.ts";
 import { receiptVerify } from "./commands/receipt.ts";
+import { sell } from "./commands/sell.ts";
+import { trace } from "./commands/trace.ts";
 import { up } from "./commands/up.ts";
 import { withdraw } from "./commands/withdraw.ts";
 
-export const COMMANDS: readonly Command[] = [up, channelsList, channelsShow, withdraw, claim, receiptVerify, doctor, keystoreCreate, keystoreImport, keystoreShow];
+export const COMMANDS: readonly Command[] = [up, pay, sell, channelsList, channelsShow, channelsClose, withdraw, claim, trace, receiptVerify, doctor, keystoreCreate, keystoreImport, keystoreShow];

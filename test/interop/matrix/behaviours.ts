@@ -1,7 +1,7 @@
 // What every pairing has to do, whoever made the parts. A behaviour has a buyer of its own, and looks at three sides: the
 // answer, the seller's work, the chain.
 import { expect } from "chai";
-import { settleOf } from "../../support/buyer.ts";
+import { encodeHeader, settleOf } from "../../support/buyer.ts";
 import type { Buyer, Seller } from "./parties.ts";
 import type { Scheme } from "./pairings.ts";
 import { FUNDS, PRICE, type MatrixWorld } from "./world.ts";
@@ -186,8 +186,10 @@ export const BEHAVIOURS: Behaviour[] = [
       const bought = await paid(scene);
       const held = await scene.world.usdcOf(scene.buyer.address);
       const runs = scene.seller.runs();
-      const again = await resend(scene, scene.buyer.sent.at(-1)!);
-      expect(again.status).to.equal(scene.seller.resent);
+      const payment = scene.buyer.sent.at(-1)!;
+      const again = await resend(scene, payment);
+      const { replays } = scene.seller;
+      expect(again.status).to.equal(replays === "all" || (replays === "identified" && isIdentified(payment)) ? 200 : 402);
       if (again.status === 200) expect(((await again.json()) as { run: number }).run).to.equal(bought.answer.run);
       expect(scene.seller.runs()).to.equal(runs);
       expect(await scene.world.usdcOf(scene.buyer.address)).to.equal(held);
@@ -201,8 +203,10 @@ export const BEHAVIOURS: Behaviour[] = [
       await paid(scene);
       const runs = scene.seller.runs();
       const held = await scene.world.usdcOf(scene.buyer.address);
-      const forged = await resend(scene, forge(scene.buyer.sent.at(-1)!), "/", { method: "POST", body: "forged" });
-      expect(forged.status).to.equal(402);
+      const payment = scene.buyer.sent.at(-1)!;
+      // To get what was bought, by its own identifier; and to buy something else, without.
+      expect((await resend(scene, forge(payment))).status).to.equal(402);
+      expect((await resend(scene, forge(unidentified(payment)), "/", { method: "POST", body: "forged" })).status).to.equal(402);
       expect(scene.seller.runs()).to.equal(runs);
       expect(await scene.world.usdcOf(scene.buyer.address)).to.equal(held);
     },
@@ -241,10 +245,21 @@ export const BEHAVIOURS: Behaviour[] = [
   },
 ];
 
-/** The same payment with one byte of its signature changed. */
+type Payment = { payload: Record<string, unknown>; extensions?: { "payment-identifier"?: { info?: { id?: string } } } };
+const decoded = (header: string) => JSON.parse(Buffer.from(header, "base64").toString()) as Payment;
+
+const isIdentified = (header: string): boolean => decoded(header).extensions?.["payment-identifier"]?.info?.id !== undefined;
+
+function unidentified(header: string): string {
+  const payment = decoded(header);
+  delete payment.extensions?.["payment-identifier"]?.info?.id;
+  return encodeHeader(payment);
+}
+
+/** The same payment with one digit of its signature changed. */
 function forge(header: string): string {
-  const payment = JSON.parse(Buffer.from(header, "base64").toString()) as { payload: Record<string, unknown> };
+  const payment = decoded(header);
   const signed = (payment.payload["voucher"] ?? payment.payload) as { signature: string };
   signed.signature = signed.signature.slice(0, 20) + (signed.signature[20] === "0" ? "1" : "0") + signed.signature.slice(21);
-  return Buffer.from(JSON.stringify(payment)).toString("base64");
+  return encodeHeader(payment);
 }

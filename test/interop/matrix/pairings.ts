@@ -7,8 +7,8 @@ export type Server = keyof typeof SERVERS;
 export type Facilitator = keyof typeof FACILITATORS;
 
 /** Unmodified packages have their own names; the rest is ours. */
-export const CLIENTS = { "x402-fetch": "@x402/fetch" } as const;
-export const SERVERS = { "x402-express": "@x402/express", "x402-hono": "@x402/hono", gateway: "our gateway" } as const;
+export const CLIENTS = { "x402-fetch": "@x402/fetch", agent: "our agent SDK" } as const;
+export const SERVERS = { "x402-express": "@x402/express", "x402-hono": "@x402/hono", gateway: "our gateway", "gateway-canonical": "our gateway, canonical mode" } as const;
 export const FACILITATORS = { "x402-facilitator": "@x402/core + @x402/evm", relayer: "our relayer" } as const;
 
 export type Pairing = { client: Client; server: Server; facilitator: Facilitator; scheme: Scheme };
@@ -16,12 +16,14 @@ export type Pairing = { client: Client; server: Server; facilitator: Facilitator
 export const SCHEMES: Scheme[] = ["batch-settlement", "exact"];
 
 /** Why a server cannot work over a facilitator at all. */
+const OWN_LEDGER = "the gateway charges and settles by its own ledger; it asks no facilitator";
 const CANNOT: Partial<Record<Server, Partial<Record<Facilitator, string>>>> = {
-  gateway: { "x402-facilitator": "the gateway charges and settles by its own ledger; it asks no facilitator" },
+  gateway: { "x402-facilitator": OWN_LEDGER },
+  "gateway-canonical": { "x402-facilitator": OWN_LEDGER },
 };
 
 /** Parts that are being built; what they are in is not run and says so in the table. */
-const isComing = ({ server, facilitator, scheme }: Pairing) => (server === "gateway" ? scheme === "exact" : facilitator === "relayer");
+const isComing = ({ server, facilitator }: Pairing) => !server.startsWith("gateway") && facilitator === "relayer";
 
 const keysOf = <T extends object>(record: T) => Object.keys(record) as (keyof T)[];
 

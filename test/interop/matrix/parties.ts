@@ -5,8 +5,8 @@ import { ExactEvmScheme } from "@x402/evm/exact/client";
 import { wrapFetchWithPayment, x402Client } from "@x402/fetch";
 import { createPublicClient, http, zeroHash, type Address, type LocalAccount } from "viem";
 import { baseSepolia } from "viem/chains";
+import { createAgent } from "../../../sdk/src/agent/agent.ts";
 import { BASE_SEPOLIA } from "../../../sdk/src/constants.ts";
-import { addressOf, ROLE } from "../../support/config.ts";
 import { startStockServer } from "../../support/stock-server.ts";
 import type { Client, Facilitator, Pairing, Scheme, Server } from "./pairings.ts";
 import { MIN_DEPOSIT_CALLS, PRICE, type MatrixWorld } from "./world.ts";
@@ -30,8 +30,11 @@ export type Seller = {
   claimAndSettle(): Promise<void>;
   /** Comes back without anything it kept. */
   loseState(): Promise<void>;
-  /** What the same payment gets when it is sent again: the answer it bought, or another 402. Never a second charge. */
-  resent: 200 | 402;
+  /**
+   * Which payments, sent again, get the answer they bought; the others get another 402, and none is charged twice. `identified`: with
+   * the payment-identifier they were bought with. An `exact` payment is public once it is settled and proves nothing by itself.
+   */
+  replays: "all" | "identified" | "none";
   stop(): Promise<void>;
 };
 
@@ -66,14 +69,30 @@ function stockBuyer(world: MatrixWorld, scheme: Scheme, account: LocalAccount): 
   };
 }
 
-const BUYERS: Record<Client, (world: MatrixWorld, scheme: Scheme, account: LocalAccount) => Buyer> = { "x402-fetch": stockBuyer };
+function agentBuyer(world: MatrixWorld, scheme: Scheme, account: LocalAccount): Buyer {
+  const sent: string[] = [];
+  const open = () => createAgent({ account, rpcUrl: world.chain.url, schemes: [scheme], deposit: { calls: MIN_DEPOSIT_CALLS }, fetch: noting(sent) });
+  let agent = open();
+  return {
+    address: account.address,
+    sent,
+    pay: (url, init) => agent.fetch(url, init),
+    async refund(_url, amount) {
+      const [done, another] = await agent.wallet.withdraw(amount === undefined ? {} : { channelId: (await agent.wallet.getBalance()).channels[0]!.channelId, amount });
+      if (done?.state !== "refunded" || another !== undefined) throw new Error(`not refunded: ${done?.state}`);
+    },
+    loseState: () => void (agent = open()),
+  };
+}
+
+const BUYERS: Record<Client, (world: MatrixWorld, scheme: Scheme, account: LocalAccount) => Buyer> = { "x402-fetch": stockBuyer, agent: agentBuyer };
 
 export async function openBuyer(world: MatrixWorld, { client, scheme }: Pairing): Promise<Buyer> {
   return BUYERS[client](world, scheme, await world.newAccount());
 }
 
 const folderOf = (scheme: Scheme) => (scheme === "exact" ? "exact" : "batch");
-const facilitatorUrl = (world: MatrixWorld, facilitator: Facilitator) => (facilitator === "relayer" ? world.relayerUrl : world.stockFacilitator.url);
+const facilitatorUrl = (world: MatrixWorld, facilitator: Facilitator) => (facilitator === "relayer" ? world.relayers.tallystick.url : world.stockFacilitator.url);
 
 async function stockSeller(world: MatrixWorld, { server, facilitator, scheme }: Pairing): Promise<Seller> {
   const receiver = world.newReceiver();
@@ -92,24 +111,25 @@ async function stockSeller(world: MatrixWorld, { server, facilitator, scheme }: 
     runs: () => running.seen.length,
     claimAndSettle: () => running.claimAndSettle(),
     loseState: () => running.restart(),
-    resent: 402,
+    replays: "none",
     stop: () => running.stop(),
   };
 }
 
-async function gatewaySeller(world: MatrixWorld): Promise<Seller> {
+async function gatewaySeller(world: MatrixWorld, { server, scheme }: Pairing): Promise<Seller> {
+  const relayer = world.relayers[server === "gateway-canonical" ? "canonical" : "tallystick"];
   return {
-    receiver: addressOf(ROLE.receiver),
-    url: (path) => `${world.relayerUrl}/s/matrix${path}`,
+    receiver: relayer.receiver,
+    url: (path) => `${relayer.url}/s/matrix${path}`,
     runs: () => world.provider.seen.length,
-    claimAndSettle: async () => void (await world.relayer().settlement.flush()),
-    loseState: () => world.loseLedger(),
-    resent: 200,
+    claimAndSettle: async () => void (await relayer.current().settlement.flush()),
+    loseState: () => relayer.loseLedger(),
+    replays: scheme === "exact" ? "identified" : "all",
     stop: async () => {},
   };
 }
 
-const SELLERS: Record<Server, (world: MatrixWorld, pairing: Pairing) => Promise<Seller>> = { "x402-express": stockSeller, "x402-hono": stockSeller, gateway: gatewaySeller };
+const SELLERS: Record<Server, (world: MatrixWorld, pairing: Pairing) => Promise<Seller>> = { "x402-express": stockSeller, "x402-hono": stockSeller, gateway: gatewaySeller, "gateway-canonical": gatewaySeller };
 
 export function openSeller(world: MatrixWorld, pairing: Pairing): Promise<Seller> {
   return SELLERS[pairing.server](world, pairing);

@@ -4,7 +4,7 @@ import { CLIENTS, COMBINATIONS, FACILITATORS, SCHEMES, SERVERS } from "./pairing
 import { documentedText, pairingsText } from "./table.ts";
 
 describe("docs/INTEROP.md", () => {
-  it("has the matrix's own table; after a change: node test/interop/matrix/table.ts", () => {
+  it("has the matrix's own table; after a change: npm run exec test/interop/matrix/table.ts", () => {
     expect(documentedText()).to.equal(pairingsText());
   });
 

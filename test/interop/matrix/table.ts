@@ -1,4 +1,4 @@
-// The pairings as a table for docs/INTEROP.md. `node test/interop/matrix/table.ts` writes it there.
+// The pairings as a table for docs/INTEROP.md. `npm run exec test/interop/matrix/table.ts` writes it there.
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { BEHAVIOURS } from "./behaviours.ts";

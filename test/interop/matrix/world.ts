@@ -6,7 +6,7 @@ import { freePort } from "../../../scripts/local/process.ts";
 import { sessionChannelsAbi } from "../../../sdk/src/abi/session-channels.ts";
 import { BASE_SEPOLIA, SESSION_CHANNELS } from "../../../sdk/src/constants.ts";
 import { startTestChain, type TestChain } from "../../support/chain.ts";
-import { testConfig } from "../../support/config.ts";
+import { addressOf, keyOf, ROLE, testConfig } from "../../support/config.ts";
 import { startTestPostgres } from "../../support/postgres.ts";
 import { startProvider, type Provider } from "../../support/relayer.ts";
 import { startStockFacilitator, type StockFacilitator } from "../../support/stock-facilitator.ts";
@@ -22,17 +22,28 @@ export const FUNDS = parseUnits("1", 6);
 const SUBMITTER = 8;
 const AUTHORIZER = 9;
 const FACILITATOR_AUTHORIZER = 14;
+/** Each relayer has a key of its own to send with, and sells for a receiver of its own. */
+const RELAYER_ROLES = { tallystick: { submitter: ROLE.submitter, receiver: ROLE.receiver }, canonical: { submitter: 13, receiver: 39 } } as const;
 const FIRST_RECEIVER = 40;
 const FIRST_BUYER = 100;
+
+export type SettlementMode = "tallystick" | "canonical";
+
+export type MatrixRelayer = {
+  url: string;
+  /** Who is paid for the service `matrix`. */
+  receiver: Address;
+  current(): Relayer;
+  /** It comes back at the same address with an empty ledger. */
+  loseLedger(): Promise<void>;
+};
 
 export type MatrixWorld = {
   chain: TestChain;
   provider: Provider;
   stockFacilitator: StockFacilitator;
-  relayerUrl: string;
-  relayer(): Relayer;
-  /** The relayer comes back at the same address with an empty ledger. */
-  loseLedger(): Promise<void>;
+  /** One for each way of settling: with our contract's additions, and by the published interface only. */
+  relayers: Record<SettlementMode, MatrixRelayer>;
   /** A buyer's key that nobody used before, with test USDC. */
   newAccount(): Promise<LocalAccount>;
   /** A receiver that nobody else is paid to. */
@@ -50,25 +61,15 @@ const erc20Abi = [{ type: "function", name: "balanceOf", stateMutability: "view"
 export async function startMatrixWorld(): Promise<MatrixWorld> {
   const [chain, postgres, provider] = await Promise.all([startTestChain({ blockTimeMs: 1_000 }), startTestPostgres(), startProvider()]);
   const stockFacilitator = await startStockFacilitator(chain.url, chain.account(SUBMITTER), chain.account(FACILITATOR_AUTHORIZER));
-  const port = String(await freePort());
-  const startRelayer = async () => {
-    const services = [{ name: "matrix", origin: provider.origin, description: "echoes", priceAtomic: PRICE.toString(), minDepositCalls: MIN_DEPOSIT_CALLS }];
-    const relayer = await createRelayer(testConfig(await postgres.freshDatabase(), chain.url, services, { RELAYER_PORT: port }), createLog("silent"));
-    return { relayer, url: await relayer.start() };
-  };
-  let running = await startRelayer();
+  const startRelayer = (mode: SettlementMode) => startMatrixRelayer(mode, { origin: provider.origin, rpcUrl: chain.url, freshDatabase: () => postgres.freshDatabase() });
+  const [tallystick, canonical] = await Promise.all([startRelayer("tallystick"), startRelayer("canonical")]);
   let buyers = 0;
   let receivers = 0;
   return {
     chain,
     provider,
     stockFacilitator,
-    relayerUrl: running.url,
-    relayer: () => running.relayer,
-    async loseLedger() {
-      await running.relayer.stop();
-      running = await startRelayer();
-    },
+    relayers: { tallystick, canonical },
     async newAccount() {
       const account = chain.account(FIRST_BUYER + buyers++);
       await chain.mintUSDC(account.address, FUNDS);
@@ -82,9 +83,33 @@ export async function startMatrixWorld(): Promise<MatrixWorld> {
       return { balance, claimed };
     },
     async stop() {
-      await running.relayer.stop();
+      await Promise.all([tallystick.current().stop(), canonical.current().stop()]);
       await Promise.all([provider.stop(), stockFacilitator.stop(), chain.stop()]);
       await postgres.stop();
+    },
+  };
+}
+
+type Surroundings = { origin: string; rpcUrl: string; freshDatabase(): Promise<string> };
+
+async function startMatrixRelayer(mode: SettlementMode, { origin, rpcUrl, freshDatabase }: Surroundings): Promise<MatrixRelayer> {
+  const role = RELAYER_ROLES[mode];
+  const receiver = addressOf(role.receiver);
+  const port = String(await freePort());
+  const env = { RELAYER_PORT: port, RELAYER_SETTLEMENT_MODE: mode, RELAYER_SUBMITTER_KEY: keyOf(role.submitter) };
+  const services = [{ name: "matrix", origin, receiver, description: "echoes", priceAtomic: PRICE.toString(), minDepositCalls: MIN_DEPOSIT_CALLS }];
+  const start = async () => {
+    const relayer = await createRelayer(testConfig(await freshDatabase(), rpcUrl, services, env), createLog("silent"));
+    return { relayer, url: await relayer.start() };
+  };
+  let running = await start();
+  return {
+    url: running.url,
+    receiver,
+    current: () => running.relayer,
+    async loseLedger() {
+      await running.relayer.stop();
+      running = await start();
     },
   };
 }

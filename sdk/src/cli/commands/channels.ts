@@ -25,9 +25,11 @@ export const channelsList: Command = {
   ],
   async run(context, { values }) {
     const chain = await context.chain();
-    const stored = channelsOf(chain, await storedConfigs(context.settings.stateDir));
+    const stored = channelsOf(chain, await storedConfigs(context.settings.stateDir, chain.domain));
     const discovered = values["discover"] === true || values["from-block"] !== undefined ? await discover(context, chain, values["from-block"]) : [];
-    const states = await readStates(chain, channelsOf(chain, [...stored, ...discovered].map(({ config }) => config)));
+    const known = await readStates(chain, channelsOf(chain, [...stored, ...discovered].map(({ config }) => config)));
+    // The agent writes a channel down before its first deposit; one that was never made is none.
+    const states = known.filter(({ balance, totalClaimed, withdrawal }) => balance > 0n || totalClaimed > 0n || withdrawal !== undefined);
     const looked = discovered.length > 0 || values["discover"] === true;
     return { json: { channels: states.map(stateJson) }, text: states.length > 0 ? table(states) : `No channels${looked ? "." : " in the agent's storage; --discover looks in the contract's events."}` };
   },
@@ -104,7 +106,7 @@ export const channelsShow: Command = {
 export async function findChannel(context: Context, chain: Chain, id: string, fromBlock: unknown): Promise<Channel> {
   if (!isHex(id) || id.length !== 66) throw usageError("A channel id is 32 bytes in hex, with 0x before them.");
   const wanted = id.toLowerCase() as Hex;
-  const stored = channelsOf(chain, await storedConfigs(context.settings.stateDir)).find((channel) => channel.id === wanted);
+  const stored = channelsOf(chain, await storedConfigs(context.settings.stateDir, chain.domain)).find((channel) => channel.id === wanted);
   if (stored !== undefined) return stored;
   const first = wholeNumber("from-block", fromBlock, 0, Number.MAX_SAFE_INTEGER);
   const { channels } = await discoverChannels(chain, {

@@ -185,7 +185,7 @@ async function storage({ settings }: Context): Promise<Finding> {
 }
 
 async function channels({ settings }: Context, chain: Chain): Promise<Finding[]> {
-  const states = await readStates(chain, channelsOf(chain, await storedConfigs(settings.stateDir)));
+  const states = await readStates(chain, channelsOf(chain, await storedConfigs(settings.stateDir, chain.domain)));
   const now = (await reading(() => chain.client.getBlock())).timestamp;
   const pending = states.filter(({ withdrawal }) => withdrawal !== undefined).map(({ id, withdrawal }): Finding => {
     const { amount, finalizeAfter } = withdrawal!;

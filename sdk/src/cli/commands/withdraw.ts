@@ -82,7 +82,7 @@ async function candidateChannels(context: Context, chain: Chain, account: LocalA
     return [channel!];
   }
   if (id !== undefined) return [await findChannel(context, chain, id, values["from-block"])];
-  const stored = channelsOf(chain, await storedConfigs(context.settings.stateDir));
+  const stored = channelsOf(chain, await storedConfigs(context.settings.stateDir, chain.domain));
   const fromBlock = wholeNumber("from-block", values["from-block"], 0, Number.MAX_SAFE_INTEGER);
   const { channels } = await discoverChannels(chain, {
     payer: account.address,

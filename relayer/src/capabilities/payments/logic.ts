@@ -1,0 +1,36 @@
+// What became of a payment's money: SETTLED, PENDING or NEVER. Pure.
+import type { Hex } from "viem";
+import type { Carrier, PaymentStory } from "./store.ts";
+
+export type Status =
+  /** The receiver has it. No transaction where nothing was charged, or where somebody else claimed. */
+  | { status: "SETTLED"; transaction: Hex | undefined; detail: string }
+  | { status: "PENDING"; detail: string; transaction: Hex | undefined }
+  /** It can no longer happen, and why. */
+  | { status: "NEVER"; reason: string; detail: string };
+
+const RUNNING: Record<string, string> = { reserved: "The call is being served.", settling: "The answer is stored; the transfer is under way." };
+
+/** @param carriers transactions that claim up to this payment's charge, or carry its transfer; the earliest first. */
+export function statusOf(story: PaymentStory, carriers: readonly Carrier[]): Status {
+  if (story.state === "released") return { status: "NEVER", reason: story.releaseReason ?? "released", detail: "The call was not charged, so nothing will be paid for it." };
+  if (story.state !== "charged") return { status: "PENDING", detail: RUNNING[story.state]!, transaction: carriers[0]?.hash };
+  if (story.channelId === undefined) return direct(story, carriers);
+  return story.charged === 0n ? { status: "SETTLED", transaction: undefined, detail: "The call was charged nothing." } : byChannel(story, carriers);
+}
+
+function direct({ settledTx }: PaymentStory, [carrier]: readonly Carrier[]): Status {
+  // A transaction of ours that is no longer confirmed was taken back by a reorganisation.
+  if (carrier !== undefined && carrier.state !== "confirmed") return { status: "PENDING", transaction: carrier.hash, detail: "The transfer's block is gone; it is sent again." };
+  return { status: "SETTLED", transaction: settledTx, detail: "The transfer paid the receiver." };
+}
+
+function byChannel({ cumulative = 0n, channelClaimed = 0n, channelBalance = 0n, quarantine }: PaymentStory, carriers: readonly Carrier[]): Status {
+  const claimed = carriers.find(({ state, rowState }) => state === "confirmed" && rowState === "claimed");
+  if (claimed !== undefined && channelClaimed >= cumulative) return { status: "SETTLED", transaction: claimed.hash, detail: "Claimed from the channel." };
+  if (channelClaimed >= cumulative) return { status: "SETTLED", transaction: undefined, detail: "Claimed from the channel by a transaction that is not ours." };
+  if (channelBalance < cumulative) return { status: "NEVER", reason: "channel_emptied", detail: `The channel holds ${channelBalance}, less than the ${cumulative} charged: the payer withdrew before it was claimed.` };
+  const sent = carriers.find(({ state }) => state === "signed" || state === "broadcast");
+  if (sent !== undefined) return { status: "PENDING", transaction: sent.hash, detail: "The claim was sent and is not confirmed yet." };
+  return { status: "PENDING", transaction: undefined, detail: quarantine === undefined ? "Charged; the claim goes with a later batch." : `The last claim was refused (${quarantine}); it is tried again.` };
+}

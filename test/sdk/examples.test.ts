@@ -1,0 +1,18 @@
+// Every file of docs/examples is run by some test: here, or where its surroundings are.
+import { expect } from "chai";
+import { readdirSync, readFileSync } from "node:fs";
+
+const at = (path: string) => new URL(`../../${path}`, import.meta.url);
+
+/** By example, the test that runs it. */
+const RUN_BY: Record<string, string> = {
+  "dapp.ts": "test/indexer/history.test.ts",
+};
+
+describe("docs/examples", () => {
+  it("each example is run by a test that names it", () => {
+    const examples = readdirSync(at("docs/examples")).sort();
+    expect(Object.keys(RUN_BY).sort()).to.deep.equal(examples);
+    for (const [example, test] of Object.entries(RUN_BY)) expect(readFileSync(at(test), "utf8"), test).to.include(`docs/examples/${example}`);
+  });
+});
