@@ -13,6 +13,7 @@ import { healthRoutes } from "./capabilities/health/routes.ts";
 import { paymentRoutes } from "./capabilities/payments/routes.ts";
 import { receiptRoutes } from "./capabilities/receipts/routes.ts";
 import { sessionRoutes } from "./capabilities/sessions/routes.ts";
+import { streamRoutes } from "./capabilities/streams/routes.ts";
 import { databaseUnavailable, isDatabaseUnavailable } from "./db/pool.ts";
 import { allowPages } from "./http/cors.ts";
 import { EVENT } from "./telemetry/log.ts";
@@ -59,6 +60,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
     eventRoutes(scope, deps);
     facilitatorRoutes(scope, deps);
     gatewayRoutes(scope, deps);
+    streamRoutes(scope, deps);
   });
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   await app.ready();

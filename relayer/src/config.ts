@@ -17,6 +17,8 @@ export type ServiceConfig = {
   minDepositCalls: number;
   withdrawDelayS: number;
   upstreamTimeoutMs: number;
+  /** Streamed answers are also sold by the unit, at this price. */
+  stream: { unit: string; unitPrice: bigint } | undefined;
 };
 
 export type SettlementMode = "tallystick" | "canonical";
@@ -87,7 +89,7 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_OUTBOUND_ALLOW_PRIVATE", about: "true lets services live on private addresses (local use only)", fallback: "false" },
   { name: "RELAYER_INDEXER_URL", about: "indexer whose lag readiness reports", fallback: "" },
   { name: "RELAYER_LOG_LEVEL", about: "pino level", fallback: "info" },
-  { name: "RELAYER_SERVICES", about: "JSON array of services to sell: name, origin, receiver, priceAtomic, description", fallback: "[]" },
+  { name: "RELAYER_SERVICES", about: "JSON array of services to sell: name, origin, receiver, priceAtomic, description, streamUnit, streamPriceAtomic", fallback: "[]" },
 ];
 
 /**
@@ -241,7 +243,7 @@ function readService(entry: Record<string, unknown>, at: string, problems: strin
     if (value === undefined) problems.push(`${at}.${field} must be ${expected}`);
     return value ?? fallback;
   };
-  const known = ["name", "origin", "receiver", "priceAtomic", ...Object.keys(SERVICE_DEFAULTS)];
+  const known = ["name", "origin", "receiver", "priceAtomic", "streamUnit", "streamPriceAtomic", ...Object.keys(SERVICE_DEFAULTS)];
   for (const field of Object.keys(entry)) if (!known.includes(field)) problems.push(`${at}.${field} is not a known field`);
   const text = (field: string) => (typeof entry[field] === "string" ? (entry[field] as string) : "");
   const count = (field: "minDepositCalls" | "withdrawDelayS" | "upstreamTimeoutMs", min: number, max: number) =>
@@ -256,7 +258,17 @@ function readService(entry: Record<string, unknown>, at: string, problems: strin
     minDepositCalls: count("minDepositCalls", 1, 1_000_000),
     withdrawDelayS: count("withdrawDelayS", 900, 2_592_000),
     upstreamTimeoutMs: count("upstreamTimeoutMs", 1, 600_000),
+    stream: readStream(entry, at, problems),
   };
+}
+
+/** `streamPriceAtomic` sells streams by the unit; `streamUnit` only names it, `event` when left out. */
+function readStream({ streamUnit = "event", streamPriceAtomic }: Record<string, unknown>, at: string, problems: string[]): ServiceConfig["stream"] {
+  if (streamPriceAtomic === undefined) return undefined;
+  const unitPrice = typeof streamPriceAtomic === "string" ? readAmount(streamPriceAtomic) : undefined;
+  if (unitPrice === undefined || unitPrice === 0n) problems.push(`${at}.streamPriceAtomic must be a decimal string above 0`);
+  if (typeof streamUnit !== "string" || !/^[a-z][a-z0-9-]{0,31}$/.test(streamUnit)) problems.push(`${at}.streamUnit must be lower-case letters, digits and dashes`);
+  return { unit: String(streamUnit), unitPrice: unitPrice ?? 1n };
 }
 
 function readOrigin(value: string): string | undefined {

@@ -11,6 +11,7 @@ import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { configureServices } from "./capabilities/gateway/service.ts";
 import { sweep } from "./capabilities/ledger/service.ts";
 import { createSettlementWorker } from "./capabilities/settlement/service.ts";
+import { sweepStreams } from "./capabilities/streams/service.ts";
 import { openChain } from "./chain/client.ts";
 import { checkContracts } from "./chain/contracts.ts";
 import { keyringFromPrivateKeys } from "./chain/keyring.ts";
@@ -70,7 +71,8 @@ export async function createRelayer(config: Config, log: Log): Promise<Relayer> 
       await submitter.start();
       await follower.start();
       await settlement.start();
-      sweeper = setInterval(() => void Promise.all([sweep(deps), settleWithheld(deps), sweepAccess(deps), sweepEvents(deps)]).catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), SWEEP_EVERY_MS);
+      const sweepAll = () => Promise.all([sweep(deps), sweepStreams(deps), settleWithheld(deps), sweepAccess(deps), sweepEvents(deps)]);
+      sweeper = setInterval(() => void sweepAll().catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), SWEEP_EVERY_MS);
       const address = await app.listen({ host: config.host, port: config.port });
       log.info({ event: EVENT.started, address, network: config.network, mode: config.settlementMode }, "relayer listens");
       return address;

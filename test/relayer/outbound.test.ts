@@ -16,6 +16,7 @@ describe("outbound HTTP", () => {
       requests += 1;
       if (request.url === "/redirect") return response.writeHead(302, { location: `http://127.0.0.1:${port}/inside` }).end();
       if (request.url === "/drip") return void setInterval(() => response.write("x"), 20).unref();
+      if (request.url === "/silent") return void response.flushHeaders();
       if (request.url === "/large") return response.end(Buffer.alloc(100_000));
       response.end("inside");
     });
@@ -72,5 +73,26 @@ describe("outbound HTTP", () => {
     expect(await codeOf(client(true).fetch(request(`http://127.0.0.1:${port}/large`)))).to.equal("upstream_too_large safe");
     expect(await codeOf(client(true).fetch(request(`http://127.0.0.1:${port}/drip`, { timeoutMs: 200 })))).to.equal("upstream_timeout safe");
     expect(await codeOf(client(true).fetch(request("http://127.0.0.1:1/")))).to.equal("upstream_unreachable safe");
+  });
+
+  it("opens an answer that never ends: head first, parts as they come, limits of silence, length and time", async () => {
+    const open = (path: string, more: Partial<OutboundRequest> = {}, totalMs = 60_000) => client(true).open({ ...request(`http://127.0.0.1:${port}${path}`, more), totalMs: () => totalMs });
+    const drip = await open("/drip");
+    expect(drip.status).to.equal(200);
+    for await (const part of drip.body) {
+      expect(part.toString()).to.match(/^x+$/);
+      break;
+    }
+    const drain = async (opened: Promise<{ body: AsyncIterable<Buffer> }>) => {
+      for await (const part of (await opened).body) void part;
+    };
+    expect(await codeOf(drain(open("/drip", {}, 200)))).to.equal("upstream_timeout safe");
+    expect(await codeOf(drain(open("/large")))).to.equal("upstream_too_large safe");
+    expect(await codeOf(drain(open("/silent", { timeoutMs: 200 })))).to.equal("upstream_timeout safe");
+    expect(await codeOf(client(false).open({ ...request(`http://127.0.0.1:${port}/`), totalMs: () => 1_000 }))).to.equal("outbound_address_refused safe");
+    const leaving = new AbortController();
+    const left = drain(open("/drip", { signal: leaving.signal }));
+    leaving.abort();
+    expect(await codeOf(left)).to.equal("upstream_unreachable safe");
   });
 });

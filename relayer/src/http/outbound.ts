@@ -18,9 +18,24 @@ export type OutboundRequest = {
 };
 export type OutboundResponse = { status: number; headers: Record<string, string | string[]>; body: Buffer };
 
+/** A request whose answer is read as it comes: `timeoutMs` bounds the wait for the headers and then for each part of the body. */
+export type OutboundStreamRequest = OutboundRequest & {
+  /** Limit for the whole exchange, milliseconds, once the head of the answer is known. */
+  totalMs(head: Omit<OutboundResponse, "body">): number;
+};
+export type OutboundStream = Omit<OutboundResponse, "body"> & {
+  /**
+   * The body as it is written, in what parts it arrives. Leaving the loop early closes the connection.
+   * @throws TallystickError as fetch does, with what was read before it still good.
+   */
+  body: AsyncIterable<Buffer>;
+};
+
 export type Outbound = {
   /** @throws TallystickError upstream_unreachable | upstream_timeout | upstream_too_large | outbound_address_refused, all safe to retry. */
   fetch(request: OutboundRequest): Promise<OutboundResponse>;
+  /** Status and headers first, the body as it comes. @throws as fetch. */
+  open(request: OutboundStreamRequest): Promise<OutboundStream>;
   close(): Promise<void>;
 };
 
@@ -31,18 +46,23 @@ export function createOutbound(options: { allowPrivate: boolean; lookup?: typeof
     pipelining: 1,
   });
   return {
-    fetch: (request) => exchange(agent, options.allowPrivate, request),
+    fetch: async (request) => {
+      const { status, headers, body } = await exchange(agent, options.allowPrivate, { ...request, totalMs: () => request.timeoutMs });
+      return { status, headers, body: await collect(body) };
+    },
+    open: (request) => exchange(agent, options.allowPrivate, request),
     close: () => agent.close(),
   };
 }
 
-async function exchange(agent: Dispatcher, allowPrivate: boolean, request: OutboundRequest): Promise<OutboundResponse> {
+async function exchange(agent: Dispatcher, allowPrivate: boolean, request: OutboundStreamRequest): Promise<OutboundStream> {
   const url = new URL(request.url);
   // A literal address never reaches the resolver, so it is checked here.
   const host = url.hostname.replace(/^\[|\]$/g, "");
   if (isIP(host) !== 0 && !allowPrivate && !isPublic(host)) throw addressRefused(host);
-  const timeout = AbortSignal.timeout(request.timeoutMs);
-  const signal = request.signal === undefined ? timeout : AbortSignal.any([timeout, request.signal]);
+  const clock = startClock(request.timeoutMs);
+  const signal = request.signal === undefined ? clock.ranOut : AbortSignal.any([clock.ranOut, request.signal]);
+  const explain = (error: unknown) => explained(error, request, clock.ranOut);
   try {
     const response = await undiciRequest(url, {
       dispatcher: agent,
@@ -53,29 +73,62 @@ async function exchange(agent: Dispatcher, allowPrivate: boolean, request: Outbo
       headersTimeout: request.timeoutMs,
       bodyTimeout: request.timeoutMs,
     });
-    return { status: response.statusCode, headers: definedHeaders(response.headers), body: await readBody(response.body, request.maxBytes) };
+    const head = { status: response.statusCode, headers: definedHeaders(response.headers) };
+    clock.set(request.totalMs(head));
+    return { ...head, body: limited(response.body, request.maxBytes, explain, clock) };
   } catch (error) {
-    if (error instanceof TallystickError) throw error;
-    if (timeout.aborted || error instanceof errors.HeadersTimeoutError || error instanceof errors.BodyTimeoutError) {
-      throw failure("upstream_timeout", 504, `The service did not answer within ${request.timeoutMs} ms.`, error);
-    }
-    const refused = refusalIn(error);
-    throw refused ?? failure("upstream_unreachable", 502, "The service could not be reached or broke off its answer.", error);
+    clock.stop();
+    throw explain(error);
   }
 }
 
-async function readBody(body: AsyncIterable<Buffer> & { destroy(): unknown }, maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of body) {
-    size += chunk.length;
-    if (size > maxBytes) {
-      body.destroy();
-      throw failure("upstream_too_large", 502, `The service's answer is larger than ${maxBytes} bytes.`, undefined);
-    }
-    chunks.push(chunk);
+type Clock = { ranOut: AbortSignal; /** Counts from the start of the exchange. */ set(limitMs: number): void; stop(): void };
+
+function startClock(limitMs: number): Clock {
+  const controller = new AbortController();
+  const startedAt = performance.now();
+  const arm = (ms: number) => setTimeout(() => controller.abort(), Math.max(0, ms)).unref();
+  let timer = arm(limitMs);
+  const stop = () => clearTimeout(timer);
+  return {
+    ranOut: controller.signal,
+    set(ms) {
+      stop();
+      timer = arm(ms - (performance.now() - startedAt));
+    },
+    stop,
+  };
+}
+
+function explained(error: unknown, request: OutboundRequest, timeout: AbortSignal): TallystickError {
+  if (error instanceof TallystickError) return error;
+  if (timeout.aborted || error instanceof errors.HeadersTimeoutError || error instanceof errors.BodyTimeoutError) {
+    return failure("upstream_timeout", 504, `The service did not answer within ${request.timeoutMs} ms.`, error);
   }
-  return Buffer.concat(chunks, size);
+  return refusalIn(error) ?? failure("upstream_unreachable", 502, "The service could not be reached or broke off its answer.", error);
+}
+
+/** Leaving the loop, however, destroys what is not read. */
+async function* limited(body: AsyncIterable<Buffer>, maxBytes: number, explain: (error: unknown) => TallystickError, clock: Clock): AsyncGenerator<Buffer, void, void> {
+  let size = 0;
+  try {
+    for await (const chunk of body) {
+      size += chunk.length;
+      if (size > maxBytes) throw failure("upstream_too_large", 502, `The service's answer is larger than ${maxBytes} bytes.`, undefined);
+      yield chunk;
+    }
+  } catch (error) {
+    throw explain(error);
+  } finally {
+    clock.stop();
+  }
+}
+
+/** The whole of a body. */
+export async function collect(body: AsyncIterable<Buffer>): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of body) chunks.push(chunk);
+  return Buffer.concat(chunks);
 }
 
 function definedHeaders(headers: Record<string, string | string[] | undefined>): Record<string, string | string[]> {

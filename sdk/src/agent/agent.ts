@@ -8,9 +8,11 @@ import type { Limits } from "./limits.ts";
 import type { Signer } from "./payments.ts";
 import { payFor, type PayContext } from "./pay.ts";
 import { Acknowledger } from "./receipts.ts";
-import { sendable, sendOnce } from "./request.ts";
+import { sendable, sendOnce, type Sendable } from "./request.ts";
 import type { DepositPolicy } from "./session.ts";
 import { AgentState } from "./state.ts";
+import { openStream } from "./stream-open.ts";
+import type { PaidStream, StreamOptions } from "./stream.ts";
 import { memoryStorage, type AgentStorage } from "./storage.ts";
 import { chooseTerms, type Scheme, type Terms } from "./terms.ts";
 import { readPaymentRequired } from "./wire.ts";
@@ -70,6 +72,11 @@ export type Agent = {
    * `payment_undecided` (the same request again sends the same payment again), `server_overcharged`, `receipt_invalid`.
    */
   fetch: typeof fetch;
+  /**
+   * An event stream that is paid by the unit as it comes. Vouchers go ahead of what is delivered, up to `maxTotal`.
+   * @throws TallystickError as fetch, and `stream_unsupported` when the seller sells no streams by the unit.
+   */
+  stream(url: string | URL, options: StreamOptions, init?: RequestInit): Promise<PaidStream>;
   wallet: Wallet;
   /** What was signed away in all, by this agent's records: the most that sellers can take. Atomic units. */
   spent(): Promise<bigint>;
@@ -107,6 +114,12 @@ export function createAgent(options: AgentOptions): Agent {
     return terms;
   }
 
+  async function ask(request: Sendable): Promise<Terms> {
+    const response = await sendOnce(fetcher, request);
+    await response.body?.cancel();
+    return learn(readPaymentRequired(response.headers), request.url);
+  }
+
   const pay: typeof fetch = async (input, init) => {
     const request = await sendable(input, init);
     const paying = await context();
@@ -121,6 +134,11 @@ export function createAgent(options: AgentOptions): Agent {
   return {
     address: options.account.address,
     fetch: pay,
+    async stream(url, options, init) {
+      const request = await sendable(url, { ...init, ...(options.signal === undefined ? {} : { signal: options.signal }) });
+      const paying = await context();
+      return openStream(paying, request, paying.state.termsFor(request.url) ?? (await ask(request)), options);
+    },
     wallet: createWallet({ context, reader, contract, writer: options.writer, account: options.account, chainId: options.chainId }),
     spent: async () => (await state()).budget.total,
     async close() {

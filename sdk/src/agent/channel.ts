@@ -60,10 +60,14 @@ export class ChannelBook {
     return this.#inFlight;
   }
 
+  /** What is charged, in flight or in doubt. */
+  get bound(): bigint {
+    return this.charged + this.#open + this.#lost;
+  }
+
   /** Free for payments and refunds. */
   get free(): bigint {
-    const bound = this.charged + this.#open + this.#lost;
-    return this.balance > bound ? this.balance - bound : 0n;
+    return this.balance > this.bound ? this.balance - this.bound : 0n;
   }
 
   /**

@@ -43,7 +43,7 @@ export type SignedPayment = {
   startedMs: number;
 };
 
-const ROUNDS = 4;
+export const ROUNDS = 4;
 
 export async function payFor(context: PayContext, request: Sendable, known: Terms | undefined): Promise<Response> {
   let terms = known;
@@ -83,7 +83,7 @@ async function signPayment(context: PayContext, request: Sendable, terms: Terms)
 }
 
 /** Counted and written down before it is signed: a crash after this forgets no money. */
-async function signTurn(context: PayContext, session: Session, terms: Terms, { ticket, deposit }: Turn): Promise<Record<string, unknown>> {
+export async function signTurn(context: PayContext, session: Session, terms: Terms, { ticket, deposit }: Turn): Promise<Record<string, unknown>> {
   const { book } = session;
   if (ticket.ceiling > book.signed) {
     context.state.budget.sign(ticket.ceiling - book.signed);
@@ -129,7 +129,7 @@ function keepUndecided(context: PayContext, request: Sendable, payment: SignedPa
 }
 
 /** After a 402: learns what the seller says, as far as it is proven. @throws TallystickError `payment_refused` when nothing was learnt. */
-async function catchUp(context: PayContext, request: Sendable, { terms, session, turn }: SignedPayment, response: Response, round: number): Promise<Terms> {
+export async function catchUp(context: PayContext, request: Sendable, { terms, session, turn }: SignedPayment, response: Response, round: number): Promise<Terms> {
   const problem = await problemOf(response);
   const settlement = readSettlement(response.headers);
   const required = response.headers.get("payment-required") === null ? undefined : readPaymentRequired(response.headers);

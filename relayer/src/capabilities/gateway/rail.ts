@@ -1,7 +1,9 @@
 // What every x402 scheme has to do for the gateway. Order of a paid call: open (the price is set aside) -> run the upstream ->
 // charge (committed with the answer) -> answer, or abandon. Each step stands in PostgreSQL, so another process can resume it.
 import type { PaymentRequirements, SettleResponse } from "@x402/core/types";
+import type { PassThrough } from "node:stream";
 import type { Address, Hex } from "viem";
+import type { SignedReceipt } from "../../../../sdk/src/receipt.ts";
 import type { Hasher } from "../../crypto/voucher.ts";
 import type { Deps } from "../../deps.ts";
 import type { Answer, Delivery } from "../ledger/types.ts";
@@ -26,7 +28,13 @@ export type Order = {
 };
 
 /** What the route sends: the answer, and the settle response when a payment took part. */
-export type Sale = { answer: Answer; settlement: SettleResponse | undefined; paymentId: string };
+export type Sale = {
+  answer: Answer;
+  settlement: SettleResponse | undefined;
+  paymentId: string;
+  /** The body of an answer that passes as it is written; `answer.body` is empty then. */
+  live?: PassThrough;
+};
 
 /** A payment whose price is set aside until its lease runs out (the service's time limit and a margin). */
 export type OpenPayment = {
@@ -42,6 +50,17 @@ export type OpenPayment = {
   charge(delivery: Delivery): Promise<Sale>;
   /** Gives the reservation back. @returns what stands all the same (a deposit), for PAYMENT-RESPONSE. */
   abandon(reason: string): Promise<SettleResponse | undefined>;
+  /** How a streamed answer is sold. Undefined in schemes that settle before an answer leaves: there it is read whole first. */
+  stream?: StreamSale;
+};
+
+export type StreamSale = {
+  /** Paid before, and broken off by the upstream: the answer is still owed, and nothing is charged again. */
+  owed: boolean;
+  /** The PAYMENT-RESPONSE that leaves before the body: what is charged so far. */
+  settlement(charged: bigint, cumulative: bigint): Promise<SettleResponse>;
+  /** Once the stream is over. */
+  receipt(): Promise<SignedReceipt | undefined>;
 };
 
 export type Opened =

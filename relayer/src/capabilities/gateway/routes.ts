@@ -2,6 +2,7 @@
 import { BATCH_SETTLEMENT } from "../../../../sdk/src/constants.ts";
 import { encodePaymentRequiredHeader, encodePaymentResponseHeader } from "@x402/core/http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { PassThrough } from "node:stream";
 import { Type } from "typebox";
 import { RECEIPT_EXTENSION } from "../../../../sdk/src/receipt.ts";
 import { TallystickError, toProblem } from "../../../../sdk/src/errors.ts";
@@ -9,6 +10,7 @@ import { newPaymentId } from "../../payment-id.ts";
 import { problemResponse } from "../../problem-schema.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import type { Channel } from "../channels/store.ts";
+import { createLiveStreams, type LiveStreams } from "../streams/service.ts";
 import { normalisePath } from "./logic.ts";
 import * as gateway from "./service.ts";
 import type { GatewayDeps, Sale } from "./rail.ts";
@@ -34,11 +36,14 @@ const RESPONSES = {
 type Params = { service: string };
 
 export function gatewayRoutes(app: FastifyInstance, deps: GatewayDeps): void {
+  const streams = createLiveStreams();
+  app.addHook("preClose", async () => streams.stop());
+  app.addHook("onClose", () => streams.ended());
   app.register(async (scope) => {
     // Bodies are forwarded as they came, whatever they are.
     scope.removeAllContentTypeParsers();
     scope.addContentTypeParser("*", { parseAs: "buffer", bodyLimit: deps.config.limits.requestBytes }, (_request, body, done) => done(null, body));
-    const handler = (request: FastifyRequest, reply: FastifyReply) => sell(deps, request as FastifyRequest<{ Params: Params }>, reply);
+    const handler = (request: FastifyRequest, reply: FastifyReply) => sell(deps, streams, request as FastifyRequest<{ Params: Params }>, reply);
     for (const url of ["/s/:service", "/s/:service/*"]) {
       scope.route({
         method: METHODS,
@@ -57,7 +62,7 @@ export function gatewayRoutes(app: FastifyInstance, deps: GatewayDeps): void {
   });
 }
 
-async function sell(deps: GatewayDeps, request: FastifyRequest<{ Params: Params }>, reply: FastifyReply): Promise<FastifyReply> {
+async function sell(deps: GatewayDeps, streams: LiveStreams, request: FastifyRequest<{ Params: Params }>, reply: FastifyReply): Promise<FastifyReply> {
   const service = await gateway.serviceNamed(deps, request.params.service);
   const path = normalisePath(request.raw.url ?? "", service.name);
   const url = deps.config.publicUrl + gateway.targetOf(service, path);
@@ -66,17 +71,37 @@ async function sell(deps: GatewayDeps, request: FastifyRequest<{ Params: Params 
 
   const started = process.hrtime.bigint();
   const payment = gateway.readPayment(header);
-  const call = { method: request.method, path, headers: request.headers, body: bodyOf(request), signal: goneSignal(request, reply) };
+  const call = { method: request.method, path, headers: request.headers, body: bodyOf(request), signal: goneSignal(request, reply), streams, metered: isMetered(request, service) };
   try {
     const sale = await gateway.buy(deps, service, call, payment);
     deps.metrics.paidCallSeconds.observe(Number(process.hrtime.bigint() - started) / 1e9);
-    return await reply.code(sale.answer.status).headers({ ...sale.answer.headers, ...saleHeaders(sale, usesAliases(request)) }).send(sale.answer.body);
+    return await reply.code(sale.answer.status).headers({ ...sale.answer.headers, ...saleHeaders(sale, usesAliases(request)) }).send(sale.live === undefined ? sale.answer.body : startingAtOnce(sale.live, reply, streams.stopping));
   } catch (error) {
     if (!(error instanceof TallystickError)) throw error;
     if (error.status === 402) return challenge(deps, request, reply, { service, url, paymentId: payment.paymentId, problem: error });
     error.extra["paymentId"] ??= payment.paymentId;
     throw error;
   }
+}
+
+/** The buyer asks to pay a stream step by step. @throws TallystickError 400 `stream_not_metered`, before anything is reserved. */
+function isMetered(request: FastifyRequest, service: Service): boolean {
+  const wish = request.headers["tallystick-stream"];
+  if (wish === undefined) return false;
+  if (wish === "metered" && service.stream !== undefined) return true;
+  const detail = service.stream === undefined ? `${service.name} sells streams at the price of a call only.` : "The only value of this header is metered.";
+  throw new TallystickError({ code: "stream_not_metered", status: 400, retry: "never", field: "Tallystick-Stream", detail });
+}
+
+/** The head leaves before the first part of the body is there: Fastify sets it before it reads. */
+function startingAtOnce(live: PassThrough, reply: FastifyReply, stopping: AbortSignal): PassThrough {
+  live.once("resume", () => reply.raw.flushHeaders());
+  // Its head said that the connection stays open; a relayer that stops would wait for it to be idle long enough.
+  const { socket } = reply.raw; // taken off the response when that is finished
+  reply.raw.once("finish", () => {
+    if (stopping.aborted) socket?.end();
+  });
+  return live;
 }
 
 /** PAYMENT-SIGNATURE, or its older name. */

@@ -1,30 +1,22 @@
 // One paid call, from its header to its answer: decode -> match our own terms -> open the payment in its scheme -> run the
 // upstream -> charge and store in one commit -> answer. Every exit before the charge charges nothing.
 import { extractPaymentIdentifier, isValidPaymentId } from "@x402/extensions/payment-identifier";
-import { BASE } from "../../../../sdk/src/constants.ts";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import type { Hex } from "viem";
 import type { Deps } from "../../deps.ts";
 import { paymentIdFrom } from "../../payment-id.ts";
 import { contentTypeOf } from "../ledger/logic.ts";
-import type { Answer, Delivery } from "../ledger/types.ts";
-import { actualCharge, forwardable, privateCacheControl, requestHash } from "./logic.ts";
+import type { Delivery } from "../ledger/types.ts";
+import { requestHash } from "./logic.ts";
 import type { GatewayDeps, OpenPayment, Opened, Sale } from "./rail.ts";
 import { railOf, RAILS } from "./rails.ts";
 import { decodeEnvelope, type Envelope } from "./schemas.ts";
+import { deliverStream } from "./streaming.ts";
 import { findService, listServices, upsertService, type Service } from "./store.ts";
 import { checkAccepted, schemeFault } from "./terms.ts";
+import { deliveryOf, openUpstream, type Call, type UpstreamRun } from "./upstream.ts";
 
-/** An HTTP call on a service, already normalised. */
-export type Call = {
-  method: string;
-  /** Path and query below /s/<service>. */
-  path: string;
-  headers: Record<string, string | string[] | undefined>;
-  body: Buffer;
-  /** Aborts when the client goes away before it was answered. */
-  signal: AbortSignal;
-};
+export type { Call } from "./upstream.ts";
 
 /** Saves the configured services; the table is what the gateway sells from. */
 export async function configureServices(deps: Deps): Promise<void> {
@@ -91,9 +83,13 @@ export function purchaseOf(deps: Pick<Deps, "config">, service: Service, call: O
 
 /** Runs the upstream for an open payment and charges what was delivered. */
 export async function deliver(deps: GatewayDeps, service: Service, call: Call, payment: OpenPayment): Promise<Sale> {
+  let run: UpstreamRun;
   let delivery: Delivery;
   try {
-    delivery = await runUpstream(deps, service, call, payment.paymentId);
+    const { streams, ...whole } = call;
+    run = await openUpstream(deps, service, payment.stream === undefined || streams === undefined ? whole : call, payment.paymentId);
+    if (payment.stream !== undefined && run.streams) return await deliverStream(deps, service, call, payment, payment.stream, run);
+    delivery = await deliveryOf(deps, run);
   } catch (error) {
     await payment.abandon(call.signal.aborted ? "client_gone" : error instanceof TallystickError ? error.code : "failure");
     throw error;
@@ -109,29 +105,7 @@ export async function deliver(deps: GatewayDeps, service: Service, call: Call, p
   return payment.charge(delivery);
 }
 
-/** @throws TallystickError 502 or 504: the service failed, and nothing may be charged. */
+/** Runs the upstream and reads its answer whole. @throws TallystickError 502 or 504: the service failed, and nothing may be charged. */
 export async function runUpstream(deps: Deps, service: Service, call: Call, paymentId: string): Promise<Delivery> {
-  const startedAt = deps.now();
-  const response = await deps.outbound.fetch({
-    method: call.method,
-    url: service.origin + call.path,
-    headers: { ...forwardable(call.headers), "tallystick-payment-id": paymentId },
-    ...(call.body.length === 0 ? {} : { body: call.body }),
-    timeoutMs: service.upstreamTimeoutMs,
-    maxBytes: deps.config.limits.answerBytes,
-    signal: call.signal,
-  });
-  if (response.status === 402) {
-    throw new TallystickError({ code: "upstream_payment_required", status: 502, retry: "never", detail: "The service itself asked for a payment; nothing was charged." });
-  }
-  const amount = actualCharge(response.headers["settlement-overrides"], service.price, BASE.usdc.decimals);
-  if (amount === undefined) {
-    throw new TallystickError({ code: "upstream_charge_invalid", status: 502, retry: "never", detail: "The service asked for a charge above its price, or for none that can be read; nothing was charged." });
-  }
-  return { answer: answerOf(response), amount, startedAt, endedAt: deps.now() };
-}
-
-function answerOf(response: { status: number; headers: Record<string, string | string[]>; body: Buffer }): Answer {
-  const headers = forwardable(response.headers);
-  return { status: response.status, headers: { ...headers, "cache-control": privateCacheControl(headers["cache-control"]) }, body: response.body };
+  return deliveryOf(deps, await openUpstream(deps, service, call, paymentId));
 }

@@ -11,10 +11,13 @@ import { decide } from "../ledger/logic.ts";
 import * as ledger from "../ledger/service.ts";
 import { findAnswer, findPayment } from "../ledger/store.ts";
 import type { Answer, Payment, PaymentRequest } from "../ledger/types.ts";
-import type { GatewayDeps, OpenPayment, Opened, Order, Rail, Sale } from "./rail.ts";
-import { receiptExtensions, sessionReceipt } from "./receipts.ts";
+import { endStream, leaseMsOf, MAX_RUNS } from "../streams/service.ts";
+import { reopenFixed } from "../streams/store.ts";
+import type { GatewayDeps, OpenPayment, Opened, Order, Rail, Sale, StreamSale } from "./rail.ts";
+import { receiptExtensions, sessionReceipt, signReceipt } from "./receipts.ts";
 import { refusalFault } from "./refusals.ts";
 import { decodeSchemePayload, type SchemePayload } from "./schemas.ts";
+import { endOwed } from "./streaming.ts";
 import { channelState, checkConfig, fault, sessionTerms, X402_ERROR } from "./terms.ts";
 
 export const sessionRail: Rail = {
@@ -86,6 +89,7 @@ async function reserve(deps: GatewayDeps, purchase: Purchase): Promise<Opened> {
     deps.log.info({ event: EVENT.paymentReplayed, paymentId: taken.payment.paymentId }, "same payment, same answer, no charge");
     return { outcome: "sold", sale: await saleOf(deps, taken.payment, taken.answer) };
   }
+  if (taken.outcome === "owed") return { outcome: "open", payment: await owedPayment(deps, taken.payment, purchase.order.service) };
   const { payment } = taken;
   deps.log.info({ event: EVENT.paymentReserved, paymentId: payment.paymentId, channelId: request.channelId, service: request.service, priceAtomic: request.price.toString() }, "reserved");
   return { outcome: "open", payment: openPayment(deps, payment) };
@@ -108,6 +112,45 @@ function openPayment(deps: GatewayDeps, payment: PaymentRequest): OpenPayment {
       await ledger.giveBack(deps, paymentId, reason);
       return depositOnly(deps, payment);
     },
+    stream: streamSale(deps, payment, false),
+  };
+}
+
+function streamSale(deps: GatewayDeps, payment: PaymentRequest, owed: boolean): StreamSale {
+  const channel = async () => {
+    const found = await findChannel(deps.db, payment.channelId);
+    if (found === undefined) throw new Error("invariant: a payment by channel has a channel");
+    return found;
+  };
+  return {
+    owed,
+    settlement: async (charged, cumulative) => settlement(deps, payment, await channel(), charged, cumulative),
+    async receipt() {
+      const charged = await findPayment(deps.db, payment.paymentId);
+      const facts = charged === undefined ? undefined : sessionReceipt(charged, await channel());
+      return facts === undefined ? undefined : signReceipt(deps, facts);
+    },
+  };
+}
+
+/** A paid stream that broke off runs again, one attempt at a time; nothing is charged. @throws 503 `payment_in_progress`. */
+async function owedPayment(deps: GatewayDeps, payment: Payment, service: Order["service"]): Promise<OpenPayment> {
+  const { paymentId, payer, price, requestHash } = payment;
+  const leaseMs = leaseMsOf(service.upstreamTimeoutMs);
+  if (!(await reopenFixed(deps.db, paymentId, MAX_RUNS, deps.config.limits.answerTtlS, leaseMs))) throw ledger.inProgress(paymentId);
+  return {
+    paymentId, payer, service: service.name, price, requestHash,
+    async charge({ answer, startedAt }) {
+      const head = { paymentId, unitPrice: undefined, status: answer.status, headers: answer.headers, startedAt };
+      const delivered = (await endOwed(deps, paymentId, head, answer.body, leaseMs)) ? await findPayment(deps.db, paymentId) : undefined;
+      if (delivered === undefined) throw ledger.inProgress(paymentId);
+      return saleOf(deps, delivered, answer);
+    },
+    async abandon() {
+      await endStream(deps, paymentId, "upstream_broken");
+      return undefined;
+    },
+    stream: streamSale(deps, payment, true),
   };
 }
 

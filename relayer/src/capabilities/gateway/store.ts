@@ -15,11 +15,13 @@ export type Service = {
   minDepositCalls: number;
   withdrawDelayS: number;
   upstreamTimeoutMs: number;
+  /** What streamed answers cost step by step; undefined where they are sold at the price of a call only. */
+  stream: { unit: string; unitPrice: bigint } | undefined;
 };
 
 type Row = {
   name: string; origin: string; description: string; receiver: Buffer; token: Buffer; price_atomic: bigint;
-  min_deposit_calls: number; withdraw_delay_s: number; upstream_timeout_ms: number;
+  min_deposit_calls: number; withdraw_delay_s: number; upstream_timeout_ms: number; stream_unit: string | null; stream_price_atomic: bigint | null;
 };
 
 export async function findService(db: Queryable, name: string): Promise<Service | undefined> {
@@ -41,12 +43,13 @@ export async function servedReceivers(db: Queryable): Promise<Address[]> {
 /** Adds a service or changes its terms; open channels keep theirs. */
 export async function upsertService(db: Queryable, service: ServiceConfig, token: Address): Promise<void> {
   await db.query(
-    `INSERT INTO service (name, origin, description, receiver, token, price_atomic, min_deposit_calls, withdraw_delay_s, upstream_timeout_ms)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    `INSERT INTO service (name, origin, description, receiver, token, price_atomic, min_deposit_calls, withdraw_delay_s, upstream_timeout_ms,
+       stream_unit, stream_price_atomic)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
      ON CONFLICT (name) DO UPDATE SET origin = $2, description = $3, receiver = $4, token = $5, price_atomic = $6,
-       min_deposit_calls = $7, withdraw_delay_s = $8, upstream_timeout_ms = $9, updated_at = now()`,
+       min_deposit_calls = $7, withdraw_delay_s = $8, upstream_timeout_ms = $9, stream_unit = $10, stream_price_atomic = $11, updated_at = now()`,
     [service.name, service.origin, service.description, toBytes(service.receiver), toBytes(token), service.priceAtomic,
-      service.minDepositCalls, service.withdrawDelayS, service.upstreamTimeoutMs],
+      service.minDepositCalls, service.withdrawDelayS, service.upstreamTimeoutMs, service.stream?.unit ?? null, service.stream?.unitPrice ?? null],
   );
 }
 
@@ -61,5 +64,6 @@ function serviceFromRow(row: Row): Service {
     minDepositCalls: row.min_deposit_calls,
     withdrawDelayS: row.withdraw_delay_s,
     upstreamTimeoutMs: row.upstream_timeout_ms,
+    stream: row.stream_unit === null || row.stream_price_atomic === null ? undefined : { unit: row.stream_unit, unitPrice: row.stream_price_atomic },
   };
 }

@@ -21,6 +21,8 @@ export type Taken =
   | { outcome: "reserved"; payment: PaymentRequest }
   /** Paid before with the same request: deliver this again, charge nothing. */
   | { outcome: "replay"; payment: Payment; answer: Answer }
+  /** Paid before with the same request, and its streamed answer broke off: deliver it once more, charge nothing. */
+  | { outcome: "owed"; payment: Payment }
   | { outcome: "refused"; refusal: Refusal | "voucher_used" | "voucher_public" | "answer_expired"; channel: Channel };
 
 /**
@@ -88,11 +90,14 @@ async function replay(deps: Deps, request: PaymentRequest, known: Payment, deadl
   const identified = request.clientId !== undefined && request.clientId === resolved.clientId;
   if (!identified && channel.broadcastCeiling === resolved.ceiling) return refuse("voucher_public");
   const answer = await store.findAnswer(deps.db, resolved.paymentId);
-  return answer === undefined ? refuse("answer_expired") : { outcome: "replay", payment: resolved, answer };
+  if (answer !== undefined) return { outcome: "replay", payment: resolved, answer };
+  const stream = await store.findStreamState(deps.db, resolved.paymentId);
+  if (stream === "open") throw inProgress(resolved.paymentId);
+  return stream === "owed" ? { outcome: "owed", payment: resolved } : refuse("answer_expired");
 }
 
 /** Not the buyer's fault, so not a 402: the first attempt is running, or its lease has yet to run out. */
-function inProgress(paymentId: string): TallystickError {
+export function inProgress(paymentId: string): TallystickError {
   return new TallystickError({
     code: "payment_in_progress",
     status: 503,

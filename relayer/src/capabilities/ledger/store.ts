@@ -148,6 +148,17 @@ export async function findAnswer(db: Queryable, paymentId: string): Promise<Answ
   return rows[0];
 }
 
+/** Of a payment without an answer: its stream is under way, or was paid at a fixed price and broke off. See streams/README.md. */
+export async function findStreamState(db: Queryable, paymentId: string): Promise<"open" | "owed" | undefined> {
+  const { rows } = await db.query<{ state: "open" | "owed" }>({
+    name: "stream_state",
+    text: `SELECT CASE WHEN state = 'open' THEN 'open' ELSE 'owed' END AS state FROM stream
+           WHERE payment_id = $1 AND (state = 'open' OR (unit_price_atomic IS NULL AND state IN ('upstream_broken', 'relayer_lost')))`,
+    values: [paymentId],
+  });
+  return rows[0]?.state;
+}
+
 export async function deleteExpiredAnswers(db: Queryable, limit: number): Promise<number> {
   const { rowCount } = await db.query({
     name: "answer_expire",
