@@ -5,7 +5,8 @@ import { findDocuments } from "./local/documents.ts";
 import { runMainJob } from "./local/job.ts";
 import { describeOptions, readOptions, UsageError, wholeNumber, type Option } from "./local/options.ts";
 import { printedSteps, say, seconds } from "./local/progress.ts";
-import { jsonReport, printNext, printReport } from "./local/report.ts";
+import { jsonReport, printNext, printReport, printTrace } from "./local/report.ts";
+import { traceOne } from "./local/trace.ts";
 import { faultsOf } from "./local/verdict.ts";
 import { startWorld } from "./local/world.ts";
 
@@ -21,8 +22,8 @@ const OPTIONS: Record<string, Option> = {
 
 const HELP = `npm start -- [options]
 
-Starts a chain, PostgreSQL, the indexer, the relayer and an example provider on 127.0.0.1, lets stock x402 clients buy an
-analysis of every README and licence text under node_modules, and shows what was paid, settled and indexed.
+Starts a chain, PostgreSQL, the indexer, the relayer and an example provider on 127.0.0.1, lets stock x402 clients and our SDK
+buy an analysis of every README and licence text under node_modules, and shows what was paid, settled and indexed.
 
 ${describeOptions(OPTIONS)}
 
@@ -67,10 +68,12 @@ async function run(settings: Settings, household: Household, interrupted: AbortS
   const watching = new AbortController();
   const watch = household.watch(AbortSignal.any([interrupted, watching.signal]));
   const job = await Promise.race([runMainJob(world, documents, interrupted), watch.then(() => interrupted.throwIfAborted() as never)]);
-  const faults = faultsOf(job);
+  const { trace, fault } = await traceOne(world, job).then((trace) => ({ trace, fault: [] }), (error: Error) => ({ trace: undefined, fault: [`tallystick trace failed: ${error.message}`] }));
+  const faults = [...faultsOf(job), ...fault];
   process.stdout.write(`${printReport(world, job, faults)}\n`);
+  if (trace !== undefined) process.stdout.write(`${printTrace(trace)}\n`);
   if (!settings.once) process.stdout.write(`${printNext(world)}\n`);
-  if (settings.json) process.stdout.write(`${JSON.stringify(jsonReport(job, world, faults, (performance.now() - began) / 1_000))}\n`);
+  if (settings.json) process.stdout.write(`${JSON.stringify(jsonReport(job, world, faults, trace, (performance.now() - began) / 1_000))}\n`);
   if (!settings.once) await watch;
   watching.abort();
   return faults.length === 0 ? 0 : 1;

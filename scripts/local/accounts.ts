@@ -11,8 +11,11 @@ export function localKey(index: number): Hex {
   return bytesToHex(localAccount(index).getHdKey().privateKey!);
 }
 
-/** Accounts 0 to 9 hold ether and test USDC. The first eight are the main job's payers. */
-export const PAYER_INDEXES = [0, 1, 2, 3, 4, 5, 6, 7];
+/** Accounts 0 to 9 hold ether and test USDC. The first eight pay by channel with the stock client, the next with our SDK. */
+export const BATCH_INDEXES = [0, 1, 2, 3, 4, 5, 6, 7];
+export const SDK_INDEX = 8;
+/** Pay each call on its own (x402 `exact`); they hold test USDC and no ether: the relayer pays the gas. */
+export const EXACT_INDEXES = [13, 14, 15, 16];
 /** Left alone, for whoever wants to pay something. */
 export const NEWCOMER_INDEX = 9;
 /** Outside of the ten, so that nobody who uses those by hand disturbs a nonce or a key of the relayer. */

@@ -1,5 +1,5 @@
 // What the contract holds and what the index says it holds, for one receiver and its payers.
-import { createPublicClient, getAddress, http, type Address } from "viem";
+import { createPublicClient, erc20Abi, getAddress, http, isAddressEqual, type Address } from "viem";
 import { baseSepolia } from "viem/chains";
 import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
 import { BASE_SEPOLIA, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
@@ -27,6 +27,15 @@ export async function readContract(world: Pick<World, "rpcUrl" | "receiver">, pa
     byPayer.set(payer, channels.reduce((sum, [, totalClaimed]) => sum + totalClaimed, 0n));
   }
   return { claimedAtomic, settledAtomic, byPayer };
+}
+
+/** What each address transferred to the provider's receiver since a block, by the token's own events; payouts of channels apart. */
+export async function readTransfers(world: Pick<World, "rpcUrl" | "receiver">, fromBlock: bigint): Promise<Map<Address, bigint>> {
+  const client = createPublicClient({ chain: baseSepolia, transport: http(world.rpcUrl) });
+  const logs = await client.getContractEvents({ address: token, abi: erc20Abi, eventName: "Transfer", args: { to: world.receiver }, fromBlock, strict: true });
+  const sums = new Map<Address, bigint>();
+  for (const { args } of logs) if (!isAddressEqual(args.from, SESSION_CHANNELS)) sums.set(args.from, (sums.get(args.from) ?? 0n) + args.value);
+  return sums;
 }
 
 /** The same totals by GraphQL, as a dApp would ask for them. */

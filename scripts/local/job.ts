@@ -1,23 +1,26 @@
-// The main job: stock clients buy an analysis of every document, the relayer settles, the indexer follows.
+// The main job: three kinds of agents buy an analysis of the documents, the relayer settles, the indexer follows.
 import { setTimeout as sleep } from "node:timers/promises";
 import { createPublicClient, http } from "viem";
 import { reconcile, type Reconciliation } from "../../indexer/reconcile/reconcile.ts";
 import { openPool, type Db } from "../../relayer/src/db/pool.ts";
-import { localAccount, PAYER_INDEXES } from "./accounts.ts";
-import { buyAll, stockAgent, type Purchase } from "./agents.ts";
-import { readContract, readIndex, type Totals } from "./chain-totals.ts";
+import { BATCH_INDEXES, EXACT_INDEXES, localAccount, SDK_INDEX } from "./accounts.ts";
+import { buyAll, sdkAgent, stockBatchAgent, stockExactAgent, type Agent, type Purchase } from "./agents.ts";
+import { readContract, readIndex, readTransfers, type Totals } from "./chain-totals.ts";
 import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import type { Document } from "./documents.ts";
-import { readPayers, readProgress, readTransactions, type MinedTransaction, type PayerBooks } from "./ledger-store.ts";
+import { readDirectPayers, readPayers, readProgress, readTransactions, type DirectBooks, type MinedTransaction, type PayerBooks } from "./ledger-store.ts";
 import { startProgress, type Counts } from "./progress.ts";
 import type { World } from "./world.ts";
 
 /** The same money as four parties know it. */
 export type JobResult = {
-  documents: number;
+  /** How many purchases there had to be. */
+  planned: number;
   seconds: number;
   purchases: Purchase[];
   books: PayerBooks[];
+  /** Of those who paid each call on its own, with what the token's Transfer events say they paid. */
+  direct: (DirectBooks & { transferredAtomic: bigint })[];
   transactions: MinedTransaction[];
   contract: Totals;
   index: Totals;
@@ -27,40 +30,59 @@ export type JobResult = {
   unsettled: string | undefined;
 };
 
+/** Each such call is a transaction of its own: enough to show what that costs. */
+const EXACT_DOCUMENTS = 50;
 const SETTLEMENT_TIMEOUT_MS = 90_000;
 const POLL_MS = 250;
 
+type Shift = { agents: Agent[]; documents: Document[] };
+
+/** Who buys what, one kind after the other, so that their times can be compared. */
+function shifts(world: World, documents: Document[]): Shift[] {
+  const { rpcUrl } = world;
+  return [
+    { agents: BATCH_INDEXES.map((index) => stockBatchAgent(localAccount(index), rpcUrl)), documents },
+    { agents: EXACT_INDEXES.map((index) => stockExactAgent(localAccount(index), rpcUrl)), documents: documents.slice(0, EXACT_DOCUMENTS) },
+    { agents: [sdkAgent(localAccount(SDK_INDEX), rpcUrl)], documents },
+  ];
+}
+
 export async function runMainJob(world: World, documents: Document[], signal: AbortSignal): Promise<JobResult> {
   const db = openPool(world.ledgerUrl, 2);
-  const progress = startProgress(documents.length);
+  const plan = shifts(world, documents);
+  const planned = plan.reduce((total, shift) => total + shift.documents.length, 0);
+  const progress = startProgress(planned);
   const counts: Counts = { calls: 0, paidAtomic: 0n, settledAtomic: 0n };
   const started = performance.now();
-  const watch = watchSettlement(db, (settledAtomic) => progress.show(Object.assign(counts, { settledAtomic })));
+  let direct = 0n;
+  const watch = watchSettlement(db, (settled) => progress.show(Object.assign(counts, { settledAtomic: settled + direct })));
   try {
     // A chain that others used before us (RPC_URL) already carries totals of this receiver.
     const before = await readContract(world, []);
-    const purchases = await buyAll({
-      agents: PAYER_INDEXES.map((index) => stockAgent(localAccount(index), world.rpcUrl)),
-      documents,
-      url: world.serviceUrl,
-      signal,
-      onPurchase: ({ chargedAtomic }) => {
-        counts.calls++;
-        counts.paidAtomic += chargedAtomic;
-        progress.show(counts);
-      },
-    });
+    const chain = createPublicClient({ transport: http(world.rpcUrl) });
+    const fromBlock = await chain.getBlockNumber();
+    const onPurchase = ({ agent, chargedAtomic }: Purchase) => {
+      counts.calls++;
+      counts.paidAtomic += chargedAtomic;
+      // Paid by a transfer of its own, so settled at once.
+      if (agent === "stock-exact") direct += chargedAtomic;
+      progress.show(counts);
+    };
+    const purchases: Purchase[] = [];
+    for (const shift of plan) purchases.push(...(await buyAll({ ...shift, url: world.serviceUrl, signal, onPurchase })));
     const unsettled = await waitForSettlement(db, signal);
-    progress.show(Object.assign(counts, { settledAtomic: (await readProgress(db)).settledAtomic }));
+    progress.show(Object.assign(counts, { settledAtomic: (await readProgress(db)).settledAtomic + direct }));
     const books = await readPayers(db);
     const contract = await readContract(world, books);
-    await world.indexer.waitForBlock(await createPublicClient({ transport: http(world.rpcUrl) }).getBlockNumber());
+    const transfers = await readTransfers(world, fromBlock);
+    await world.indexer.waitForBlock(await chain.getBlockNumber());
     const index = await readIndex(world, books);
     const reconciliation = await reconcile({ rpcUrl: world.rpcUrl, graphqlUrl: world.indexer.graphqlUrl, address: SESSION_CHANNELS, fromBlock: 0n });
     const transactions = await readTransactions(db);
     const seconds = (performance.now() - started) / 1_000;
     const totals = { contract: since(contract, before, books), index: since(index, before, books), reconciliation };
-    return { documents: documents.length, seconds, purchases, books, transactions, unsettled, ...totals };
+    const paidDirectly = (await readDirectPayers(db)).map((payer) => ({ ...payer, transferredAtomic: transfers.get(payer.payer) ?? 0n }));
+    return { planned, seconds, purchases, books, direct: paidDirectly, transactions, unsettled, ...totals };
   } finally {
     watch.stop();
     progress.stop();

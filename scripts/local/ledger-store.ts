@@ -29,6 +29,16 @@ export async function readPayers(db: Db): Promise<PayerBooks[]> {
   }));
 }
 
+export type DirectBooks = { payer: Address; calls: number; chargedAtomic: bigint };
+
+/** What payers without a channel were charged (x402 `exact`). */
+export async function readDirectPayers(db: Db): Promise<DirectBooks[]> {
+  const { rows } = await db.query<{ payer: Buffer; calls: bigint; charged: bigint }>(
+    "SELECT payer, count(*) AS calls, sum(charged_atomic) AS charged FROM payment WHERE state = 'charged' AND channel_id IS NULL GROUP BY payer ORDER BY payer",
+  );
+  return rows.map((row) => ({ payer: toAddress(row.payer), calls: Number(row.calls), chargedAtomic: row.charged }));
+}
+
 export type Progress = { chargedAtomic: bigint; settledAtomic: bigint; unresolved: number };
 
 /** The totals that a progress bar shows. `unresolved` counts what is still under way: reservations and transactions. */
@@ -36,7 +46,7 @@ export async function readProgress(db: Db): Promise<Progress> {
   const { rows } = await db.query<{ charged: bigint; settled: bigint; unresolved: bigint }>(
     `SELECT (SELECT coalesce(sum(charged - opening_charged), 0) FROM channel) AS charged,
             (SELECT coalesce(sum(settled_atomic), 0) FROM settlement_batch WHERE state = 'done') AS settled,
-            (SELECT count(*) FROM payment WHERE state = 'reserved')
+            (SELECT count(*) FROM payment WHERE state IN ('reserved', 'settling'))
               + (SELECT count(*) FROM chain_tx WHERE state IN ('signed', 'broadcast')) AS unresolved`,
   );
   const { charged, settled, unresolved } = rows[0]!;
@@ -52,6 +62,7 @@ export async function readTransactions(db: Db): Promise<MinedTransaction[]> {
      FROM chain_tx tx LEFT JOIN (
        SELECT tx_id, payer::bytea AS payer FROM deposit
        UNION SELECT batch.tx_id, channel.payer::bytea FROM settlement_batch batch JOIN settlement_row USING (batch_id) JOIN channel USING (channel_id)
+       UNION SELECT tx_id, payer::bytea FROM exact_settlement
        UNION SELECT refund.tx_id, channel.payer::bytea FROM refund JOIN channel USING (channel_id)
      ) touched USING (tx_id)
      WHERE tx.gas_used IS NOT NULL

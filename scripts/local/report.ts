@@ -2,15 +2,16 @@
 import type { Address } from "viem";
 import { NEWCOMER_INDEX, localAccount } from "./accounts.ts";
 import { ASSUMED_PRICES, describePrices, transactionCostWei, weiToUsd } from "./cost.ts";
+import type { AgentName } from "./agents.ts";
 import type { JobResult } from "./job.ts";
 import type { MinedTransaction } from "./ledger-store.ts";
 import { usdc } from "./progress.ts";
 import { formatTable } from "./table.ts";
+import type { Trace } from "./trace.ts";
 import { sum } from "./verdict.ts";
 import type { World } from "./world.ts";
 
-/** The class of agents of this job: the stock client in the batch-settlement scheme. */
-const AGENT = "stock-batch";
+const AGENTS: readonly AgentName[] = ["stock-batch", "stock-exact", "sdk"];
 
 export type Line = {
   name: string;
@@ -24,24 +25,37 @@ export type Line = {
   p99Ms: number;
 };
 
-/** The line of all agents together, then one a payer. */
-export function linesOf(job: JobResult): [Line, ...Line[]] {
-  const payers = [...new Set(job.purchases.map(({ payer }) => payer))];
-  const all = lineOf(AGENT, job, () => true, job.transactions.map((transaction) => ({ transaction, share: 1 })), job.contract.settledAtomic);
-  return [all, ...payers.map((payer) => payerLine(payer, job))];
+/** A line a kind of agent. */
+export function agentLines(job: JobResult): Line[] {
+  return AGENTS.map((name) => lineOf(name, job, new Set(job.purchases.filter(({ agent }) => agent === name).map(({ payer }) => payer))));
 }
 
-function payerLine(payer: Address, job: JobResult): Line {
-  const touching = job.transactions.filter(({ payers }) => payers.includes(payer));
-  // A batch settles several payers; each bears an equal part of its gas.
-  const shared = touching.map((transaction) => ({ transaction, share: 1 / transaction.payers.length }));
-  return lineOf(`  ${payer.slice(0, 6)}…${payer.slice(-4)}`, job, (candidate) => candidate === payer, shared, job.contract.byPayer.get(payer) ?? 0n);
+/** The lines of the agents, each followed by its payers where there are several. */
+function linesOf(job: JobResult): Line[] {
+  return agentLines(job).flatMap((line) => {
+    const payers = [...new Set(job.purchases.filter(({ agent }) => agent === line.name).map(({ payer }) => payer))];
+    return payers.length < 2 ? [line] : [line, ...payers.map((payer) => lineOf(`  ${payer.slice(0, 6)}…${payer.slice(-4)}`, job, new Set([payer])))];
+  });
+}
+
+/** Claimed for the payers and paid out, or transferred by themselves. */
+function settledFor(job: JobResult, payers: ReadonlySet<Address>): bigint {
+  const transferred = job.direct.filter(({ payer }) => payers.has(payer)).map(({ transferredAtomic }) => transferredAtomic);
+  return sum([...[...payers].map((payer) => job.contract.byPayer.get(payer) ?? 0n), ...transferred]);
+}
+
+/** The transactions that touched these payers. A batch settles several; each bears an equal part of its gas. */
+function sharesOf({ transactions }: JobResult, mine: ReadonlySet<Address>): Shared {
+  return transactions
+    .map((transaction) => ({ transaction, share: transaction.payers.filter((payer) => mine.has(payer)).length / transaction.payers.length }))
+    .filter(({ share }) => share > 0);
 }
 
 type Shared = { transaction: MinedTransaction; share: number }[];
 
-function lineOf(name: string, job: JobResult, mine: (payer: Address) => boolean, shared: Shared, settledAtomic: bigint): Line {
-  const paid = job.purchases.filter(({ payer, chargedAtomic }) => mine(payer) && chargedAtomic > 0n);
+function lineOf(name: string, job: JobResult, payers: ReadonlySet<Address>): Line {
+  const shared = sharesOf(job, payers);
+  const paid = job.purchases.filter(({ payer, chargedAtomic }) => payers.has(payer) && chargedAtomic > 0n);
   const times = paid.map(({ ms }) => ms).sort((a, b) => a - b);
   const calls = paid.length;
   const perCall = (amount: (transaction: MinedTransaction) => number) =>
@@ -50,7 +64,7 @@ function lineOf(name: string, job: JobResult, mine: (payer: Address) => boolean,
     name,
     calls,
     chargedAtomic: sum(paid.map(({ chargedAtomic }) => chargedAtomic)),
-    settledAtomic,
+    settledAtomic: settledFor(job, payers),
     transactions: shared.length,
     gasPerCall: Math.round(perCall(({ gasUsed }) => Number(gasUsed))),
     usdPerCall: perCall((transaction) => weiToUsd(transactionCostWei(transaction, ASSUMED_PRICES), ASSUMED_PRICES)),
@@ -72,7 +86,7 @@ export function printReport(world: World, job: JobResult, faults: string[]): str
   const mark = (same: boolean) => (same ? "equal" : "DIFFERENT");
   return [
     "",
-    `  ${lines[0].calls} calls paid in ${job.seconds.toFixed(1)} s, each one through an unmodified x402 client, settled in ${purposes(job)}.`,
+    `  ${job.purchases.length} calls paid in ${job.seconds.toFixed(1)} s, settled in ${purposes(job)}. stock-*: the unmodified x402 client.`,
     "",
     formatTable(
       ["agent", "calls", "charged", "settled", "tx", "gas/call", "USD/call", "p50", "p99"],
@@ -122,29 +136,39 @@ export function printNext(world: World): string {
     `  chain           ${world.rpcUrl} (chain id 84532, in memory)`,
     `  relayer's log   ${world.relayerLog}`,
     "",
-    "  Hardhat's development accounts 0 to 9 hold ether and test USDC; 0 to 7 just paid. Account 9 is yours:",
+    "  Hardhat's development accounts 0 to 9 hold ether and test USDC; 0 to 8 just paid. Account 9 is yours:",
     `  ${newcomer}. Any x402 client can pay ${world.serviceUrl} from it. Try, in another terminal:`,
     "",
-    `    npm run -s exec -- scripts/pay.ts ${world.serviceUrl} README.md --rpc ${world.rpcUrl}`,
+    `    npm run -s tallystick -- pay ${world.serviceUrl} --local`,
+    "    npm run -s tallystick -- channels list --local",
+    "    npm run -s tallystick -- help",
     "",
     "  Everything stays up until Ctrl-C.",
     "",
   ].join("\n");
 }
 
-export function jsonReport(job: JobResult, world: World, faults: string[], seconds: number): Record<string, unknown> {
-  const [line] = linesOf(job);
-  const { name, calls, transactions, gasPerCall, p50Ms, p99Ms } = line;
+/** One payment from the 402 to the indexed row, and how to see others. */
+export function printTrace({ paymentId, text }: Trace): string {
+  const lines = text.split("\n").map((line) => `  ${line}`.trimEnd());
+  return [`  tallystick trace ${paymentId}`, "", ...lines, ""].join("\n");
+}
+
+export function jsonReport(job: JobResult, world: World, faults: string[], trace: Trace | undefined, seconds: number): Record<string, unknown> {
+  const agents = agentLines(job).map(({ name, calls, chargedAtomic, settledAtomic, transactions, gasPerCall, p50Ms, p99Ms }) => ({
+    name, calls, chargedAtomic: String(chargedAtomic), settledAtomic: String(settledAtomic), transactions, gasPerCall, p50Ms, p99Ms,
+  }));
   return {
     ok: faults.length === 0,
     seconds: Math.round(seconds * 10) / 10,
-    agents: [{ name, calls, chargedAtomic: String(line.chargedAtomic), settledAtomic: String(line.settledAtomic), transactions, gasPerCall, p50Ms, p99Ms }],
+    agents,
     indexedAtomic: String(job.index.settledAtomic),
     contractAtomic: String(job.contract.settledAtomic),
     relayerUrl: world.relayerUrl,
     graphqlUrl: world.indexer.graphqlUrl,
     rpcUrl: world.rpcUrl,
     serviceUrl: world.serviceUrl,
+    ...(trace === undefined ? {} : { tracedPayment: trace.paymentId }),
     ...(faults.length === 0 ? {} : { reasons: faults }),
   };
 }

@@ -5,22 +5,26 @@ const DETAILS_SHOWN = 5;
 
 /** Everything that disagrees, in words; empty when all is well. */
 export function faultsOf(job: JobResult): string[] {
-  return [...faultsOfPurchases(job), ...faultsOfTotals(job), ...faultsOfPayers(job), ...faultsOfIndex(job)];
+  return [...faultsOfPurchases(job), ...faultsOfTotals(job), ...faultsOfPayers(job), ...faultsOfDirect(job), ...faultsOfIndex(job)];
 }
 
-function faultsOfPurchases({ purchases, documents, unsettled }: JobResult): string[] {
+/** Bought by channel: what the contract and the index know of. */
+const byChannel = ({ purchases }: JobResult) => purchases.filter(({ agent }) => agent !== "stock-exact");
+
+function faultsOfPurchases({ purchases, planned, unsettled }: JobResult): string[] {
   const faulty = purchases.filter(({ fault }) => fault !== undefined);
-  const shown = faulty.slice(0, DETAILS_SHOWN).map(({ path, payer, fault }) => `${path} by ${payer}: ${fault}`);
+  const shown = faulty.slice(0, DETAILS_SHOWN).map(({ agent, path, payer, fault }) => `${path} by ${agent} ${payer}: ${fault}`);
   return [
-    ...(documents === 0 ? ["no document was found"] : []),
-    ...(purchases.length === documents ? [] : [`${purchases.length} of ${documents} documents were tried`]),
-    ...(faulty.length === 0 ? [] : [`${faulty.length} of ${documents} documents were not bought well`, ...shown]),
+    ...(planned === 0 ? ["no document was found"] : []),
+    ...(purchases.length === planned ? [] : [`${purchases.length} of ${planned} purchases were tried`]),
+    ...(faulty.length === 0 ? [] : [`${faulty.length} of ${planned} documents were not bought well`, ...shown]),
     ...(unsettled === undefined ? [] : [unsettled]),
   ];
 }
 
-function faultsOfTotals({ purchases, books, contract, index }: JobResult): string[] {
-  const buyers = sum(purchases.map(({ chargedAtomic }) => chargedAtomic));
+function faultsOfTotals(job: JobResult): string[] {
+  const { books, contract, index } = job;
+  const buyers = sum(byChannel(job).map(({ chargedAtomic }) => chargedAtomic));
   const relayer = sum(books.map(({ chargedAtomic }) => chargedAtomic));
   const amounts = {
     "the relayer's ledger says charged": relayer,
@@ -34,7 +38,9 @@ function faultsOfTotals({ purchases, books, contract, index }: JobResult): strin
     .map(([what, amount]) => `buyers were charged ${buyers}, ${what} ${amount}`);
 }
 
-function faultsOfPayers({ purchases, books, contract, index }: JobResult): string[] {
+function faultsOfPayers(job: JobResult): string[] {
+  const { books, contract, index } = job;
+  const purchases = byChannel(job);
   const payers = new Set([...purchases.map(({ payer }) => payer), ...books.map(({ payer }) => payer)]);
   return [...payers].flatMap((payer) => {
     const bought = sum(purchases.filter((purchase) => purchase.payer === payer).map(({ chargedAtomic }) => chargedAtomic));
@@ -42,6 +48,18 @@ function faultsOfPayers({ purchases, books, contract, index }: JobResult): strin
     const [onChain, indexed] = [contract.byPayer.get(payer) ?? 0n, index.byPayer.get(payer) ?? 0n];
     if (bought === ledger && ledger === onChain && onChain === indexed) return [];
     return [`${payer} was charged ${bought}, its ledger says ${ledger}, the contract ${onChain}, the index ${indexed}`];
+  });
+}
+
+/** Who paid each call on its own: buyer, ledger and the token's Transfer events. */
+function faultsOfDirect({ purchases, direct }: JobResult): string[] {
+  const bought = purchases.filter(({ agent }) => agent === "stock-exact");
+  const payers = new Set([...bought.map(({ payer }) => payer), ...direct.map(({ payer }) => payer)]);
+  return [...payers].flatMap((payer) => {
+    const buyer = sum(bought.filter((purchase) => purchase.payer === payer).map(({ chargedAtomic }) => chargedAtomic));
+    const { chargedAtomic = 0n, transferredAtomic = 0n } = direct.find((entry) => entry.payer === payer) ?? {};
+    if (buyer === chargedAtomic && chargedAtomic === transferredAtomic) return [];
+    return [`${payer} was charged ${buyer} by transfers, its ledger says ${chargedAtomic}, the token ${transferredAtomic}`];
   });
 }
 

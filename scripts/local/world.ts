@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import { parseUnits, type Address } from "viem";
 import { BASE_SEPOLIA } from "../../sdk/src/constants.ts";
-import { AUTHORIZER_INDEX, localAccount, localKey, RECEIVER_INDEX, SUBMITTER_INDEX } from "./accounts.ts";
+import { AUTHORIZER_INDEX, EXACT_INDEXES, localAccount, localKey, RECEIVER_INDEX, SUBMITTER_INDEX } from "./accounts.ts";
 import { rpc, startChain } from "./chain.ts";
 import { ensureCompiled } from "./compiled.ts";
 import { mintUSDC, placeContracts } from "./contracts.ts";
@@ -126,7 +126,7 @@ async function furnish(rpcUrl: string): Promise<void> {
   const chainId = Number(await rpc<string>(rpcUrl, "eth_chainId"));
   if (chainId !== BASE_SEPOLIA.chainId) throw new Error(`RPC_URL is a chain of id ${chainId}; the local world needs ${BASE_SEPOLIA.chainId}`);
   await placeContracts(rpcUrl);
-  for (let index = 0; index < 10; index++) await mintUSDC(rpcUrl, localAccount(index).address, BALANCE);
+  for (const index of [...Array(10).keys(), ...EXACT_INDEXES]) await mintUSDC(rpcUrl, localAccount(index).address, BALANCE);
 }
 
 type Addresses = { ledgerUrl: string; rpcUrl: string; indexerUrl: string; providerUrl: string; receiver: Address };
@@ -142,6 +142,7 @@ function relayerEnv(at: Addresses, users: Record<string, string>): Record<string
   };
   return {
     RELAYER_CHAIN_POLL_MS: "250",
+    RELAYER_FACILITATOR: "open",
     // A few batches while one looks on, instead of one an hour.
     RELAYER_SETTLE_MAX_AGE_S: "5",
     RELAYER_SETTLE_MIN_VALUE: String(PRICE_ATOMIC * 400n),

@@ -7,6 +7,7 @@ import { startTestPostgres } from "../support/postgres.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const DOCUMENTS = 60;
+const EXACT_DOCUMENTS = 50;
 const PRICE_ATOMIC = 1_000;
 
 type Ended = { code: number | null; stdout: string; stderr: string };
@@ -33,15 +34,22 @@ describe("npm start", function () {
       expect(ended.code, ended.stderr).equal(0);
       const report = lastLine(ended);
       const paid = String(DOCUMENTS * PRICE_ATOMIC);
-      expect(report).include({ ok: true, indexedAtomic: paid, contractAtomic: paid });
+      const byChannel = String(2 * DOCUMENTS * PRICE_ATOMIC);
+      expect(report).include({ ok: true, indexedAtomic: byChannel, contractAtomic: byChannel });
       expect(report.seconds).greaterThan(0);
-      expect(report.agents).lengthOf(1);
-      const [agent] = report.agents;
-      expect(agent).include({ name: "stock-batch", calls: DOCUMENTS, chargedAtomic: paid, settledAtomic: paid });
-      // Eight payers deposit once each; one transaction a call would be 60 more.
-      expect(agent.transactions).within(9, 30);
-      expect(agent.gasPerCall).within(1_000, 100_000);
-      expect(agent.p50Ms).within(0.1, agent.p99Ms);
+      expect(report.agents.map(({ name }: { name: string }) => name)).deep.equal(["stock-batch", "stock-exact", "sdk"]);
+      const [batch, exact, sdk] = report.agents;
+      expect(batch).include({ calls: DOCUMENTS, chargedAtomic: paid, settledAtomic: paid });
+      expect(exact).include({ calls: EXACT_DOCUMENTS, transactions: EXACT_DOCUMENTS, chargedAtomic: String(EXACT_DOCUMENTS * PRICE_ATOMIC), settledAtomic: String(EXACT_DOCUMENTS * PRICE_ATOMIC) });
+      expect(sdk).include({ calls: DOCUMENTS, chargedAtomic: paid, settledAtomic: paid });
+      // Eight payers deposit once each, one of the SDK; one transaction a call would be 60 more.
+      expect(batch.transactions).within(9, 30);
+      expect(sdk.transactions).within(2, 15);
+      expect(batch.gasPerCall).within(1_000, 100_000);
+      expect(exact.gasPerCall).greaterThan(batch.gasPerCall);
+      for (const agent of report.agents) expect(agent.p50Ms).within(0.1, agent.p99Ms);
+      expect(ended.stdout).contain(`tallystick trace ${report.tracedPayment}`);
+      for (const step of ["offer (402)", "decision", "voucher", "charge", "receipt", "settlement", "indexed claim"]) expect(ended.stdout).contain(step);
       for (const name of ["relayerUrl", "graphqlUrl", "rpcUrl", "serviceUrl"]) expect(report[name]).match(/^http:\/\/127\.0\.0\.1:\d+/);
       expect(Object.keys(report)).not.include("reasons");
     });
@@ -52,11 +60,11 @@ describe("npm start", function () {
     const report = lastLine(ended);
     expect(ended.code).equal(1);
     expect(report.ok).equal(false);
-    expect(report.reasons[0]).match(/^\d of 8 documents were not bought well$/);
+    expect(report.reasons[0]).match(/^\d+ of 24 documents were not bought well$/);
     expect(report.reasons[1]).match(/answered 413/);
     // What was bought is still paid and settled to the unit.
     expect(report.indexedAtomic).equal(report.contractAtomic);
-    expect(report.agents[0].settledAtomic).equal(report.agents[0].chargedAtomic);
+    for (const agent of report.agents) expect(agent.settledAtomic).equal(agent.chargedAtomic);
   });
 
   it("a world that cannot start says so in JSON too", async () => {
@@ -76,7 +84,7 @@ describe("npm start", function () {
     const [chain, postgres] = await Promise.all([startTestChain({ blockTimeMs: 1_000 }), startTestPostgres()]);
     try {
       const env = { RPC_URL: chain.url, DATABASE_URL: await postgres.freshDatabase() };
-      const paid = String(10 * PRICE_ATOMIC);
+      const paid = String(2 * 10 * PRICE_ATOMIC);
       for (const run of ["first", "second"]) {
         const ended = await npmStart(["--once", "--json", "--documents", "10"], env);
         expect(ended.code, `${run}: ${ended.stderr}`).equal(0);
