@@ -18,17 +18,22 @@ CREATE FUNCTION payment_event() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
   authorizer bytea := NEW.payer;
   paid bytea := NEW.receiver;
+  what text := 'payment.' || NEW.state;
 BEGIN
-  IF TG_OP = 'UPDATE' AND NEW.state = OLD.state THEN RETURN NULL; END IF;
+  IF TG_OP = 'UPDATE' AND NEW.state = OLD.state THEN
+    -- A stream is charged step by step and says at its end what it came to.
+    IF NEW.state <> 'charged' OR OLD.ended_at IS NOT NULL OR NEW.ended_at IS NULL THEN RETURN NULL; END IF;
+    what := 'payment.ended';
+  END IF;
   IF NEW.channel_id IS NOT NULL THEN
     SELECT payer_authorizer, receiver INTO authorizer, paid FROM channel WHERE channel_id = NEW.channel_id;
   END IF;
-  INSERT INTO event (kind, parties, data) VALUES ('payment.' || NEW.state, ARRAY[NEW.payer::bytea, authorizer, paid],
+  INSERT INTO event (kind, parties, data) VALUES (what, ARRAY[NEW.payer::bytea, authorizer, paid],
     jsonb_strip_nulls(jsonb_build_object('paymentId', NEW.payment_id, 'sessionId', hex0x(NEW.channel_id), 'scheme', NEW.scheme, 'service', NEW.service, 'priceAtomic', NEW.price_atomic::text,
       'chargedAtomic', NEW.charged_atomic::text, 'cumulativeAtomic', NEW.charged_cumulative::text, 'reason', NEW.release_reason, 'transaction', hex0x(NEW.settled_tx))));
   RETURN NULL;
 END $$;
-CREATE TRIGGER payment_event AFTER INSERT OR UPDATE OF state ON payment FOR EACH ROW EXECUTE FUNCTION payment_event();
+CREATE TRIGGER payment_event AFTER INSERT OR UPDATE OF state, ended_at ON payment FOR EACH ROW EXECUTE FUNCTION payment_event();
 
 -- Everything else that concerns a channel. TG_ARGV: the kind.
 CREATE FUNCTION channel_part_event(kind text, id bytea, data jsonb) RETURNS void LANGUAGE sql AS $$

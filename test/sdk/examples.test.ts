@@ -6,7 +6,10 @@ const at = (path: string) => new URL(`../../${path}`, import.meta.url);
 
 /** By example, the test that runs it. */
 const RUN_BY: Record<string, string> = {
+  "agent.ts": "test/sdk/agent-example.test.ts",
   "dapp.ts": "test/indexer/history.test.ts",
+  "stream-buyer.ts": "test/sdk/stream-example.test.ts",
+  "stream-provider.ts": "test/sdk/stream-example.test.ts",
 };
 
 describe("docs/examples", () => {

@@ -17,10 +17,19 @@ export type Provider = {
   stop(): Promise<void>;
 };
 
-/** Echoes; /status/<n> answers that status, /slow/<ms> waits first, /break hangs up, /large/<bytes> sends that much, /charge/<amount> asks
+/** Echoes; /status/<n> answers that status, /slow/<ms> waits first, /gate/<n> until n such requests wait, /break hangs up, /large/<bytes> sends that much, /charge/<amount> asks
  * for that charge (33pct is 33%). */
 export async function startProvider(): Promise<Provider> {
   const seen: Provider["seen"] = [];
+  let waiting: (() => void)[] = [];
+  /** Holds requests until so many are here at once. */
+  const gate = (count: number) =>
+    new Promise<void>((open) => {
+      waiting.push(open);
+      if (waiting.length < count) return;
+      for (const enter of waiting) enter();
+      waiting = [];
+    });
   const server: Server = createServer((request, response) => {
     const chunks: Buffer[] = [];
     request.on("data", (chunk: Buffer) => chunks.push(chunk));
@@ -30,6 +39,7 @@ export async function startProvider(): Promise<Provider> {
       const [, verb, argument] = (request.url ?? "").split("/");
       if (verb === "break") return request.socket.destroy();
       if (verb === "slow") await sleep(Number(argument));
+      if (verb === "gate") await gate(Number(argument));
       if (verb === "large") return response.end(Buffer.alloc(Number(argument)));
       response.statusCode = verb === "status" ? Number(argument) : 200;
       response.setHeader("content-type", "application/json");
