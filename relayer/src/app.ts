@@ -14,6 +14,7 @@ import { paymentRoutes } from "./capabilities/payments/routes.ts";
 import { receiptRoutes } from "./capabilities/receipts/routes.ts";
 import { sessionRoutes } from "./capabilities/sessions/routes.ts";
 import { streamRoutes } from "./capabilities/streams/routes.ts";
+import { transferRoutes } from "./capabilities/transfers/routes.ts";
 import { databaseUnavailable, isDatabaseUnavailable } from "./db/pool.ts";
 import { allowPages } from "./http/cors.ts";
 import { EVENT } from "./telemetry/log.ts";
@@ -61,6 +62,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
     facilitatorRoutes(scope, deps);
     gatewayRoutes(scope, deps);
     streamRoutes(scope, deps);
+    transferRoutes(scope, deps);
   });
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   await app.ready();
