@@ -10,7 +10,7 @@ const Usdc = Type.String({ pattern: "^\\d{1,30}(\\.\\d{1,6})?$" });
 
 export const AskBody = Type.Object({
   providerId: Type.String({ pattern: "^[a-z0-9][a-z0-9-]{0,62}$", description: "Name of the service" }),
-  method: Type.Optional(Type.Union(["GET", "POST", "PUT", "PATCH", "DELETE"].map((method) => Type.Literal(method)))),
+  method: Type.Optional(Type.String({ pattern: "^(GET|POST|PUT|PATCH|DELETE)$" })),
   path: Type.Optional(Type.String({ maxLength: 4096, description: "Path and query below /s/<service>" })),
   body: Type.Optional(Type.String()),
   contentType: Type.Optional(Type.String({ maxLength: 200, pattern: "^[\\x20-\\x7e]*$" })),
