@@ -54,7 +54,7 @@ export async function deleteOver(db: Queryable, limit: number): Promise<void> {
                  p.state = 'reserved'
                  OR EXISTS (SELECT 1 FROM answer a WHERE a.payment_id = p.payment_id)
                  OR p.state = 'released' AND NOT EXISTS (
-                   SELECT 1 FROM payment d WHERE d.request_id = p.request_id AND d.authorization_nonce = p.authorization_nonce AND d.state = 'charged')))
+                   SELECT 1 FROM payment d WHERE d.payer = p.payer AND d.token = p.token AND d.authorization_nonce = p.authorization_nonce AND d.state = 'charged')))
              LIMIT $1)`,
     values: [limit],
   });
