@@ -4,6 +4,7 @@ import { encodeAbiParameters, pad, toEventSelector, type Hex } from "viem";
 import { checkUnspent, confirmationsFor, pickTransfer, transferKey } from "../../relayer/src/capabilities/transfers/logic.ts";
 import type { Mined } from "../../relayer/src/capabilities/transfers/types.ts";
 import { TallystickError } from "../../sdk/src/errors.ts";
+import { testConfig } from "../support/config.ts";
 
 const address = (digit: string): Hex => `0x${digit.repeat(40)}`;
 const [token, other, payer, receiver, sessionChannels] = ["1", "2", "3", "4", "5"].map(address) as [Hex, Hex, Hex, Hex, Hex];
@@ -49,5 +50,8 @@ describe("transfers: logic", () => {
   it("needs the depth of the highest step that the amount reaches", () => {
     const steps = [{ fromAtomic: 0n, depth: 1 }, { fromAtomic: 100n, depth: 3 }];
     expect([0n, 99n, 100n, 1_000n].map((amount) => confirmationsFor(steps, amount))).to.deep.equal([1, 1, 3, 3]);
+    const configured = (text: string) => testConfig("postgres://localhost/x", "http://localhost", [], { RELAYER_TRANSFER_CONFIRMATIONS: text }).transferConfirmations;
+    expect(configured("0:1, 100:3")).to.deep.equal(steps);
+    for (const wrong of ["", "5:1", "0:0", "0:1,0:2", "0:3,100:1", "0:1;5:2"]) expect(codeOf(() => configured(wrong)), wrong).to.equal("config_invalid");
   });
 });

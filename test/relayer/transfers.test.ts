@@ -6,6 +6,7 @@ import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { encodeFunctionData, erc20Abi, pad, parseUnits, zeroHash, type Hex, type LocalAccount } from "viem";
+import { sweepTransfers } from "../../relayer/src/capabilities/transfers/service.ts";
 import { signIn } from "../../sdk/src/access.ts";
 import { BASE_SEPOLIA, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { receiptSigner, type SignedReceipt } from "../../sdk/src/receipt.ts";
@@ -239,6 +240,26 @@ describe("payment by transaction hash", function () {
     const forged = { ...receipt, payload: { ...receipt.payload, amount: "1" } };
     expect(await told(await buy(encodeHeader(forged)))).to.deep.equal([402, "receipt_invalid", "X-402-Payment"]);
     expect(world.provider.seen.length).to.equal(runs);
+  });
+
+  it("a flood of unpaid requests is refused, and sweeping never forgets one that is owed", async () => {
+    const { db } = world.relayer.deps;
+    flakyStatus = 500;
+    const { terms, proof } = await paid({ providerId: "flaky" });
+    expect((await submit(proof)).status).to.equal(500);
+    await db.query(`INSERT INTO pay_request (request_id, service, method, path, headers, body, request_hash, price_atomic, receiver, token, source, expires_at, grace_until)
+      SELECT 'req_' || lpad(to_hex(n), 32, '0'), service, method, path, headers, body, request_hash, price_atomic, receiver, token, source, expires_at, grace_until
+      FROM pay_request, generate_series(1, 500) AS n WHERE request_id = $1`, [terms.requestId]);
+    const flooded = await post("/api/pay/request", { providerId: "flaky" });
+    expect([flooded.headers.get("retry-after"), ...(await told(flooded))]).to.deep.equal(["60", 503, "requests_flooded", undefined]);
+    await ask(); // another service goes on
+    await db.query("UPDATE pay_request SET grace_until = now() - interval '1 second' WHERE service = 'flaky'");
+    await sweepTransfers(world.relayer.deps);
+    const { rows } = await db.query("SELECT request_id FROM pay_request WHERE service = 'flaky' AND (request_id = $1 OR NOT paid)", [terms.requestId]);
+    expect(rows).to.deep.equal([{ request_id: terms.requestId }]);
+    flakyStatus = 200;
+    expect((await submit(proof)).status).to.equal(200);
+    expect((await ask({ providerId: "flaky" })).requestId).to.match(/^req_/);
   });
 
   it("the example buys with a wallet and fetch", async () => {
