@@ -3,9 +3,10 @@
 import { expect } from "chai";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { encodeFunctionData, erc20Abi, pad, parseUnits, zeroHash, type Hex, type LocalAccount } from "viem";
+import { encodeFunctionData, erc20Abi, pad, parseUnits, zeroHash, type Abi, type Hex, type LocalAccount } from "viem";
 import { sweepTransfers } from "../../relayer/src/capabilities/transfers/service.ts";
 import { signIn } from "../../sdk/src/access.ts";
 import { BASE_SEPOLIA, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
@@ -131,6 +132,28 @@ describe("payment by transaction hash", function () {
     expect(await told(await submit(await proofOf(terms, txHash, thief)))).to.deep.equal([402, "sender_signature_invalid", "signature"]);
     expect(await told(await submit({ ...proof, requestId: theirs.requestId }))).to.deep.equal([402, "sender_signature_invalid", "signature"]);
     expect((await submit(proof)).status).to.equal(200);
+  });
+
+  it("a contract wallet signs as it checks signatures, and no longer when it refuses", async () => {
+    const { client } = world.chain;
+    const { abi, bytecode } = JSON.parse(readFileSync(new URL("../../artifacts/contracts/test-support/Wallets.sol/ScriptedWallet.json", import.meta.url), "utf8")) as { abi: Abi; bytecode: Hex };
+    const deployed = await client.waitForTransactionReceipt({ hash: await client.deployContract({ abi, bytecode, args: [buyer.address], account: world.chain.account(6), chain: null }) });
+    const wallet = deployed.contractAddress!;
+    await world.chain.mintUSDC(wallet, PRICE);
+    await client.setBalance({ address: wallet, value: parseUnits("1", 18) });
+    await client.impersonateAccount({ address: wallet });
+    const terms = await ask();
+    const hash = await client.sendTransaction({ account: wallet, chain: null, to: USDC.address, data: transferData(terms.recipient, PRICE) });
+    await client.waitForTransactionReceipt({ hash });
+    const setMode = async (mode: number) => chainOf.sendTo(buyer, wallet, encodeFunctionData({ abi, functionName: "setMode", args: [mode, 0n] }));
+    for (const mode of [1, 2]) {
+      await setMode(mode);
+      expect(await told(await submit(await proofOf(terms, hash)))).to.deep.equal([402, "sender_signature_invalid", "signature"]);
+    }
+    await setMode(0);
+    expect(await told(await submit(await proofOf(terms, hash, world.chain.account(3))))).to.deep.equal([402, "sender_signature_invalid", "signature"]);
+    const response = await submit(await proofOf(terms, hash));
+    expect([response.status, settleOf(response).transaction]).to.deep.equal([200, hash]);
   });
 
   it("only a transfer of exactly that, to exactly there, made for it, pays", async () => {
