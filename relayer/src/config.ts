@@ -232,7 +232,8 @@ function readLevel(value: string): string | undefined {
   return LOG_LEVELS.includes(value) ? value : undefined;
 }
 
-const SERVICE_DEFAULTS = { description: "", minDepositCalls: 100, withdrawDelayS: 3600, upstreamTimeoutMs: 30_000 };
+/** What a service has that does not say otherwise. */
+export const SERVICE_DEFAULTS = { description: "", minDepositCalls: 100, withdrawDelayS: 3600, upstreamTimeoutMs: 30_000 };
 
 function readServices(value: string, problems: string[]): ServiceConfig[] {
   let list: unknown;
@@ -281,7 +282,8 @@ function readStream({ streamUnit = "event", streamPriceAtomic }: Record<string, 
   return { unit: String(streamUnit), unitPrice: unitPrice ?? 1n };
 }
 
-function readOrigin(value: string): string | undefined {
+/** An http or https URL without query and credentials, no trailing slash. */
+export function readOrigin(value: string): string | undefined {
   if (!URL.canParse(value)) return undefined;
   const url = new URL(value);
   const plain = url.search === "" && url.hash === "" && url.username === "" && url.password === "";

@@ -1,7 +1,8 @@
 // Paths, headers, terms and payment headers: pure functions, over tables and random input.
 import { expect } from "chai";
 import fc from "fast-check";
-import { actualCharge, forwardable, normalisePath, privateCacheControl, requestHash } from "../../relayer/src/capabilities/gateway/logic.ts";
+import { forwardable, normalisePath, privateCacheControl, requestHash } from "../../relayer/src/capabilities/gateway/logic.ts";
+import { actualCharge } from "../../sdk/src/charge.ts";
 import { decodeEnvelope, decodeSchemePayload } from "../../relayer/src/capabilities/gateway/schemas.ts";
 import { isPublic } from "../../relayer/src/http/outbound.ts";
 import { answerHash } from "../../relayer/src/capabilities/ledger/logic.ts";

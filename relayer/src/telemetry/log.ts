@@ -30,6 +30,8 @@ export const EVENT = {
   txResolved: "tx.resolved",
   chainLag: "chain.lag",
   channelSynced: "channel.synced",
+  serviceListed: "service.listed",
+  serviceRemoved: "service.removed",
   started: "relayer.started",
   stopped: "relayer.stopped",
   failure: "relayer.failure",

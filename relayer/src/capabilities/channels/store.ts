@@ -27,14 +27,14 @@ export type Channel = ChainView & {
   frozenBy: string | undefined;
 };
 
-type Row = {
+export type ChannelRow = {
   channel_id: Buffer; payer: Buffer; payer_authorizer: Buffer; receiver: Buffer; receiver_authorizer: Buffer; token: Buffer;
   withdraw_delay_s: number; salt: Buffer; balance: bigint; total_claimed: bigint; withdraw_amount: bigint;
   withdraw_initiated_at: bigint; refund_nonce: bigint; synced_block: bigint; charged: bigint; reserved: bigint;
   signed_ceiling: bigint; signed_signature: Buffer | null; broadcast_ceiling: bigint; request_count: bigint; frozen_by: string | null;
 };
 
-export function channelFromRow(row: Row): Channel {
+export function channelFromRow(row: ChannelRow): Channel {
   return {
     channelId: toHex(row.channel_id),
     config: {
@@ -71,7 +71,7 @@ export function unknownChannel(channelId: Hex, config: ChannelConfig, view: Chai
 }
 
 export async function findChannel(db: Queryable, channelId: Hex): Promise<Channel | undefined> {
-  const { rows } = await db.query<Row>({ name: "channel_find", text: "SELECT * FROM channel WHERE channel_id = $1", values: [toBytes(channelId)] });
+  const { rows } = await db.query<ChannelRow>({ name: "channel_find", text: "SELECT * FROM channel WHERE channel_id = $1", values: [toBytes(channelId)] });
   return rows[0] === undefined ? undefined : channelFromRow(rows[0]);
 }
 

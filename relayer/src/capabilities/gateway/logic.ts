@@ -1,5 +1,5 @@
 // How a request becomes the one we forward, price and remember. Pure. What is priced is exactly what is forwarded.
-import { parseUnits, type Hex } from "viem";
+import type { Hex } from "viem";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { framedHash } from "../ledger/logic.ts";
 
@@ -44,34 +44,6 @@ export function normalisePath(rawUrl: string, service: string): string {
 /** sdk/src/receipt.ts inputHash, by native code: what a replay is compared by. `target` is path and query as sent. */
 export function requestHash(method: string, target: string, contentType: string, body: Uint8Array): Hex {
   return framedHash([method, target, contentType], body);
-}
-
-/**
- * What a delivered call costs: the price, or less where the provider says so in `Settlement-Overrides`, the header by which an
- * x402 handler tells its middleware ("1000" atomic units, "33.33%" of the price, "$0.05"). Rounds down.
- * @returns undefined for a header that says nothing sensible, or more than the price.
- */
-export function actualCharge(header: string | string[] | undefined, price: bigint, decimals: number): bigint | undefined {
-  if (header === undefined) return price;
-  const amount = atomicOf(overrideAmount(String(header)), price, decimals);
-  return amount !== undefined && amount <= price ? amount : undefined;
-}
-
-function atomicOf(text: string, price: bigint, decimals: number): bigint | undefined {
-  if (/^\d{1,38}$/.test(text)) return BigInt(text);
-  const [, whole, part = ""] = /^(\d{1,3})(?:\.(\d{0,2}))?%$/.exec(text) ?? [];
-  if (whole !== undefined) return (price * (BigInt(whole) * 100n + BigInt(part.padEnd(2, "0")))) / 10_000n;
-  const [, dollars, cents = "0"] = /^\$(\d{1,20})(?:\.(\d{1,18}))?$/.exec(text) ?? [];
-  return dollars === undefined ? undefined : parseUnits(`${dollars}.${cents.slice(0, decimals)}`, decimals);
-}
-
-function overrideAmount(header: string): string {
-  try {
-    const { amount } = JSON.parse(header) as { amount?: unknown };
-    return typeof amount === "string" ? amount : "";
-  } catch {
-    return ""; // not JSON, or null
-  }
 }
 
 /** Merges `private` into an answer's Cache-Control: it was paid for by one buyer. */

@@ -1,24 +1,19 @@
 // ANY /s/<service>/*: decode, call the service, encode.
-import { BATCH_SETTLEMENT } from "../../../../sdk/src/constants.ts";
-import { encodePaymentRequiredHeader, encodePaymentResponseHeader } from "@x402/core/http";
+import { encodePaymentResponseHeader } from "@x402/core/http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { PassThrough } from "node:stream";
 import { Type } from "typebox";
 import { RECEIPT_EXTENSION } from "../../../../sdk/src/receipt.ts";
-import { TallystickError, toProblem } from "../../../../sdk/src/errors.ts";
+import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { newPaymentId } from "../../payment-id.ts";
 import { problemResponse } from "../../problem-schema.ts";
-import { EVENT } from "../../telemetry/log.ts";
-import type { Channel } from "../channels/store.ts";
 import { createLiveStreams, type LiveStreams } from "../streams/service.ts";
 import { payByTransfer } from "../transfers/service.ts";
+import { challengeOf, unpaid, type Challenge } from "./challenge.ts";
 import { normalisePath } from "./logic.ts";
 import * as gateway from "./service.ts";
 import type { GatewayDeps, Sale } from "./rail.ts";
-import { allTerms } from "./rails.ts";
-import { offerExtension } from "./receipts.ts";
 import type { Service } from "./store.ts";
-import { paymentRequired, withChannelState } from "./terms.ts";
 
 const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
@@ -64,7 +59,7 @@ export function gatewayRoutes(app: FastifyInstance, deps: GatewayDeps): void {
 }
 
 async function sell(deps: GatewayDeps, streams: LiveStreams, request: FastifyRequest<{ Params: Params }>, reply: FastifyReply): Promise<FastifyReply> {
-  const service = await gateway.serviceNamed(deps, request.params.service);
+  const service = await gateway.gatewayService(deps, request.params.service);
   const path = normalisePath(request.raw.url ?? "", service.name);
   const url = deps.config.publicUrl + gateway.targetOf(service, path);
   const header = paymentHeader(request);
@@ -162,27 +157,8 @@ export function goneSignal(request: FastifyRequest, reply: FastifyReply): AbortS
   return controller.signal;
 }
 
-function unpaid(): TallystickError {
-  return new TallystickError({ code: "payment_required", status: 402, retry: "safe", detail: "Pay for this call: the terms are in PAYMENT-REQUIRED.", extra: { x402Error: "Payment required" } });
-}
-
-type Challenge = { service: Service; url: string; paymentId: string; problem: TallystickError };
-
-/** 402 with the terms; with the channel's state where that lets the buyer catch up. */
-async function challenge(deps: GatewayDeps, request: FastifyRequest, reply: FastifyReply, { service, url, paymentId, problem }: Challenge): Promise<FastifyReply> {
-  const { channel, ...extra } = problem.extra as { channel?: Channel };
-  const accepts = allTerms(deps, service, paymentId).map((terms) => (channel === undefined || terms.scheme !== BATCH_SETTLEMENT ? terms : withChannelState(terms, channel)));
-  const offers = await offerExtension(deps, accepts, url);
-  const required = paymentRequired(accepts, url, service, String(problem.extra["x402Error"] ?? problem.code), offers);
-  deps.metrics.refusals.inc({ code: problem.code });
-  const event = problem.code === "payment_required" ? EVENT.paymentRequired : EVENT.paymentRefused;
-  deps.log.info({ event, paymentId, service: service.name, code: problem.code, field: problem.field }, problem.message);
+async function challenge(deps: GatewayDeps, request: FastifyRequest, reply: FastifyReply, refused: Challenge): Promise<FastifyReply> {
+  const { headers, problem, offers } = await challengeOf(deps, refused);
   if (usesAliases(request)) reply.header("X-402-Offer", base64(offers));
-  return reply
-    .code(402)
-    .header("PAYMENT-REQUIRED", encodePaymentRequiredHeader(required))
-    .header("Cache-Control", "no-store")
-    .header("Tallystick-Payment-Id", paymentId)
-    .type("application/problem+json")
-    .send({ ...toProblem(problem), ...extra, channel: undefined, paymentId });
+  return reply.code(402).headers(headers).send(problem);
 }

@@ -34,6 +34,13 @@ export async function serviceNamed(deps: Deps, name: string): Promise<Service> {
   throw new TallystickError({ code: "service_unknown", status: 404, retry: "never", field: "service", detail: `No service is called ${name}.` });
 }
 
+/** A service that the gateway itself runs. @throws TallystickError 404 `service_unknown`, `service_self_hosted`. */
+export async function gatewayService(deps: Deps, name: string): Promise<Service> {
+  const service = await serviceNamed(deps, name);
+  if (service.url === undefined) return service;
+  throw new TallystickError({ code: "service_self_hosted", status: 404, retry: "never", field: "service", detail: `${name} is sold by its provider's own server: ${service.url}`, extra: { url: service.url } });
+}
+
 /** Public path of a call: what is bought, and what its hash covers. */
 export const targetOf = (service: Pick<Service, "name">, path: string): string => `/s/${service.name}${path}`;
 

@@ -7,7 +7,12 @@ import type { ServiceConfig } from "../../config.ts";
 /** A provider's API for sale; price in atomic units of `token`. */
 export type Service = {
   name: string;
-  origin: string;
+  /** Whom the gateway asks; undefined for a service that its provider's own server sells. */
+  origin: string | undefined;
+  /** Where such a server sells it. */
+  url: string | undefined;
+  /** Who may change it; undefined for what the relayer's configuration sells. */
+  owner: Address | undefined;
   description: string;
   receiver: Address;
   token: Address;
@@ -19,44 +24,46 @@ export type Service = {
   stream: { unit: string; unitPrice: bigint } | undefined;
 };
 
-type Row = {
-  name: string; origin: string; description: string; receiver: Buffer; token: Buffer; price_atomic: bigint;
+export type ServiceRow = {
+  name: string; origin: string | null; url: string | null; owner: Buffer | null; description: string; receiver: Buffer; token: Buffer; price_atomic: bigint;
   min_deposit_calls: number; withdraw_delay_s: number; upstream_timeout_ms: number; stream_unit: string | null; stream_price_atomic: bigint | null;
 };
 
 export async function findService(db: Queryable, name: string): Promise<Service | undefined> {
-  const { rows } = await db.query<Row>({ name: "service_find", text: "SELECT * FROM service WHERE name = $1", values: [name] });
+  const { rows } = await db.query<ServiceRow>({ name: "service_find", text: "SELECT * FROM service WHERE name = $1 AND removed_at IS NULL", values: [name] });
   return rows[0] === undefined ? undefined : serviceFromRow(rows[0]);
 }
 
 export async function listServices(db: Queryable): Promise<Service[]> {
-  const { rows } = await db.query<Row>({ name: "service_list", text: "SELECT * FROM service ORDER BY name LIMIT 1000" });
+  const { rows } = await db.query<ServiceRow>({ name: "service_list", text: "SELECT * FROM service WHERE removed_at IS NULL ORDER BY name LIMIT 1000" });
   return rows.map(serviceFromRow);
 }
 
 /** Who is paid by what is for sale. */
 export async function servedReceivers(db: Queryable): Promise<Address[]> {
-  const { rows } = await db.query<{ receiver: Buffer }>({ name: "service_receivers", text: "SELECT DISTINCT receiver FROM service" });
+  const { rows } = await db.query<{ receiver: Buffer }>({ name: "service_receivers", text: "SELECT DISTINCT receiver FROM service WHERE removed_at IS NULL" });
   return rows.map((row) => toAddress(row.receiver));
 }
 
-/** Adds a service or changes its terms; open channels keep theirs. */
+/** Adds a service of the configuration or changes its terms; open channels keep theirs. A name that somebody listed before is taken over. */
 export async function upsertService(db: Queryable, service: ServiceConfig, token: Address): Promise<void> {
   await db.query(
     `INSERT INTO service (name, origin, description, receiver, token, price_atomic, min_deposit_calls, withdraw_delay_s, upstream_timeout_ms,
        stream_unit, stream_price_atomic)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
      ON CONFLICT (name) DO UPDATE SET origin = $2, description = $3, receiver = $4, token = $5, price_atomic = $6,
-       min_deposit_calls = $7, withdraw_delay_s = $8, upstream_timeout_ms = $9, stream_unit = $10, stream_price_atomic = $11, updated_at = now()`,
+       min_deposit_calls = $7, withdraw_delay_s = $8, upstream_timeout_ms = $9, stream_unit = $10, stream_price_atomic = $11, owner = NULL, url = NULL, removed_at = NULL, updated_at = now()`,
     [service.name, service.origin, service.description, toBytes(service.receiver), toBytes(token), service.priceAtomic,
       service.minDepositCalls, service.withdrawDelayS, service.upstreamTimeoutMs, service.stream?.unit ?? null, service.stream?.unitPrice ?? null],
   );
 }
 
-function serviceFromRow(row: Row): Service {
+export function serviceFromRow(row: ServiceRow): Service {
   return {
     name: row.name,
-    origin: row.origin,
+    origin: row.origin ?? undefined,
+    url: row.url ?? undefined,
+    owner: row.owner === null ? undefined : toAddress(row.owner),
     description: row.description,
     receiver: toAddress(row.receiver),
     token: toAddress(row.token),

@@ -49,12 +49,13 @@ export function sessionTerms(config: Config, service: Service, receiverAuthorize
 
 /**
  * What a client of our SDK may do beyond the published scheme: vouchers with headroom, so that many requests are in flight; pay
- * without asking first on every path below `scope`; and where the contract is ours, deposit by its built-in ERC-3009 path, which
+ * without asking first on every path below `scope` (left out for a provider's own server, whose routes have prices of their own); and where the contract is ours, deposit by its built-in ERC-3009 path, which
  * costs less gas than the collector's. `stream`: event streams are also sold by the unit.
  */
 function announcement(config: Config, service: Service): Record<string, unknown> {
   const stream = service.stream === undefined ? {} : { stream: { unit: service.stream.unit, pricePerUnit: service.stream.unitPrice.toString() } };
-  return { version: 1, maxInFlight: MAX_IN_FLIGHT, scope: `/s/${service.name}`, ...stream, ...(config.settlementMode === "tallystick" ? { collector: config.sessionChannels } : {}) };
+  const scope = service.origin === undefined ? {} : { scope: `/s/${service.name}` };
+  return { version: 1, maxInFlight: MAX_IN_FLIGHT, ...scope, ...stream, ...(config.settlementMode === "tallystick" ? { collector: config.sessionChannels } : {}) };
 }
 
 export function paymentRequired(accepts: PaymentRequirements[], url: string, service: Service, error: string, offers: Record<string, unknown>): PaymentRequired {

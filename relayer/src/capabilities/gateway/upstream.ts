@@ -1,4 +1,5 @@
 // One run of a service's upstream: the head of its answer first, so that a streamed one can pass as it is written.
+import { actualCharge } from "../../../../sdk/src/charge.ts";
 import { BASE } from "../../../../sdk/src/constants.ts";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import type { Deps } from "../../deps.ts";
@@ -6,7 +7,7 @@ import { collect } from "../../http/outbound.ts";
 import type { Answer, Delivery } from "../ledger/types.ts";
 import { isStreaming } from "../streams/logic.ts";
 import type { LiveStreams } from "../streams/service.ts";
-import { actualCharge, forwardable, privateCacheControl } from "./logic.ts";
+import { forwardable, privateCacheControl } from "./logic.ts";
 import type { Service } from "./store.ts";
 
 /** An HTTP call on a service, already normalised. */
@@ -45,6 +46,7 @@ const LONGEST_STREAM_MS = 15 * 60_000;
 
 /** @throws TallystickError 502 or 504: the service failed, and nothing may be charged. */
 export async function openUpstream(deps: Deps, service: Service, call: Call, paymentId: string): Promise<UpstreamRun> {
+  if (service.origin === undefined) throw new Error("invariant: only the provider's own server runs a self-hosted service");
   const startedAt = deps.now();
   const stopped = new AbortController();
   const stop = () => stopped.abort();
