@@ -8,7 +8,7 @@ export type Facilitator = keyof typeof FACILITATORS;
 
 /** Unmodified packages have their own names; the rest is ours. */
 export const CLIENTS = { "x402-fetch": "@x402/fetch", agent: "our agent SDK" } as const;
-export const SERVERS = { "x402-express": "@x402/express", "x402-hono": "@x402/hono", gateway: "our gateway", "gateway-canonical": "our gateway, canonical mode" } as const;
+export const SERVERS = { "x402-express": "@x402/express", "x402-hono": "@x402/hono", gateway: "our gateway", "gateway-canonical": "our gateway, canonical mode", plugin: "our Fastify plugin" } as const;
 export const FACILITATORS = { "x402-facilitator": "@x402/core + @x402/evm", relayer: "our relayer" } as const;
 
 export type Pairing = { client: Client; server: Server; facilitator: Facilitator; scheme: Scheme };
@@ -20,6 +20,7 @@ const OWN_LEDGER = "the gateway charges and settles by its own ledger; it asks n
 const CANNOT: Partial<Record<Server, Partial<Record<Facilitator, string>>>> = {
   gateway: { "x402-facilitator": OWN_LEDGER },
   "gateway-canonical": { "x402-facilitator": OWN_LEDGER },
+  plugin: { "x402-facilitator": "the plugin's books are kept by our relayer's ledger; it asks no facilitator" },
 };
 
 const keysOf = <T extends object>(record: T) => Object.keys(record) as (keyof T)[];

@@ -3,11 +3,12 @@ import { toClientEvmSigner } from "@x402/evm";
 import { BatchSettlementEvmScheme, InMemoryClientChannelStorage } from "@x402/evm/batch-settlement/client";
 import { ExactEvmScheme } from "@x402/evm/exact/client";
 import { wrapFetchWithPayment, x402Client } from "@x402/fetch";
-import { createPublicClient, http, zeroHash, type Address, type LocalAccount } from "viem";
+import { createPublicClient, formatUnits, http, zeroHash, type Address, type LocalAccount } from "viem";
 import { baseSepolia } from "viem/chains";
 import { signIn } from "../../../sdk/src/access.ts";
 import { createAgent } from "../../../sdk/src/agent/agent.ts";
 import { BASE_SEPOLIA } from "../../../sdk/src/constants.ts";
+import { startPluginServer } from "../../support/plugin-server.ts";
 import { startStockServer } from "../../support/stock-server.ts";
 import type { Client, Pairing, Scheme, Server } from "./pairings.ts";
 import { MIN_DEPOSIT_CALLS, PRICE, type MatrixWorld } from "./world.ts";
@@ -142,7 +143,27 @@ async function gatewaySeller(world: MatrixWorld, { server, scheme }: Pairing): P
   };
 }
 
-const SELLERS: Record<Server, (world: MatrixWorld, pairing: Pairing) => Promise<Seller>> = { "x402-express": stockSeller, "x402-hono": stockSeller, gateway: gatewaySeller, "gateway-canonical": gatewaySeller };
+async function pluginSeller(world: MatrixWorld, { scheme }: Pairing): Promise<Seller> {
+  const account = world.newReceiver();
+  const relayer = world.relayers.tallystick;
+  const service = `plugin-${account.address.slice(2, 10).toLowerCase()}`;
+  const running = await startPluginServer({ relayerUrl: relayer.url, account, service, price: `$${formatUnits(PRICE, BASE_SEPOLIA.usdc.decimals)}`, minDepositCalls: MIN_DEPOSIT_CALLS });
+  return {
+    receiver: account.address,
+    url: (path) => `${running.url}${path}`,
+    runs: () => running.seen.length,
+    claimAndSettle: async () => void (await relayer.current().settlement.flush()),
+    // Its books are the relayer's; it lists itself again when it starts.
+    async loseState() {
+      await relayer.loseLedger();
+      await running.restart();
+    },
+    replays: scheme === "exact" ? "identified" : "all",
+    stop: () => running.stop(),
+  };
+}
+
+const SELLERS: Record<Server, (world: MatrixWorld, pairing: Pairing) => Promise<Seller>> = { "x402-express": stockSeller, "x402-hono": stockSeller, gateway: gatewaySeller, "gateway-canonical": gatewaySeller, plugin: pluginSeller };
 
 export function openSeller(world: MatrixWorld, pairing: Pairing): Promise<Seller> {
   return SELLERS[pairing.server](world, pairing);
