@@ -23,6 +23,7 @@ function sources(): Source[] {
 /** For every rule, a file that breaks it: a rule that cannot fail guards nothing. */
 const BAD: Record<string, Source> = {
   "the SDK imports only viem and its own files": { path: "sdk/src/a.ts", text: 'import pg from "pg";' },
+  "the SDK knows Fastify by its types alone": { path: "sdk/src/provider/fastify.ts", text: 'import fastify from "fastify";' },
   "the SDK for browsers imports nothing of Node": { path: "sdk/src/agent/a.ts", text: 'import { readFile } from "node:fs/promises";' },
   "the indexer imports itself, the SDK and packages": { path: "indexer/src/a.ts", text: 'import { x } from "../../relayer/src/config.ts";' },
   "the relayer imports itself, the SDK and packages": { path: "relayer/src/a.ts", text: 'const x = await import("../../scripts/start.ts");' },

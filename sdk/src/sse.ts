@@ -8,6 +8,8 @@ export type SseEvent = {
   event: string;
   /** Undefined for a block of comments: it keeps the connection alive and says nothing. */
   data: string | undefined;
+  /** Where a reader resumes; undefined when the event has none. */
+  id: string | undefined;
   /** The field `tallystick-units`, which other readers ignore; undefined when it is absent, NaN when it is no whole number. */
   units: number | undefined;
 };
@@ -72,6 +74,7 @@ function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
 function readEvent(raw: Uint8Array): SseEvent {
   const data: string[] = [];
   let event = "message";
+  let id: string | undefined;
   let units: number | undefined;
   for (const line of decoder.decode(raw).split(/\r\n|\n|\r/)) {
     const colon = line.indexOf(":");
@@ -79,9 +82,10 @@ function readEvent(raw: Uint8Array): SseEvent {
     const value = colon === -1 ? "" : line.slice(colon + 1).replace(/^ /, "");
     if (field === "data") data.push(value);
     else if (field === "event" && value !== "") event = value;
+    else if (field === "id") id = value;
     else if (field === "tallystick-units") units = /^\d{1,9}$/.test(value) ? Number(value) : Number.NaN;
   }
-  return { raw, event, data: data.length === 0 ? undefined : data.join("\n"), units };
+  return { raw, event, data: data.length === 0 ? undefined : data.join("\n"), id, units };
 }
 
 /** An event as it is written: data may have several lines. */

@@ -60,8 +60,12 @@ const MAX_LINES_OF_TESTS_AND_CONTRACTS = 600;
 const MARKS = new RegExp(`\\b(?:${["TO" + "DO", "FIX" + "ME", "X" + "XX"].join("|")})\\b`);
 const SKIPPED = new RegExp(`\\b(?:describe|context|it|suite|test)\\.(?:${"on" + "ly"}|${"sk" + "ip"})\\b|\\bx(?:it|describe)\\(|\\bvm\\.${"sk" + "ip"}\\(`);
 
+const FASTIFY_PLUGIN = "sdk/src/provider/fastify.ts";
+const isOfSdk = ({ specifier, target }: Import) => /^(?:viem(\/|$)|node:)/.test(specifier) || within(target, "sdk/");
+
 export const RULES: Rule[] = [
-  arrow("the SDK imports only viem and its own files", (path) => within(path, "sdk/src/"), ({ specifier, target }) => /^(?:viem(\/|$)|node:)/.test(specifier) || within(target, "sdk/")),
+  arrow("the SDK imports only viem and its own files", (path) => within(path, "sdk/src/") && path !== FASTIFY_PLUGIN, isOfSdk),
+  arrow("the SDK knows Fastify by its types alone", (path) => path === FASTIFY_PLUGIN, (imported) => isOfSdk(imported) || (imported.specifier === "fastify" && imported.typeOnly)),
   arrow("the SDK for browsers imports nothing of Node", (path) => within(path, "sdk/src/") && !within(path, "sdk/src/cli/", "sdk/src/provider/") && !path.endsWith("-node.ts"), ({ specifier }) => !specifier.startsWith("node:")),
   arrow("the indexer imports itself, the SDK and packages", (path) => within(path, "indexer/"), ({ specifier, target }) => !specifier.startsWith(".") || within(target, "indexer/", "sdk/")),
   arrow("the relayer imports itself, the SDK and packages", (path) => within(path, "relayer/"), ({ specifier, target }) => !specifier.startsWith(".") || within(target, "relayer/", "sdk/")),

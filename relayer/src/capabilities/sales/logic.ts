@@ -1,7 +1,7 @@
 // What a provider's own server may say of a sale, and how it becomes what the ledger keeps. Pure.
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { forwardable, privateCacheControl } from "../gateway/logic.ts";
-import type { Answer, Delivery } from "../ledger/types.ts";
+import type { Answer } from "../ledger/types.ts";
 import type { WireCharge } from "./schemas.ts";
 
 /**
@@ -18,15 +18,20 @@ export function checkResource(resource: string, serviceUrl: string): void {
 /** An origin alone is the one thing that a parser writes otherwise and means the same. */
 const normal = (resource: string): string => resource.replace(/^(https?:\/\/[^/?#]+)(?=\?|$)/, "$1/");
 
+export type ReadCharge = { amount: bigint; answer: Answer; /** By the provider's clock. */ tookMs: number };
+
 /** @throws TallystickError 400 `charge_above_price`, `answer_malformed`, `times_malformed`; 413 `answer_too_large`. */
-export function readDelivery(wire: WireCharge, sale: { price: bigint; reservedAt: Date }, now: Date, maxBytes: number): Delivery {
-  const amount = wire.amountAtomic === undefined ? sale.price : BigInt(wire.amountAtomic);
-  if (amount > sale.price) throw malformed("charge_above_price", "amountAtomic", `The charge ${amount} is above the price ${sale.price} that was taken.`);
+export function readCharge(wire: WireCharge, price: bigint, maxBytes: number): ReadCharge {
+  const amount = wire.amountAtomic === undefined ? price : BigInt(wire.amountAtomic);
+  if (amount > price) throw malformed("charge_above_price", "amountAtomic", `The charge ${amount} is above the price ${price} that was taken.`);
   const tookMs = wire.endedAtMs - wire.startedAtMs;
   if (tookMs < 0) throw malformed("times_malformed", "endedAtMs", "endedAtMs is before startedAtMs.");
-  // Its duration by the provider's clock, its place by ours: a receipt never says that a run began before it was paid for.
-  const startedAt = new Date(Math.max(sale.reservedAt.getTime(), now.getTime() - tookMs));
-  return { amount, answer: readAnswer(wire.answer, maxBytes), startedAt: startedAt > now ? now : startedAt, endedAt: now };
+  return { amount, answer: readAnswer(wire.answer, maxBytes), tookMs };
+}
+
+/** When the run began and ended by our clock, unix milliseconds: a receipt never says that it began before it was paid for. */
+export function runTimes(tookMs: number, reservedAtMs: number, nowMs: number): { startedAtMs: number; endedAtMs: number } {
+  return { startedAtMs: Math.min(nowMs, Math.max(reservedAtMs, nowMs - tookMs)), endedAtMs: nowMs };
 }
 
 function readAnswer({ status, headers, bodyBase64 }: WireCharge["answer"], maxBytes: number): Answer {

@@ -16,7 +16,7 @@ import { answerHash } from "../ledger/logic.ts";
 import { inProgress } from "../ledger/service.ts";
 import type { Delivery } from "../ledger/types.ts";
 import { notYours } from "../receipts/service.ts";
-import { checkResource, readDelivery } from "./logic.ts";
+import { checkResource, readCharge, runTimes } from "./logic.ts";
 import type { WireCharge, WireTake } from "./schemas.ts";
 import * as store from "./store.ts";
 
@@ -110,7 +110,9 @@ async function replayed(deps: GatewayDeps, { service }: Offer, sale: Sale): Prom
  */
 export async function charge(deps: GatewayDeps, caller: Address, paymentId: string, wire: WireCharge): Promise<Charged> {
   const sale = await saleOf(deps, caller, paymentId);
-  const delivery = readDelivery(wire, sale, deps.now(), deps.config.limits.answerBytes);
+  const { amount, answer, tookMs } = readCharge(wire, sale.price, deps.config.limits.answerBytes);
+  const { startedAtMs, endedAtMs } = runTimes(tookMs, sale.reservedAt.getTime(), deps.now().getTime());
+  const delivery = { amount, answer, startedAt: new Date(startedAtMs), endedAt: new Date(endedAtMs) };
   if (sale.state === "released") throw released(sale);
   try {
     if (sale.state === "reserved") return await chargeNow(deps, sale, delivery);

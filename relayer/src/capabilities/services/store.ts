@@ -13,11 +13,11 @@ function values(service: Service): unknown[] {
 export async function insertService(db: Queryable, service: Service, most: number): Promise<boolean> {
   const { rowCount } = await db.query(
     `INSERT INTO service (name, origin, url, owner, description, receiver, token, price_atomic, min_deposit_calls, withdraw_delay_s, upstream_timeout_ms, stream_unit, stream_price_atomic)
-     SELECT $1::text, $2, $3, $4::bytea, $5, $6, $7, $8, $9, $10, $11, $12, $13
+     SELECT $1::text, $2, $3, $4::bytea, $5, $6::bytea, $7::bytea, $8::numeric, $9::int, $10::int, $11::int, $12, $13::numeric
      WHERE (SELECT count(*) FROM service WHERE owner = $4::bytea AND name <> $1::text) < $14
      ON CONFLICT (name) DO UPDATE SET origin = $2, url = $3, description = $5, receiver = $6, token = $7, price_atomic = $8, min_deposit_calls = $9, withdraw_delay_s = $10,
        upstream_timeout_ms = $11, stream_unit = $12, stream_price_atomic = $13, removed_at = NULL, updated_at = now()
-     WHERE service.owner = $4::bytea AND service.removed_at IS NOT NULL`,
+     WHERE service.owner = $4 AND service.removed_at IS NOT NULL`,
     [...values(service), most],
   );
   return rowCount === 1;
@@ -28,7 +28,7 @@ export async function replaceService(db: Queryable, service: Service): Promise<b
   const { rowCount } = await db.query(
     `UPDATE service SET origin = $2, url = $3, description = $5, receiver = $6, token = $7, price_atomic = $8, min_deposit_calls = $9, withdraw_delay_s = $10, upstream_timeout_ms = $11,
        stream_unit = $12, stream_price_atomic = $13, updated_at = now()
-     WHERE name = $1 AND owner = $4::bytea AND removed_at IS NULL`,
+     WHERE name = $1 AND owner = $4 AND removed_at IS NULL`,
     values(service),
   );
   return rowCount === 1;
