@@ -17,6 +17,7 @@ import { saleRoutes } from "./capabilities/sales/routes.ts";
 import { serviceRoutes } from "./capabilities/services/routes.ts";
 import { sessionRoutes } from "./capabilities/sessions/routes.ts";
 import { streamRoutes } from "./capabilities/streams/routes.ts";
+import { transferRoutes } from "./capabilities/transfers/routes.ts";
 import { databaseUnavailable, isDatabaseUnavailable } from "./db/pool.ts";
 import { allowPages } from "./http/cors.ts";
 import { EVENT } from "./telemetry/log.ts";
@@ -67,6 +68,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
     exportRoutes(scope, deps);
     gatewayRoutes(scope, deps);
     streamRoutes(scope, deps);
+    transferRoutes(scope, deps);
   });
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   await app.ready();

@@ -43,6 +43,8 @@ export type Config = {
   /** Authorise claims and refunds for the receivers; the first is advertised, the others stay good for old channels. */
   receiverAuthorizerKeys: Hex[];
   confirmations: number;
+  /** How deep a plain transfer has to be, by its amount; the first step is from 0. */
+  transferConfirmations: { fromAtomic: bigint; depth: number }[];
   chainPollMs: number;
   /** Payments are refused (503) when the chain has not been read for this long. */
   chainMaxLagMs: number;
@@ -74,6 +76,7 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_SUBMITTER_KEY", about: "private key that pays gas", secret: true },
   { name: "RELAYER_AUTHORIZER_KEYS", about: "receiverAuthorizer private keys, comma separated; the first is advertised", secret: true },
   { name: "RELAYER_CONFIRMATIONS", about: "blocks before a deposit counts, the including one counted", fallback: "1" },
+  { name: "RELAYER_TRANSFER_CONFIRMATIONS", about: "blocks before a payment by transaction hash counts, by amount: atomic units and depth, from 0 upwards", fallback: "0:1,10000000:3" },
   { name: "RELAYER_CHAIN_POLL_MS", about: "how often the chain is followed", fallback: "1000" },
   { name: "RELAYER_CHAIN_MAX_LAG_MS", about: "refuse payments when the chain was not read for this long", fallback: "60000" },
   { name: "RELAYER_BUMP_AFTER_MS", about: "raise a transaction's fees when it was not mined for this long", fallback: "20000" },
@@ -141,6 +144,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     submitterKey: parse("RELAYER_SUBMITTER_KEY", readKey, "a 32-byte hex private key", "0x"),
     receiverAuthorizerKeys: parse("RELAYER_AUTHORIZER_KEYS", readKeys, "32-byte hex private keys", []),
     confirmations: integer("RELAYER_CONFIRMATIONS", 1, 1000),
+    transferConfirmations: parse("RELAYER_TRANSFER_CONFIRMATIONS", readSteps, "amount:depth pairs, comma separated, rising from 0", []),
     chainPollMs: integer("RELAYER_CHAIN_POLL_MS", 10, 600_000),
     chainMaxLagMs: integer("RELAYER_CHAIN_MAX_LAG_MS", 1000, 600_000),
     fees: {
@@ -182,6 +186,12 @@ function inRange(value: string, min: number, max: number): number | undefined {
 }
 function readAmount(value: string): bigint | undefined {
   return /^\d{1,38}$/.test(value) ? BigInt(value) : undefined;
+}
+function readSteps(value: string): Config["transferConfirmations"] | undefined {
+  const pairs = value.split(",").map((pair) => /^(\d{1,38}):([1-9]\d{0,2})$/.exec(pair.trim()));
+  const steps = pairs.flatMap((pair) => (pair === null ? [] : [{ fromAtomic: BigInt(pair[1]!), depth: Number(pair[2]) }]));
+  const rising = steps.every(({ fromAtomic, depth }, at) => (at === 0 ? fromAtomic === 0n : fromAtomic > steps[at - 1]!.fromAtomic && depth >= steps[at - 1]!.depth));
+  return steps.length === pairs.length && rising ? steps : undefined;
 }
 function readUrl(value: string): string | undefined {
   return URL.canParse(value) ? value : undefined;

@@ -12,6 +12,7 @@ import { configureServices } from "./capabilities/gateway/service.ts";
 import { sweep } from "./capabilities/ledger/service.ts";
 import { createSettlementWorker } from "./capabilities/settlement/service.ts";
 import { sweepStreams } from "./capabilities/streams/service.ts";
+import { sweepTransfers } from "./capabilities/transfers/service.ts";
 import { openChain } from "./chain/client.ts";
 import { checkContracts } from "./chain/contracts.ts";
 import { keyringFromPrivateKeys } from "./chain/keyring.ts";
@@ -71,7 +72,7 @@ export async function createRelayer(config: Config, log: Log): Promise<Relayer> 
       await submitter.start();
       await follower.start();
       await settlement.start();
-      const sweepAll = () => Promise.all([sweep(deps), sweepStreams(deps), settleWithheld(deps), sweepAccess(deps), sweepEvents(deps)]);
+      const sweepAll = () => Promise.all([sweep(deps), sweepStreams(deps), settleWithheld(deps), sweepAccess(deps), sweepEvents(deps), sweepTransfers(deps)]);
       sweeper = setInterval(() => void sweepAll().catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), SWEEP_EVERY_MS);
       const address = await app.listen({ host: config.host, port: config.port });
       log.info({ event: EVENT.started, address, network: config.network, mode: config.settlementMode }, "relayer listens");

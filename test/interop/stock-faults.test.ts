@@ -48,7 +48,7 @@ describe("faults of the official packages", function () {
     describe(`@${framework.replace("-", "/")}`, () => {
       let server: StockServer;
       before(async () => {
-        const receiver = world.newReceiver();
+        const receiver = world.newReceiver().address;
         server = await startStockServer({ framework, facilitatorUrl: world.stockFacilitator.url, receiver, receiverAuthorizer: world.authorizer, price: PRICE, minDeposit: DEPOSIT });
       });
       after(() => server.stop());
@@ -150,7 +150,7 @@ describe("faults of the official packages", function () {
     const account = await world.newAccount();
     const signer = toClientEvmSigner(account, createPublicClient({ chain: baseSepolia, transport: http(world.chain.url) }));
     const { address, name, version } = BASE_SEPOLIA.usdc;
-    const requirements = { scheme: "exact", network: BASE_SEPOLIA.network, amount: PRICE.toString(), asset: address, payTo: world.newReceiver(), maxTimeoutSeconds: 60, extra: { name, version, assetTransferMethod: "permit2" } };
+    const requirements = { scheme: "exact", network: BASE_SEPOLIA.network, amount: PRICE.toString(), asset: address, payTo: world.newReceiver().address, maxTimeoutSeconds: 60, extra: { name, version, assetTransferMethod: "permit2" } };
     const { payload } = await new ExactEvmScheme(signer).createPaymentPayload(2, requirements);
     const body = JSON.stringify({ x402Version: 2, paymentPayload: { x402Version: 2, accepted: requirements, payload }, paymentRequirements: requirements });
     const settled = (await (await fetch(`${world.stockFacilitator.url}/settle`, { method: "POST", body })).json()) as { success: boolean; transaction: Hex };

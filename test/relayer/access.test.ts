@@ -62,6 +62,22 @@ describe("access", function () {
     expect(await codeOf(await fetch(`${base}/api/v1/access/tokens`, { method: "POST" }))).to.deep.equal([401, "access_required"]);
   });
 
+  it("the SDK signs nothing that is no challenge, and keeps no token of somebody else's", async () => {
+    const twisted = (change: object): typeof fetch => async (input, init) => {
+      const response = await fetch(input, init);
+      return String(input).endsWith("/challenge") ? new Response(JSON.stringify({ ...((await response.json()) as object), ...change })) : response;
+    };
+    const codeFor = (fetcher: typeof fetch) => signIn({ relayerUrl: base, account, fetch: fetcher }).then(() => "in", (error: { code: string }) => error.code);
+    for (const change of [{ uri: "junk" }, { nonce: "a\nb" }, { statement: "one\n\nURI: https://bank.test" }, { chainId: "solana:x" }, { issuedAt: "soon" }, { version: "2" }]) {
+      expect(await codeFor(twisted(change)), JSON.stringify(change)).to.equal("challenge_malformed");
+    }
+    const swapped: typeof fetch = async (input, init) => {
+      const response = await fetch(input, init);
+      return String(input).endsWith("/tokens") ? new Response(JSON.stringify({ ...((await response.json()) as object), address: privateKeyToAccount(generatePrivateKey()).address })) : response;
+    };
+    expect(await codeFor(swapped)).to.equal("access_refused");
+  });
+
   it("the SDK signs for nobody else's site", async () => {
     const phishing: typeof fetch = async (input, init) => {
       const response = await fetch(input, init);

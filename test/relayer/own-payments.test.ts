@@ -3,6 +3,8 @@ import { expect } from "chai";
 import { setTimeout as sleep } from "node:timers/promises";
 import { numberToHex, parseUnits, type Hex, type PrivateKeyAccount } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
+import { statusOf } from "../../relayer/src/capabilities/payments/logic.ts";
+import { findStory } from "../../relayer/src/capabilities/payments/store.ts";
 import { rpc } from "../../scripts/local/chain.ts";
 import { signIn } from "../../sdk/src/access.ts";
 import { createAgent, type Payment } from "../../sdk/src/agent/agent.ts";
@@ -107,16 +109,15 @@ describe("one's own payments", function () {
     expect(payments.length).to.equal(1);
   });
 
-  it("charged and then emptied by the payer before it was claimed is NEVER", async () => {
+  it("charged and then emptied by the payer before it was claimed is NEVER; paid by transfer and not delivered is PENDING", async () => {
     const { account, payments, buy } = await newBuyer();
     await buy();
-    const id = payments[0]!.paymentId!;
-    const channel = Buffer.from(payments[0]!.channelId!.slice(2), "hex");
-    const { db } = world.relayer.deps;
-    const { rows } = await db.query("SELECT balance FROM channel WHERE channel_id = $1", [channel]);
-    await db.query("UPDATE channel SET balance = 500 WHERE channel_id = $1", [channel]);
-    expect((await get(account, `/payments/${id}`)).body).to.include({ status: "NEVER", reason: "channel_emptied" });
-    await db.query("UPDATE channel SET balance = $2 WHERE channel_id = $1", [channel, rows[0].balance]);
+    expect((await get(account, `/payments/${payments[0]!.paymentId}`)).body).to.include({ status: "PENDING" });
+    const story = (await findStory(world.relayer.deps.db, payments[0]!.paymentId!))!;
+    expect(statusOf({ ...story, channelBalance: 500n }, [])).to.include({ status: "NEVER", reason: "channel_emptied" });
+    expect(statusOf({ ...story, channelBalance: 1000n }, [])).to.include({ status: "PENDING" });
+    expect(statusOf({ ...story, channelClaimed: 1000n }, [])).to.include({ status: "SETTLED", transaction: undefined });
+    expect(statusOf({ ...story, scheme: "transfer", channelId: undefined, state: "released", settledTx: "0x12" }, [])).to.include({ status: "PENDING", transaction: "0x12" });
   });
 
   it("a receipt is acknowledged by its buyer's agent, and by nobody else", async () => {

@@ -145,6 +145,13 @@ describe("agent", function () {
     expect(await channelOf(payments)).to.include({ charged: 3n * PRICE });
   });
 
+  it("checks the receipt of an answer whose service names no content type", async () => {
+    const { agent, payments } = await newAgent();
+    const response = await agent.fetch(url("/large/5000"));
+    expect([response.status, response.headers.get("content-type"), (await response.arrayBuffer()).byteLength]).to.deep.equal([200, "application/octet-stream", 5000]);
+    expect(payments[0]!.receipt).to.not.equal(undefined);
+  });
+
   it("passes failures of the service on, pays nothing for them, and goes on", async () => {
     const { agent, payments } = await newAgent();
     await agent.fetch(url());

@@ -8,6 +8,7 @@ const at = (path: string) => new URL(`../../${path}`, import.meta.url);
 const RUN_BY: Record<string, string> = {
   "agent.ts": "test/sdk/agent-example.test.ts",
   "dapp.ts": "test/indexer/history.test.ts",
+  "pay-by-transfer.ts": "test/relayer/transfers.test.ts",
   "stream-buyer.ts": "test/sdk/stream-example.test.ts",
   "stream-provider.ts": "test/sdk/stream-example.test.ts",
 };

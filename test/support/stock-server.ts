@@ -21,6 +21,8 @@ export type StockFramework = (typeof STOCK_FRAMEWORKS)[number];
 export type StockServerOptions = {
   framework: StockFramework;
   facilitatorUrl: string;
+  /** What the server adds to its requests to /settle, as the package's own option allows. */
+  settleHeaders?: () => Promise<Record<string, string>>;
   receiver: Address;
   /** Signs claims and refunds; without it, the facilitator's own authorizer does. */
   receiverAuthorizer?: LocalAccount;
@@ -62,7 +64,9 @@ export async function startStockServer(options: StockServerOptions): Promise<Sto
 }
 
 async function start(options: StockServerOptions, seen: StockServer["seen"], port = 0) {
-  const facilitator = new HTTPFacilitatorClient({ url: options.facilitatorUrl });
+  const { settleHeaders } = options;
+  const createAuthHeaders = settleHeaders === undefined ? {} : { createAuthHeaders: async () => ({ verify: {}, settle: await settleHeaders(), supported: {} }) };
+  const facilitator = new HTTPFacilitatorClient({ url: options.facilitatorUrl, ...createAuthHeaders });
   const batch = new BatchSettlementEvmScheme(options.receiver, {
     ...(options.receiverAuthorizer === undefined ? {} : { receiverAuthorizerSigner: options.receiverAuthorizer as NonNullable<ConstructorParameters<typeof BatchSettlementEvmScheme>[1]>["receiverAuthorizerSigner"] }),
   });

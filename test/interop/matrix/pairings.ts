@@ -8,7 +8,7 @@ export type Facilitator = keyof typeof FACILITATORS;
 
 /** Unmodified packages have their own names; the rest is ours. */
 export const CLIENTS = { "x402-fetch": "@x402/fetch", agent: "our agent SDK" } as const;
-export const SERVERS = { "x402-express": "@x402/express", "x402-hono": "@x402/hono", gateway: "our gateway", "gateway-canonical": "our gateway, canonical mode" } as const;
+export const SERVERS = { "x402-express": "@x402/express", "x402-hono": "@x402/hono", gateway: "our gateway", "gateway-canonical": "our gateway, canonical mode", plugin: "our Fastify plugin" } as const;
 export const FACILITATORS = { "x402-facilitator": "@x402/core + @x402/evm", relayer: "our relayer" } as const;
 
 export type Pairing = { client: Client; server: Server; facilitator: Facilitator; scheme: Scheme };
@@ -20,10 +20,8 @@ const OWN_LEDGER = "the gateway charges and settles by its own ledger; it asks n
 const CANNOT: Partial<Record<Server, Partial<Record<Facilitator, string>>>> = {
   gateway: { "x402-facilitator": OWN_LEDGER },
   "gateway-canonical": { "x402-facilitator": OWN_LEDGER },
+  plugin: { "x402-facilitator": "the plugin's books are kept by our relayer's ledger; it asks no facilitator" },
 };
-
-/** Parts that are being built; what they are in is not run and says so in the table. */
-const isComing = ({ server, facilitator }: Pairing) => !server.startsWith("gateway") && facilitator === "relayer";
 
 const keysOf = <T extends object>(record: T) => Object.keys(record) as (keyof T)[];
 
@@ -35,7 +33,7 @@ export const COMBINATIONS: Combination[] = keysOf(CLIENTS).flatMap((client) =>
     keysOf(FACILITATORS).flatMap((facilitator) =>
       SCHEMES.map((scheme) => {
         const pairing = { client, server, facilitator, scheme };
-        return { ...pairing, why: CANNOT[server]?.[facilitator] ?? (isComing(pairing) ? "a part is still being built" : undefined) };
+        return { ...pairing, why: CANNOT[server]?.[facilitator] };
       }),
     ),
   ),

@@ -3,12 +3,14 @@ import { toClientEvmSigner } from "@x402/evm";
 import { BatchSettlementEvmScheme, InMemoryClientChannelStorage } from "@x402/evm/batch-settlement/client";
 import { ExactEvmScheme } from "@x402/evm/exact/client";
 import { wrapFetchWithPayment, x402Client } from "@x402/fetch";
-import { createPublicClient, http, zeroHash, type Address, type LocalAccount } from "viem";
+import { createPublicClient, formatUnits, http, zeroHash, type Address, type LocalAccount } from "viem";
 import { baseSepolia } from "viem/chains";
+import { signIn } from "../../../sdk/src/access.ts";
 import { createAgent } from "../../../sdk/src/agent/agent.ts";
 import { BASE_SEPOLIA } from "../../../sdk/src/constants.ts";
+import { startPluginServer } from "../../support/plugin-server.ts";
 import { startStockServer } from "../../support/stock-server.ts";
-import type { Client, Facilitator, Pairing, Scheme, Server } from "./pairings.ts";
+import type { Client, Pairing, Scheme, Server } from "./pairings.ts";
 import { MIN_DEPOSIT_CALLS, PRICE, type MatrixWorld } from "./world.ts";
 
 export type Buyer = {
@@ -92,13 +94,25 @@ export async function openBuyer(world: MatrixWorld, { client, scheme }: Pairing)
 }
 
 const folderOf = (scheme: Scheme) => (scheme === "exact" ? "exact" : "batch");
-const facilitatorUrl = (world: MatrixWorld, facilitator: Facilitator) => (facilitator === "relayer" ? world.relayers.tallystick.url : world.stockFacilitator.url);
+/** Our relayer serves one of the stock servers in each of its settlement modes. */
+const modeFor = (server: Server) => (server === "x402-hono" ? "canonical" : "tallystick");
+const facilitatorUrl = (world: MatrixWorld, { facilitator, server }: Pairing) => (facilitator === "relayer" ? world.relayers[modeFor(server)].url : world.stockFacilitator.url);
 
-async function stockSeller(world: MatrixWorld, { server, facilitator, scheme }: Pairing): Promise<Seller> {
-  const receiver = world.newReceiver();
+/** Our key signs a refund for the receiver only: a server that leaves refunds to it signs in as that. */
+function signedIn(url: string, account: LocalAccount): () => Promise<Record<string, string>> {
+  let token: Promise<{ token: string }> | undefined;
+  return async () => ({ authorization: `Bearer ${(await (token ??= signIn({ relayerUrl: url, account }))).token}` });
+}
+
+async function stockSeller(world: MatrixWorld, pairing: Pairing): Promise<Seller> {
+  const { server, scheme, facilitator } = pairing;
+  const account = world.newReceiver();
+  const receiver = account.address;
+  const url = facilitatorUrl(world, pairing);
   const running = await startStockServer({
     framework: server as "x402-express" | "x402-hono",
-    facilitatorUrl: facilitatorUrl(world, facilitator),
+    facilitatorUrl: url,
+    ...(facilitator === "relayer" ? { settleHeaders: signedIn(url, account) } : {}),
     receiver,
     // One of the two signs claims and refunds itself, the other leaves that to the facilitator's key.
     ...(server === "x402-express" ? { receiverAuthorizer: world.authorizer } : {}),
@@ -129,7 +143,27 @@ async function gatewaySeller(world: MatrixWorld, { server, scheme }: Pairing): P
   };
 }
 
-const SELLERS: Record<Server, (world: MatrixWorld, pairing: Pairing) => Promise<Seller>> = { "x402-express": stockSeller, "x402-hono": stockSeller, gateway: gatewaySeller, "gateway-canonical": gatewaySeller };
+async function pluginSeller(world: MatrixWorld, { scheme }: Pairing): Promise<Seller> {
+  const account = world.newReceiver();
+  const relayer = world.relayers.tallystick;
+  const service = `plugin-${account.address.slice(2, 10).toLowerCase()}`;
+  const running = await startPluginServer({ relayerUrl: relayer.url, account, service, price: `$${formatUnits(PRICE, BASE_SEPOLIA.usdc.decimals)}`, minDepositCalls: MIN_DEPOSIT_CALLS });
+  return {
+    receiver: account.address,
+    url: (path) => `${running.url}${path}`,
+    runs: () => running.seen.length,
+    claimAndSettle: async () => void (await relayer.current().settlement.flush()),
+    // Its books are the relayer's; it lists itself again when it starts.
+    async loseState() {
+      await relayer.loseLedger();
+      await running.restart();
+    },
+    replays: scheme === "exact" ? "identified" : "all",
+    stop: () => running.stop(),
+  };
+}
+
+const SELLERS: Record<Server, (world: MatrixWorld, pairing: Pairing) => Promise<Seller>> = { "x402-express": stockSeller, "x402-hono": stockSeller, gateway: gatewaySeller, "gateway-canonical": gatewaySeller, plugin: pluginSeller };
 
 export function openSeller(world: MatrixWorld, pairing: Pairing): Promise<Seller> {
   return SELLERS[pairing.server](world, pairing);

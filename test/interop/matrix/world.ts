@@ -47,7 +47,7 @@ export type MatrixWorld = {
   /** A buyer's key that nobody used before, with test USDC. */
   newAccount(): Promise<LocalAccount>;
   /** A receiver that nobody else is paid to. */
-  newReceiver(): Address;
+  newReceiver(): LocalAccount;
   /** Signs claims and refunds for sellers who keep that key themselves. */
   authorizer: LocalAccount;
   usdcOf(address: Address): Promise<bigint>;
@@ -75,7 +75,7 @@ export async function startMatrixWorld(): Promise<MatrixWorld> {
       await chain.mintUSDC(account.address, FUNDS);
       return account;
     },
-    newReceiver: () => chain.account(FIRST_RECEIVER + receivers++).address,
+    newReceiver: () => chain.account(FIRST_RECEIVER + receivers++),
     authorizer: chain.account(AUTHORIZER),
     usdcOf: (address) => chain.client.readContract({ address: BASE_SEPOLIA.usdc.address, abi: erc20Abi, functionName: "balanceOf", args: [address] }),
     async channel(id) {
@@ -96,7 +96,7 @@ async function startMatrixRelayer(mode: SettlementMode, { origin, rpcUrl, freshD
   const role = RELAYER_ROLES[mode];
   const receiver = addressOf(role.receiver);
   const port = String(await freePort());
-  const env = { RELAYER_PORT: port, RELAYER_SETTLEMENT_MODE: mode, RELAYER_SUBMITTER_KEY: keyOf(role.submitter) };
+  const env = { RELAYER_PORT: port, RELAYER_SETTLEMENT_MODE: mode, RELAYER_SUBMITTER_KEY: keyOf(role.submitter), RELAYER_FACILITATOR: "open" };
   const services = [{ name: "matrix", origin, receiver, description: "echoes", priceAtomic: PRICE.toString(), minDepositCalls: MIN_DEPOSIT_CALLS }];
   const start = async () => {
     const relayer = await createRelayer(testConfig(await freshDatabase(), rpcUrl, services, env), createLog("silent"));

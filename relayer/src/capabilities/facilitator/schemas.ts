@@ -14,11 +14,18 @@ export type FacilitatorRequest = { payload: PaymentPayload; requirements: Paymen
 export function readRequest(body: unknown): FacilitatorRequest {
   const { x402Version, paymentPayload, paymentRequirements } = (body ?? {}) as Record<string, unknown>;
   if (x402Version !== 2) throw malformed("x402Version", `x402Version is ${String(x402Version)}; this facilitator speaks 2.`, "invalid_x402_version");
-  const payload = PaymentPayloadV2Schema.safeParse(paymentPayload);
+  const payload = PaymentPayloadV2Schema.safeParse(timed(paymentPayload, "accepted"));
   if (!payload.success) throw malformed(`paymentPayload.${payload.error.issues[0]?.path.join(".") ?? ""}`, payload.error.issues[0]?.message ?? "malformed", "invalid_payload");
-  const requirements = PaymentRequirementsV2Schema.safeParse(paymentRequirements);
+  const requirements = PaymentRequirementsV2Schema.safeParse(timed({ paymentRequirements }, "paymentRequirements")["paymentRequirements"]);
   if (!requirements.success) throw malformed(`paymentRequirements.${requirements.error.issues[0]?.path.join(".") ?? ""}`, requirements.error.issues[0]?.message ?? "malformed", "invalid_payment_requirements");
   return { payload: payload.data as PaymentPayload, requirements: requirements.data as PaymentRequirements };
+}
+
+/** The official channel manager sends its claims with maxTimeoutSeconds 0, which the official schema refuses. It means nothing there. */
+function timed(holder: unknown, field: string): Record<string, unknown> {
+  const outer = (holder ?? {}) as Record<string, unknown>;
+  const inner = outer[field] as Record<string, unknown> | undefined;
+  return inner?.["maxTimeoutSeconds"] === 0 ? { ...outer, [field]: { ...inner, maxTimeoutSeconds: 1 } } : outer;
 }
 
 function malformed(field: string, detail: string, x402Error: string): TallystickError {

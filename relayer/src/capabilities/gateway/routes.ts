@@ -8,6 +8,7 @@ import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { newPaymentId } from "../../payment-id.ts";
 import { problemResponse } from "../../problem-schema.ts";
 import { createLiveStreams, type LiveStreams } from "../streams/service.ts";
+import { payByTransfer } from "../transfers/service.ts";
 import { challengeOf, unpaid, type Challenge } from "./challenge.ts";
 import { normalisePath } from "./logic.ts";
 import * as gateway from "./service.ts";
@@ -65,6 +66,8 @@ async function sell(deps: GatewayDeps, streams: LiveStreams, request: FastifyReq
   if (header === undefined) return challenge(deps, request, reply, { service, url, paymentId: newPaymentId(), problem: unpaid() });
 
   const started = process.hrtime.bigint();
+  const byTransfer = await boughtByTransfer(deps, request, reply, { service, path, url, header });
+  if (byTransfer !== undefined) return byTransfer;
   const payment = gateway.readPayment(header);
   const call = { method: request.method, path, headers: request.headers, body: bodyOf(request), signal: goneSignal(request, reply), streams, metered: isMetered(request, service) };
   try {
@@ -76,6 +79,21 @@ async function sell(deps: GatewayDeps, streams: LiveStreams, request: FastifyReq
     if (error.status === 402) return challenge(deps, request, reply, { service, url, paymentId: payment.paymentId, problem: error });
     error.extra["paymentId"] ??= payment.paymentId;
     throw error;
+  }
+}
+
+type ByTransfer = { service: Service; path: string; url: string; header: string };
+
+/** X-402-Payment that names a transaction or a receipt; undefined for everything else. */
+async function boughtByTransfer(deps: GatewayDeps, request: FastifyRequest, reply: FastifyReply, { service, path, url, header }: ByTransfer): Promise<FastifyReply | undefined> {
+  if (request.headers["x-402-payment"] === undefined) return undefined;
+  try {
+    const purchase = gateway.purchaseOf(deps, service, { method: request.method, path, headers: request.headers, body: bodyOf(request) });
+    const sale = await payByTransfer(deps, header, purchase, goneSignal(request, reply));
+    return sale && (await reply.code(sale.answer.status).headers({ ...sale.answer.headers, ...saleHeaders(sale, true) }).send(sale.answer.body));
+  } catch (error) {
+    if (!(error instanceof TallystickError) || error.status !== 402) throw error;
+    return challenge(deps, request, reply, { service, url, paymentId: newPaymentId(), problem: error });
   }
 }
 
@@ -113,7 +131,7 @@ const usesAliases = (request: FastifyRequest): boolean => Object.keys(request.he
 
 const base64 = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString("base64");
 
-function saleHeaders({ settlement, paymentId }: Sale, aliases: boolean): Record<string, string> {
+export function saleHeaders({ settlement, paymentId }: Sale, aliases: boolean): Record<string, string> {
   const headers: Record<string, string> = { "Tallystick-Payment-Id": paymentId };
   if (settlement === undefined) return headers;
   headers["PAYMENT-RESPONSE"] = encodePaymentResponseHeader(settlement);
@@ -130,7 +148,7 @@ function bodyOf(request: FastifyRequest): Buffer {
 }
 
 /** Aborts when the connection closes before the answer was sent. */
-function goneSignal(request: FastifyRequest, reply: FastifyReply): AbortSignal {
+export function goneSignal(request: FastifyRequest, reply: FastifyReply): AbortSignal {
   const controller = new AbortController();
   reply.raw.once("close", () => {
     if (!reply.raw.writableEnded) controller.abort();

@@ -66,7 +66,8 @@ export async function openUpstream(deps: Deps, service: Service, call: Call, pay
   try {
     const amount = costOf(response, service);
     const headers = forwardable(response.headers);
-    const passed = { ...headers, "cache-control": privateCacheControl(headers["cache-control"]) };
+    // Named where the service names none: the receipt covers the type that the buyer gets, and bytes without one are sent as this.
+    const passed = { "content-type": "application/octet-stream", ...headers, "cache-control": privateCacheControl(headers["cache-control"]) };
     const detach = () => call.signal.removeEventListener("abort", stop);
     return { status: response.status, headers: passed, amount, startedAt, body: response.body, streams: streams(response), detach, stop };
   } catch (error) {

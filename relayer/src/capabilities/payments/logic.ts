@@ -13,6 +13,8 @@ const RUNNING: Record<string, string> = { reserved: "The call is being served.",
 
 /** @param carriers transactions that claim up to this payment's charge, or carry its transfer; the earliest first. */
 export function statusOf(story: PaymentStory, carriers: readonly Carrier[]): Status {
+  // Paid before it was asked for: what failed was the service, and the purchase stays open.
+  if (story.state === "released" && story.scheme === "transfer") return { status: "PENDING", transaction: story.settledTx, detail: "Paid by transfer, not delivered yet: submit it again." };
   if (story.state === "released") return { status: "NEVER", reason: story.releaseReason ?? "released", detail: "The call was not charged, so nothing will be paid for it." };
   if (story.state !== "charged") return { status: "PENDING", detail: RUNNING[story.state]!, transaction: carriers[0]?.hash };
   if (story.channelId === undefined) return direct(story, carriers);
