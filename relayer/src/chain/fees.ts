@@ -10,9 +10,10 @@ const GAS_MARGIN_PERCENT = 20n;
 
 /**
  * Simulates the call from `from` and prices it.
- * @throws the contract's revert, `submitter_unfunded` (503) or `chain_unavailable` (503); no nonce is used up by any of them.
+ * @throws the contract's revert, `transaction_too_expensive` (402), `submitter_unfunded` (503) or `chain_unavailable` (503); no nonce is
+ * used up by any of them.
  */
-export async function prepareTx(chain: Chain, from: Address, call: { to: Address; data: Hex; gas?: bigint }): Promise<Prepared> {
+export async function prepareTx(chain: Chain, from: Address, call: { to: Address; data: Hex; gas?: bigint; mostGas?: bigint }): Promise<Prepared> {
   const { client } = chain;
   const [gas, block, maxPriorityFeePerGas, chainNonce, balance] = await readChain(() =>
     Promise.all([
@@ -23,6 +24,9 @@ export async function prepareTx(chain: Chain, from: Address, call: { to: Address
       client.getBalance({ address: from }),
     ]),
   );
+  if (call.mostGas !== undefined && gas > call.mostGas) {
+    throw new TallystickError({ code: "transaction_too_expensive", status: 402, retry: "never", detail: `The transaction needs ${gas} gas; at most ${call.mostGas} is paid for.` });
+  }
   // Twice the base fee outlives six full blocks, so that a transaction seldom needs a bump.
   const maxFeePerGas = 2n * (block.baseFeePerGas ?? 0n) + maxPriorityFeePerGas;
   if (balance < gas * maxFeePerGas) {

@@ -20,6 +20,8 @@ export type TxRequest = {
   data: Hex;
   /** Gas limit; without it the node's estimate plus a fifth. */
   gas?: bigint;
+  /** Refused when it needs more, for calls that run code which others chose (contract wallets). */
+  mostGas?: bigint;
   /** For logs: joins the transaction to the payment that caused it. */
   paymentId?: string;
   /** Writes the caller's own rows in the same database transaction as the signed bytes. */
@@ -39,7 +41,7 @@ export type Submitter = {
   /**
    * Takes the next nonce, signs, commits, then broadcasts.
    * @returns the id of the durable row: from here on the transaction happens or is replaced, whatever we crash on.
-   * @throws TallystickError `chain_unavailable` or `submitter_unfunded` (503, safe), the contract's revert, or whatever
+   * @throws TallystickError `chain_unavailable` or `submitter_unfunded` (503, safe), `transaction_too_expensive`, the contract's revert, or whatever
    * `record` threw: nothing was committed then.
    */
   submit(request: TxRequest): Promise<{ txId: bigint; hash: Hex }>;

@@ -17,6 +17,9 @@ export { readView } from "./chain-view.ts";
 export { refundChannel } from "./refund.ts";
 export type { DepositRequest } from "./deposit-check.ts";
 
+/** A deposit takes some 115k; this leaves room for wallets that check passkeys, and none for those that burn what others pay. */
+const MOST_DEPOSIT_GAS = 600_000n;
+
 export type ChannelDeps = Pick<Deps, "config" | "db" | "chain" | "keyring" | "submitter" | "log" | "now">;
 
 /** How long a buyer's request waits for its deposit before it is told to come back. */
@@ -73,7 +76,7 @@ async function sendDeposit(deps: ChannelDeps, request: DepositRequest, key: Depo
   try {
     // The submitter simulates this very call before it takes a nonce.
     const { txId, hash } = await deps.submitter.submit({
-      purpose: "deposit", to: deps.config.sessionChannels, data, paymentId,
+      purpose: "deposit", to: deps.config.sessionChannels, data, paymentId, mostGas: MOST_DEPOSIT_GAS,
       record: (client, newTxId) => insertDeposit(client, key, { channelId, amount, txId: newTxId }),
     });
     deps.log.info({ event: EVENT.depositSent, channelId, amount: String(amount), txHash: hash, paymentId });
@@ -83,6 +86,7 @@ async function sendDeposit(deps: ChannelDeps, request: DepositRequest, key: Depo
     const known = await liveDeposit(deps, key);
     if (known !== undefined) return known;
     if (isRevert(error)) throw depositRefusal(error, request);
+    if (error instanceof TallystickError && error.code === "transaction_too_expensive") throw paymentFault("deposit_refused", "payload.deposit", `${error.message} The payer's wallet makes it so.`, { cause: error });
     if (error instanceof DepositTaken) throw new TallystickError({ code: "deposit_contended", status: 503, retry: "safe", detail: "The deposit is being sent by another request.", cause: error });
     throw error;
   }

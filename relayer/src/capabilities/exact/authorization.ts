@@ -5,12 +5,12 @@ import {
 } from "viem";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { transferWithAuthorizationTypes } from "../../../../sdk/src/typed-data.ts";
-import { agreed, headOf, isRevert, readChain } from "../../chain/client.ts";
+import { agreed, chainUnavailable, headOf, isRevert, readChain, revertName, type Chain } from "../../chain/client.ts";
 import { ERC1271_MAGIC, erc1271Abi, tokenAbi } from "../../chain/token-abi.ts";
 import type { Deps } from "../../deps.ts";
 import { EXACT_FAULTS, type Authorization, type ExactFault } from "./types.ts";
 
-type AuthorizationDeps = Pick<Deps, "chain" | "config" | "now">;
+type AuthorizationDeps = Pick<Deps, "chain" | "config" | "now" | "submitter">;
 
 const transferAbi = parseAbi([
   "function transferWithAuthorization(address from, address to, uint256 value, uint256 validAfter, uint256 validBefore, bytes32 nonce, uint8 v, bytes32 r, bytes32 s)",
@@ -21,8 +21,12 @@ const transferBytesAbi = parseAbi(["function transferWithAuthorization(address f
 
 /** The block that takes the authorisation must come before validBefore; the stock facilitator keeps the same margin. */
 const EXPIRY_MARGIN_S = 6n;
-/** Where a used authorisation is looked for: an hour of blocks on Base, longer than authorisations live. */
-const USE_WINDOW_BLOCKS = 2_000n;
+/** Blocks asked for at once when the log of a used authorisation is looked for: what nodes allow, an hour on Base. */
+const LOG_PAGE_BLOCKS = 2_000n;
+/** How many such pages are read, the newest first: longer than authorisations live. */
+const LOG_PAGES = 26;
+/** A transfer takes some 70k; this leaves room for wallets that check passkeys, and none for those that burn what others pay. */
+export const MOST_TRANSFER_GAS = 500_000n;
 
 export function exactFault(code: ExactFault, field: string, detail: string, cause?: unknown): TallystickError {
   return new TallystickError({ code, status: 402, retry: "never", field, detail, extra: { x402Error: EXACT_FAULTS[code] }, cause });
@@ -30,34 +34,65 @@ export function exactFault(code: ExactFault, field: string, detail: string, caus
 
 const AT = "payload.authorization";
 
+/** Atomic units. `mostAheadS`: how far away validBefore may be, seconds. */
+export type Wanted = { payTo: Address; amount: bigint; mostAheadS?: number };
+
 /** Checks that need no chain. @throws a payment fault that names the field. */
-export function checkAuthorizationTerms({ now }: Pick<Deps, "now">, authorization: Authorization, wanted: { payTo: Address; amount: bigint }): void {
+export function checkAuthorizationTerms({ now }: Pick<Deps, "now">, authorization: Authorization, wanted: Wanted): void {
   if (!isAddressEqual(authorization.to, wanted.payTo)) throw exactFault("authorization_recipient_mismatch", `${AT}.to`, `The authorisation pays ${authorization.to}, the terms say ${wanted.payTo}.`);
   if (authorization.value !== wanted.amount) throw exactFault("authorization_value_mismatch", `${AT}.value`, `The authorisation is for ${authorization.value}, the terms say exactly ${wanted.amount}.`);
   const nowS = BigInt(Math.floor(now().getTime() / 1000));
   if (authorization.validBefore < nowS + EXPIRY_MARGIN_S) throw exactFault("authorization_expired", `${AT}.validBefore`, `The authorisation ends at ${authorization.validBefore}; it is ${nowS} and ${EXPIRY_MARGIN_S} s are needed.`);
+  if (wanted.mostAheadS !== undefined && authorization.validBefore > nowS + BigInt(wanted.mostAheadS)) throw exactFault("authorization_too_long", `${AT}.validBefore`, `The authorisation ends at ${authorization.validBefore}, later than ${wanted.mostAheadS} s from now: an answer is not kept for so long.`);
   if (authorization.validAfter > nowS) throw exactFault("authorization_not_yet_valid", `${AT}.validAfter`, `The authorisation starts at ${authorization.validAfter}; it is ${nowS}.`);
 }
 
+/** What the chain says of a well-signed authorisation. The balance is the payer's, in atomic units. */
+export type Standing = { used: boolean; balance: bigint };
+
 /**
- * Checks the signature and the payer's funds.
- * @returns true when the authorisation is unused and would pass now; false when it is used already.
- * @throws a payment fault that names the field; `chain_unavailable` (503).
+ * Checks the signature and the payer's funds, and tries the very transfer: a token refuses for more reasons than these (a blacklist, a
+ * pause, a spelling of the signature), and whoever is found out only after the upstream has run has had work for nothing.
+ * @throws a payment fault that names the field, unless it is used; `chain_unavailable` (503).
  */
-export async function checkAuthorization(deps: AuthorizationDeps, authorization: Authorization): Promise<boolean> {
+export async function checkAuthorization(deps: AuthorizationDeps, authorization: Authorization): Promise<Standing> {
   const token = { address: deps.config.token.address, abi: tokenAbi } as const;
   const { from, nonce, value } = authorization;
-  const [code, balance, used] = await readChain(() =>
+  const [code, balance, used, trial] = await readChain(() =>
     Promise.all([
       deps.chain.client.getCode({ address: from }),
       deps.chain.client.readContract({ ...token, functionName: "balanceOf", args: [from] }),
       deps.chain.client.readContract({ ...token, functionName: "authorizationState", args: [from, nonce] }),
+      tryTransfer(deps, authorization),
     ]),
   );
   await checkSignature(deps, authorization, (code ?? "0x") !== "0x");
-  if (used) return false;
+  if (used) return { used, balance };
   if (balance < value) throw exactFault("insufficient_funds", `${AT}.value`, `The payer holds ${balance}, the payment is ${value}.`);
-  return true;
+  // Somebody may have been faster between the two questions.
+  if ("refusal" in trial && (await isUsed(deps, authorization))) return { used: true, balance };
+  if ("refusal" in trial) throw exactFault("transfer_refused", AT, `The token refuses the transfer: ${trial.refusal}.`);
+  if (trial.gas > MOST_TRANSFER_GAS) throw exactFault("transfer_too_expensive", "payload.signature", `The payer's wallet makes the transfer cost ${trial.gas} gas; at most ${MOST_TRANSFER_GAS} is paid for.`);
+  return { used, balance };
+}
+
+/** Is it the payer's at all? For one that we know already, whose money may have moved by now. @throws as checkAuthorization. */
+export async function checkSigned(deps: AuthorizationDeps, authorization: Authorization): Promise<void> {
+  await checkSignature(deps, authorization, await hasCode(deps.chain, authorization.from));
+}
+
+async function tryTransfer({ chain, config, submitter }: AuthorizationDeps, authorization: Authorization): Promise<{ gas: bigint } | { refusal: string }> {
+  try {
+    return { gas: await chain.client.estimateGas({ account: submitter.address, to: config.token.address, data: transferCalldata(authorization), blockTag: "latest" }) };
+  } catch (error) {
+    if (isRevert(error)) return { refusal: revertName(error) ?? "no reason given" };
+    throw error;
+  }
+}
+
+/** True for contract wallets, whose word at one moment says nothing of the next. */
+export async function hasCode(chain: Chain, address: Address): Promise<boolean> {
+  return agreed(chain, async (client) => ((await client.getCode({ address })) ?? "0x") !== "0x");
 }
 
 async function checkSignature(deps: AuthorizationDeps, authorization: Authorization, payerHasCode: boolean): Promise<void> {
@@ -128,20 +163,44 @@ export function movedIn({ config }: Pick<Deps, "config">, { from, to, value }: A
 export type Use =
   /** Moved the money, in this transaction; `deep` at the configured depth. */
   | { moved: true; txHash: Hex; deep: boolean }
-  /** Used or cancelled without moving it. */
+  /** Cancelled, or used for something else. */
   | { moved: false };
 
-/** A used authorisation: what its AuthorizationUsed and Transfer logs say. Undefined while it is unused. */
+/**
+ * A used authorisation: what its AuthorizationUsed and Transfer logs say. Undefined while it is unused.
+ * @throws `chain_unavailable` (503): it is used, and no node shows by what. That is never taken for "it did not pay".
+ */
 export async function findUse(deps: AuthorizationDeps, authorization: Authorization): Promise<Use | undefined> {
-  const { address } = deps.config.token;
-  const { from, nonce } = authorization;
-  const used = await agreed(deps.chain, (client) => client.readContract({ address, abi: tokenAbi, functionName: "authorizationState", args: [getAddress(from), nonce] }));
-  if (!used) return undefined;
+  if (!(await isUsed(deps, authorization))) return undefined;
   const head = await headOf(deps.chain);
-  const fromBlock = head > USE_WINDOW_BLOCKS ? head - USE_WINDOW_BLOCKS : 0n;
-  const [use] = await readChain(() => deps.chain.client.getContractEvents({ address, abi: tokenAbi, eventName: "AuthorizationUsed", args: { authorizer: from, nonce }, fromBlock }));
-  if (use === undefined) return { moved: false };
-  const receipt = await agreed(deps.chain, (client) => client.getTransactionReceipt({ hash: use.transactionHash }));
+  const hash = await endOf(deps, authorization, head);
+  if (hash === "cancelled") return { moved: false };
+  const receipt = await agreed(deps.chain, (client) => client.getTransactionReceipt({ hash }));
   if (!movedIn(deps, authorization, receipt)) return { moved: false };
   return { moved: true, txHash: receipt.transactionHash, deep: head - receipt.blockNumber + 1n >= BigInt(deps.config.confirmations) };
+}
+
+/** What more than half of the endpoints say. */
+export function isUsed({ chain, config }: AuthorizationDeps, { from, nonce }: Authorization): Promise<boolean> {
+  return agreed(chain, (client) => client.readContract({ address: config.token.address, abi: tokenAbi, functionName: "authorizationState", args: [getAddress(from), nonce] }));
+}
+
+/** The transaction that used it, or that it was cancelled. Looks from the newest block backwards. */
+async function endOf(deps: AuthorizationDeps, authorization: Authorization, head: bigint): Promise<Hex | "cancelled"> {
+  for (let page = 0, toBlock = head; page < LOG_PAGES && toBlock >= 0n; page += 1, toBlock -= LOG_PAGE_BLOCKS) {
+    const fromBlock = toBlock >= LOG_PAGE_BLOCKS ? toBlock - LOG_PAGE_BLOCKS + 1n : 0n;
+    // The newest page is open at its end: the use may be in a block that came after the head was asked for.
+    const range = { fromBlock, toBlock: page === 0 ? ("latest" as const) : toBlock };
+    const [used, cancelled] = await Promise.all((["AuthorizationUsed", "AuthorizationCanceled"] as const).map((eventName) => logsOf(deps, authorization, eventName, range)));
+    if (used![0] !== undefined) return used![0];
+    if (cancelled!.length > 0) return "cancelled";
+  }
+  throw chainUnavailable(new Error(`authorisation ${authorization.nonce} of ${authorization.from} is used, and no log says by what`));
+}
+
+function logsOf({ chain, config }: AuthorizationDeps, { from, nonce }: Authorization, eventName: "AuthorizationUsed" | "AuthorizationCanceled", range: { fromBlock: bigint; toBlock: bigint | "latest" }): Promise<Hex[]> {
+  return agreed(chain, async (client) => {
+    const logs = await client.getContractEvents({ address: config.token.address, abi: tokenAbi, eventName, args: { authorizer: from, nonce }, ...range });
+    return logs.map(({ transactionHash }) => transactionHash);
+  });
 }

@@ -1,8 +1,8 @@
-// SQL of payments in the scheme exact: reserved -> settling (the answer is stored and withheld) -> charged | released. Each function is
-// one conditional statement, so any process may take any step.
+// SQL of payments in the scheme exact: reserved -> settling (the answer is stored and withheld) -> charged | released. Each step is
+// conditional, so any process may take any step.
 import type { Address, Hex } from "viem";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
-import type { Queryable } from "../../db/pool.ts";
+import { inTransaction, type Db, type Queryable } from "../../db/pool.ts";
 import type { Delivery } from "../ledger/types.ts";
 import type { Authorization } from "./types.ts";
 
@@ -53,32 +53,54 @@ function fromRow(row: Row): ExactPayment {
   };
 }
 
-/** Sets the nonce aside. @throws a violation of payment_authorization, payment_client_id_by_payer or payment_pkey when it is known. */
-export async function reserve(db: Queryable, request: ExactRequest, leaseMs: number): Promise<void> {
+/**
+ * Sets the nonce aside, when the payer's funds cover this payment beside those under way: a balance that was seen once would buy any
+ * number of upstream runs at the same time. Payments of one payer wait for each other here, in all processes.
+ * @returns false when they do not.
+ * @throws a violation of payment_authorization, payment_client_id_by_payer or payment_pkey when the payment is known.
+ */
+export async function reserve(db: Db, request: ExactRequest, balance: bigint, leaseMs: number): Promise<boolean> {
   const { from, to, validAfter, validBefore, nonce, signature } = request.authorization;
-  await db.query({
-    name: "exact_reserve",
-    text: `INSERT INTO payment (payment_id, scheme, payer, receiver, token, authorization_nonce, valid_after, valid_before, signature, service, resource,
-             request_hash, client_id, price_atomic, reserved_until)
-           VALUES ($1, 'exact', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, now() + $14 * interval '1 millisecond')`,
-    values: [request.paymentId, toBytes(from), toBytes(to), toBytes(request.token), toBytes(nonce), validAfter, validBefore, toBytes(signature), request.service,
-      request.resource, toBytes(request.requestHash), request.clientId ?? null, request.price, leaseMs],
+  return inTransaction(db, async (client) => {
+    await client.query({ name: "exact_payer_lock", text: "SELECT pg_advisory_xact_lock(hashtextextended('exact ' || $1, 0))", values: [from] });
+    const { rowCount } = await client.query({
+      name: "exact_reserve",
+      text: `INSERT INTO payment (payment_id, scheme, payer, receiver, token, authorization_nonce, valid_after, valid_before, signature, service, resource,
+               request_hash, client_id, price_atomic, reserved_until)
+             SELECT $1, 'exact', $2::bytea, $3::bytea, $4::bytea, $5::bytea, $6::bigint, $7::bigint, $8::bytea, $9, $10, $11::bytea, $12, $13::numeric, now() + $14 * interval '1 millisecond'
+             WHERE $13::numeric <= $15::numeric
+               - (SELECT coalesce(sum(price_atomic), 0) FROM payment WHERE state = 'reserved' AND scheme = 'exact' AND payer = $2::bytea AND token = $4::bytea)
+               - (SELECT coalesce(sum(price_atomic), 0) FROM payment WHERE state = 'settling' AND payer = $2::bytea AND token = $4::bytea)`,
+      values: [request.paymentId, toBytes(from), toBytes(to), toBytes(request.token), toBytes(nonce), validAfter, validBefore, toBytes(signature), request.service,
+        request.resource, toBytes(request.requestHash), request.clientId ?? null, request.price, leaseMs, balance],
+    });
+    return rowCount === 1;
   });
 }
 
-/** Stores the answer, withheld until the money has moved. @returns false when the reservation is gone. */
-export async function store(db: Queryable, paymentId: string, { answer, startedAt, endedAt }: Delivery, outputHash: Hex, ttlS: number): Promise<boolean> {
-  const { rowCount } = await db.query({
+/**
+ * Stores the answer, withheld until the money has moved, and takes the one time that this authorisation counts as a payment. The answer
+ * is kept at least as long as the money may move.
+ * @returns `gone` when the reservation is; `told` when another seller was told that the authorisation pays for its answer.
+ */
+export async function store(db: Queryable, paymentId: string, { answer, startedAt, endedAt }: Delivery, outputHash: Hex, ttlS: number): Promise<"stored" | "gone" | "told"> {
+  const { rows } = await db.query<{ outcome: "stored" | "gone" | "told" }>({
     name: "exact_store",
     text: `WITH held AS (
-             UPDATE payment SET state = 'settling', output_hash = $2, started_at = $3, ended_at = $4
-             WHERE payment_id = $1 AND state = 'reserved' AND scheme = 'exact' RETURNING payment_id),
+             SELECT payment_id, token, payer, authorization_nonce, valid_before FROM payment WHERE payment_id = $1 AND state = 'reserved' AND scheme = 'exact' FOR UPDATE),
+           told AS (
+             INSERT INTO exact_told (token, payer, nonce, told_to) SELECT token, payer, authorization_nonce, 'payment ' || payment_id FROM held
+             ON CONFLICT (token, payer, nonce) DO NOTHING RETURNING 1),
+           moved AS (
+             UPDATE payment SET state = 'settling', output_hash = $2, started_at = $3, ended_at = $4, reserved_until = now()
+             FROM held WHERE payment.payment_id = held.payment_id AND EXISTS (SELECT 1 FROM told) RETURNING payment.payment_id, held.valid_before),
            kept AS (
-             INSERT INTO answer (payment_id, status, headers, body, expires_at) SELECT payment_id, $5, $6, $7, now() + $8 * interval '1 second' FROM held)
-           SELECT 1 FROM held`,
+             INSERT INTO answer (payment_id, status, headers, body, expires_at)
+             SELECT payment_id, $5::integer, $6::jsonb, $7::bytea, greatest(now() + $8 * interval '1 second', to_timestamp(valid_before) + interval '10 minutes') FROM moved)
+           SELECT CASE WHEN EXISTS (SELECT 1 FROM moved) THEN 'stored' WHEN EXISTS (SELECT 1 FROM held) THEN 'told' ELSE 'gone' END AS outcome`,
     values: [paymentId, toBytes(outputHash), startedAt, endedAt, answer.status, JSON.stringify(answer.headers), answer.body, ttlS],
   });
-  return rowCount === 1;
+  return rows[0]!.outcome;
 }
 
 /** The money has moved: the answer may go out. True when this call wrote it down; false when it was written before. */
@@ -97,8 +119,9 @@ export async function markNever(db: Queryable, paymentId: string, reason: string
   const { rowCount } = await db.query({
     name: "exact_never",
     text: `WITH ended AS (
-             UPDATE payment SET state = 'released', release_reason = $2, resolved_at = now() WHERE payment_id = $1 AND state = 'settling' RETURNING payment_id),
-           forgotten AS (DELETE FROM answer USING ended WHERE answer.payment_id = ended.payment_id)
+             UPDATE payment SET state = 'released', release_reason = $2, resolved_at = now() WHERE payment_id = $1 AND state = 'settling' RETURNING payment_id, token, payer, authorization_nonce),
+           forgotten AS (DELETE FROM answer USING ended WHERE answer.payment_id = ended.payment_id),
+           untold AS (DELETE FROM exact_told USING ended WHERE told_to = 'payment ' || ended.payment_id AND exact_told.token = ended.token AND exact_told.payer = ended.payer AND nonce = ended.authorization_nonce)
            SELECT 1 FROM ended`,
     values: [paymentId, reason],
   });
@@ -123,8 +146,17 @@ async function one(db: Queryable, name: string, where: string, values: unknown[]
   return rows[0] === undefined ? undefined : fromRow(rows[0]);
 }
 
-/** Payments whose answer is withheld, the oldest first. */
-export async function settlingPayments(db: Queryable, limit: number): Promise<ExactPayment[]> {
-  const { rows } = await db.query<Row>("SELECT * FROM payment WHERE state = 'settling' ORDER BY reserved_at LIMIT $1", [limit]);
+/**
+ * Takes payments whose answer is withheld and whose turn it is. Each waits longer the older it is, so that those which cannot be settled
+ * never stand before those which can; processes share them.
+ */
+export async function takeSettling(db: Queryable, limit: number): Promise<ExactPayment[]> {
+  const { rows } = await db.query<Row>({
+    name: "exact_take_settling",
+    text: `UPDATE payment SET reserved_until = now() + least(greatest((now() - reserved_at) / 4, interval '4 seconds'), interval '2 minutes')
+           WHERE payment_id IN (SELECT payment_id FROM payment WHERE state = 'settling' AND reserved_until <= now() ORDER BY reserved_until LIMIT $1 FOR UPDATE SKIP LOCKED)
+           RETURNING *`,
+    values: [limit],
+  });
   return rows.map(fromRow);
 }

@@ -5,7 +5,7 @@ import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { isRevert } from "../../chain/client.ts";
 import type { Deps } from "../../deps.ts";
 import { EVENT } from "../../telemetry/log.ts";
-import { findUse, movedIn, transferCalldata } from "./authorization.ts";
+import { findUse, hasCode, MOST_TRANSFER_GAS, movedIn, transferCalldata } from "./authorization.ts";
 import { findSettlement, insertSettlement, SettlementTaken, type SettlementKey, type SettlementRow } from "./store.ts";
 import type { Authorization, Settled } from "./types.ts";
 
@@ -21,14 +21,16 @@ const SETTLE_WAIT_MS = 20_000;
  */
 export async function settleAuthorization(deps: ExactDeps, authorization: Authorization, options: { paymentId?: string; waitMs?: number } = {}): Promise<Settled> {
   const key = { token: deps.config.token.address, payer: authorization.from, nonce: authorization.nonce };
-  const known = await liveSettlement(deps, key);
-  if (known !== undefined) return follow(deps, authorization, known, options.waitMs);
+  const row = await findSettlement(deps.db, key);
+  if (row !== undefined && isLive(row)) return follow(deps, authorization, row, options.waitMs);
   const used = await whenUsed(deps, authorization);
   if (used !== undefined) return used;
+  // A wallet may say yes to every simulation and no on chain: then each further try would only burn our gas.
+  if (row?.txState === "reverted" && (await hasCode(deps.chain, authorization.from))) return { status: "failed", reason: "transfer_reverted", final: isOver(deps, authorization) };
   if (isOver(deps, authorization)) return { status: "failed", reason: "authorization_expired", final: true };
   try {
     const { txId, hash } = await deps.submitter.submit({
-      purpose: "exact", to: key.token, data: transferCalldata(authorization), ...(options.paymentId === undefined ? {} : { paymentId: options.paymentId }),
+      purpose: "exact", to: key.token, data: transferCalldata(authorization), mostGas: MOST_TRANSFER_GAS, ...(options.paymentId === undefined ? {} : { paymentId: options.paymentId }),
       record: (client, newTxId) => insertSettlement(client, key, { receiver: authorization.to, amount: authorization.value, txId: newTxId }),
     });
     deps.log.info({ event: EVENT.exactSent, txHash: hash, payer: authorization.from, amount: String(authorization.value), paymentId: options.paymentId });
@@ -40,18 +42,16 @@ export async function settleAuthorization(deps: ExactDeps, authorization: Author
 
 /** The simulation refused, or another process was faster. */
 async function refused(deps: ExactDeps, authorization: Authorization, key: SettlementKey, error: unknown, waitMs: number | undefined): Promise<Settled> {
-  const known = await liveSettlement(deps, key);
-  if (known !== undefined) return follow(deps, authorization, known, waitMs);
+  const known = await findSettlement(deps.db, key);
+  if (known !== undefined && isLive(known)) return follow(deps, authorization, known, waitMs);
+  if (error instanceof TallystickError && error.code === "transaction_too_expensive") return { status: "failed", reason: "transfer_too_expensive", final: isOver(deps, authorization) };
   if (error instanceof SettlementTaken) throw new TallystickError({ code: "settlement_contended", status: 503, retry: "safe", detail: "The payment is being settled by another request.", cause: error });
   if (!isRevert(error)) throw error;
   // Between our look and the simulation somebody else may have sent it.
   return (await whenUsed(deps, authorization)) ?? { status: "failed", reason: "transfer_refused", final: isOver(deps, authorization) };
 }
 
-async function liveSettlement(deps: ExactDeps, key: SettlementKey): Promise<SettlementRow | undefined> {
-  const row = await findSettlement(deps.db, key);
-  return row === undefined || row.txState === "reverted" || row.txState === "dropped" ? undefined : row;
-}
+const isLive = ({ txState }: SettlementRow): boolean => txState !== "reverted" && txState !== "dropped";
 
 async function follow(deps: ExactDeps, authorization: Authorization, row: SettlementRow, waitMs = SETTLE_WAIT_MS): Promise<Settled> {
   const outcome = await deps.submitter.wait(row.txId, waitMs);

@@ -15,6 +15,7 @@ export type Settled =
 /** Our code -> the word of the published facilitator (@x402/evm, exact). */
 export const EXACT_FAULTS = {
   authorization_used: "invalid_exact_evm_nonce_already_used",
+  authorization_too_long: "invalid_exact_evm_payload_authorization_valid_before",
   authorization_expired: "invalid_exact_evm_payload_authorization_valid_before",
   authorization_not_yet_valid: "invalid_exact_evm_payload_authorization_valid_after",
   authorization_value_mismatch: "invalid_exact_evm_payload_authorization_value_mismatch",
@@ -23,6 +24,7 @@ export const EXACT_FAULTS = {
   wallet_not_deployed: "eip6492_factory_not_allowed",
   insufficient_funds: "invalid_exact_evm_insufficient_balance",
   transfer_refused: "invalid_exact_evm_transaction_simulation_failed",
+  transfer_too_expensive: "invalid_exact_evm_transaction_simulation_failed",
   transfer_reverted: "invalid_exact_evm_transaction_failed",
   transfer_missing: "invalid_exact_evm_transfer_event_mismatch",
 } as const;

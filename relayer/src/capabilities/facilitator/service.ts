@@ -1,9 +1,9 @@
 // The x402 facilitator, for anybody's server: is this payment good, and carry it to the chain. exact and batch-settlement.
 import type { PaymentRequirements, SettleResponse, SupportedResponse, VerifyResponse } from "@x402/core/types";
-import { isAddressEqual, type Address } from "viem";
+import { isAddress, isAddressEqual, type Address } from "viem";
 import { BATCH_SETTLEMENT } from "../../../../sdk/src/constants.ts";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
-import { checkAuthorization, checkAuthorizationTerms } from "../exact/authorization.ts";
+import { checkAuthorization, checkAuthorizationTerms, checkSigned, isUsed, type Wanted } from "../exact/authorization.ts";
 import { decodeExactPayload } from "../exact/schemas.ts";
 import { settleAuthorization } from "../exact/service.ts";
 import { findByNonce } from "../exact/payment-store.ts";
@@ -63,8 +63,16 @@ function checkMatch({ config }: GatewayDeps, { payload, requirements }: Facilita
   if (payload.accepted.scheme !== scheme) throw refuse("paymentPayload.accepted.scheme", "invalid_scheme", `The payment is by ${payload.accepted.scheme}, the seller asks for ${scheme}.`);
   if (network !== config.network || payload.accepted.network !== network) throw refuse("network", "invalid_network", `The payment is on ${payload.accepted.network}, the seller asks for ${network}, and this facilitator serves ${config.network}.`);
   if (asset.toLowerCase() !== config.token.address.toLowerCase()) throw refuse("paymentRequirements.asset", "invalid_payment_requirements", `The asset is ${asset}; ${config.token.address} is served here.`);
+  checkSense(requirements);
   const method = requirements.extra?.["assetTransferMethod"] ?? "eip3009";
   if (method !== "eip3009") throw refuse("paymentRequirements.extra.assetTransferMethod", "unsupported_payload_type", `assetTransferMethod is ${String(method)}; eip3009 is served here.`);
+}
+
+/** The official schema takes any text here, and another network's addresses look otherwise: so this comes after the network's check. */
+function checkSense({ amount, payTo, extra }: PaymentRequirements): void {
+  const authorizer = extra?.["receiverAuthorizer"];
+  const bad = !/^(0|[1-9][0-9]{0,77})$/.test(amount) ? "amount" : !isAddress(payTo, { strict: false }) ? "payTo" : typeof authorizer === "string" && !isAddress(authorizer, { strict: false }) ? "extra.receiverAuthorizer" : undefined;
+  if (bad !== undefined) throw new TallystickError({ code: "requirements_mismatch", status: 402, retry: "never", field: `paymentRequirements.${bad}`, detail: `paymentRequirements.${bad} makes no sense on this network.`, extra: { x402Error: "invalid_payment_requirements" } });
 }
 
 /** Whose gas we pay: everybody's, nobody's, our own sellers', or a list. */
@@ -84,15 +92,15 @@ function told(error: unknown): Refusing {
   return { invalidReason: pending ?? String(error.extra["x402Error"] ?? (error.code === "payment_malformed" ? "invalid_payload" : error.code)), invalidMessage: error.message };
 }
 
-function exactOf({ payload, requirements }: FacilitatorRequest): { authorization: Authorization; wanted: { payTo: Address; amount: bigint } } {
+function exactOf({ payload, requirements }: FacilitatorRequest): { authorization: Authorization; wanted: Wanted } {
   return { authorization: decodeExactPayload(payload.payload), wanted: { payTo: requirements.payTo as Address, amount: BigInt(requirements.amount) } };
 }
 
 async function verifyExact(deps: GatewayDeps, request: FacilitatorRequest): Promise<VerifyResponse> {
   const { authorization, wanted } = exactOf(request);
   checkAuthorizationTerms(deps, authorization, wanted);
-  const unused = await checkAuthorization(deps, authorization);
-  if (!unused) return { isValid: false, invalidReason: EXACT_FAULTS.authorization_used, invalidMessage: "The authorisation has been used.", payer: authorization.from };
+  const { used } = await checkAuthorization(deps, authorization);
+  if (used || (await findByNonce(deps.db, deps.config.token.address, authorization.from, authorization.nonce)) !== undefined) return { isValid: false, invalidReason: EXACT_FAULTS.authorization_used, invalidMessage: "The authorisation has been used.", payer: authorization.from };
   return { isValid: true, payer: authorization.from };
 }
 
@@ -105,12 +113,17 @@ async function settleExact(deps: GatewayDeps, request: FacilitatorRequest, toldT
   const key = { token: deps.config.token.address, payer: authorization.from, nonce: authorization.nonce };
   const failed = (errorReason: string, errorMessage: string): SettleResponse => ({ success: false, errorReason, errorMessage, payer: authorization.from, transaction: "", network: deps.config.network });
   if ((await findByNonce(deps.db, key.token, key.payer, key.nonce)) !== undefined) return failed(EXACT_FAULTS.authorization_used, "The authorisation pays for a call of this relayer's own gateway.");
-  const unused = await checkAuthorization(deps, authorization);
-  const known = await findSettlement(deps.db, key);
-  // Used, or sent: what it did is found out, whatever the clock says by now.
-  if (unused && known === undefined) checkAuthorizationTerms(deps, authorization, wanted);
-  else if (authorization.value !== wanted.amount || !isAddressEqual(authorization.to, wanted.payTo)) return failed(EXACT_FAULTS.authorization_value_mismatch, "The authorisation is not for these terms.");
+  // Used, or sent: what it did is found out, whatever the clock and the payer's purse say by now.
+  const known = (await findSettlement(deps.db, key)) !== undefined || (await isUsed(deps, authorization));
+  if (known) await checkSigned(deps, authorization);
+  else await checkNew(deps, authorization, wanted);
+  if (authorization.value !== wanted.amount || !isAddressEqual(authorization.to, wanted.payTo)) return failed(EXACT_FAULTS.authorization_value_mismatch, "The authorisation is not for these terms.");
   return tell(deps, key, await settleAuthorization(deps, authorization), toldTo, failed);
+}
+
+async function checkNew(deps: GatewayDeps, authorization: Authorization, wanted: Wanted): Promise<void> {
+  checkAuthorizationTerms(deps, authorization, wanted);
+  await checkAuthorization(deps, authorization);
 }
 
 async function tell(deps: GatewayDeps, key: Parameters<typeof takeTelling>[1], settled: Settled, toldTo: string, failed: (reason: string, message: string) => SettleResponse): Promise<SettleResponse> {

@@ -8,7 +8,7 @@ import { violatedConstraint } from "../../db/pool.ts";
 import type { Deps } from "../../deps.ts";
 import { newPaymentId } from "../../payment-id.ts";
 import { EVENT } from "../../telemetry/log.ts";
-import { checkAuthorization, checkAuthorizationTerms, exactFault } from "../exact/authorization.ts";
+import { checkAuthorization, checkAuthorizationTerms, checkSigned, exactFault, type Wanted } from "../exact/authorization.ts";
 import * as payments from "../exact/payment-store.ts";
 import type { ExactPayment, ExactRequest } from "../exact/payment-store.ts";
 import { decodeExactPayload } from "../exact/schemas.ts";
@@ -40,10 +40,12 @@ function terms({ config }: Pick<Deps, "config">, service: Service, paymentId: st
     asset: service.token,
     payTo: service.receiver,
     // The authorisation has to outlive the upstream and the transaction.
-    maxTimeoutSeconds: Math.ceil(service.upstreamTimeoutMs / 1000) + 60,
+    maxTimeoutSeconds: maxTimeoutSeconds(service.upstreamTimeoutMs),
     extra: { name: config.token.name, version: config.token.version, assetTransferMethod: "eip3009", paymentId },
   };
 }
+
+const maxTimeoutSeconds = (upstreamTimeoutMs: number): number => Math.ceil(upstreamTimeoutMs / 1000) + 60;
 
 async function open(deps: GatewayDeps, order: Order): Promise<Opened> {
   const authorization = decodeExactPayload(order.envelope.payload);
@@ -52,14 +54,35 @@ async function open(deps: GatewayDeps, order: Order): Promise<Opened> {
     paymentId: order.paymentId, authorization, token: service.token, service: service.name, resource: order.resource, price: service.price, requestHash: order.requestHash, clientId: order.clientId,
   };
   const known = await knownPayment(deps, request);
-  if (known !== undefined) return again(deps, request, known, service.upstreamTimeoutMs);
-  checkAuthorizationTerms(deps, authorization, { payTo: service.receiver, amount: service.price });
-  // In flight for another seller that asked our facilitator: it cannot pay twice.
-  const carried = await findSettlement(deps.db, { token: service.token, payer: authorization.from, nonce: authorization.nonce });
-  if (carried !== undefined || !(await checkAuthorization(deps, authorization))) return refuseUsed(deps, request);
-  await ledger.limitUnbilledRuns(deps, authorization.from);
-  return reserve(deps, request, service.upstreamTimeoutMs);
+  if (known !== undefined) return again(deps, request, known, service);
+  return openNew(deps, request, service);
 }
+
+async function openNew(deps: GatewayDeps, request: ExactRequest, service: Service): Promise<Opened> {
+  const { authorization, token } = request;
+  checkAuthorizationTerms(deps, authorization, wantedOf(deps, service));
+  // In flight for another seller that asked our facilitator: it cannot pay twice.
+  const carried = await findSettlement(deps.db, { token, payer: authorization.from, nonce: authorization.nonce });
+  const { used, balance } = await checkAuthorization(deps, authorization).catch((error: unknown) => recordAndThrow(deps, request, error));
+  if (used || carried !== undefined) return refuseUsed(deps, request);
+  await ledger.limitUnbilledRuns(deps, authorization.from);
+  return reserve(deps, request, balance, service);
+}
+
+/** The money must have moved, or be unable to, while the answer is kept. */
+function wantedOf({ config }: Pick<Deps, "config">, { receiver, price, upstreamTimeoutMs }: Service): Wanted {
+  return { payTo: receiver, amount: price, mostAheadS: Math.max(config.limits.answerTtlS, maxTimeoutSeconds(upstreamTimeoutMs) + 60) };
+}
+
+/** Money rule 5: what is refused after a valid signature leaves a row. */
+async function recordAndThrow(deps: GatewayDeps, { paymentId, authorization, service, price }: ExactRequest, error: unknown): Promise<never> {
+  if (error instanceof TallystickError && error.status === 402 && !UNSIGNED.has(error.code)) {
+    await ledger.recordRefusal(deps, { paymentId, channelId: undefined, payer: authorization.from, service }, error.code, { nonce: authorization.nonce, price: price.toString() });
+  }
+  throw error;
+}
+/** Anybody can be named as the payer of these. */
+const UNSIGNED = new Set(["authorization_signature_invalid", "wallet_not_deployed"]);
 
 async function knownPayment(deps: Deps, { clientId, authorization, service, token, requestHash }: ExactRequest): Promise<ExactPayment | undefined> {
   const named = clientId === undefined ? undefined : await payments.findByClientId(deps.db, authorization.from, service, clientId);
@@ -69,19 +92,22 @@ async function knownPayment(deps: Deps, { clientId, authorization, service, toke
   return named ?? payments.findByNonce(deps.db, token, authorization.from, authorization.nonce);
 }
 
-async function reserve(deps: GatewayDeps, request: ExactRequest, upstreamTimeoutMs: number): Promise<Opened> {
+async function reserve(deps: GatewayDeps, request: ExactRequest, balance: bigint, service: Service): Promise<Opened> {
   try {
-    await payments.reserve(deps.db, request, upstreamTimeoutMs + LEASE_MARGIN_MS);
+    if (!(await payments.reserve(deps.db, request, balance, service.upstreamTimeoutMs + LEASE_MARGIN_MS))) {
+      const promised = exactFault("insufficient_funds", `${AT}.value`, `The payer holds ${balance}, and calls under way are paid from it; this one costs ${request.price} more.`);
+      return await recordAndThrow(deps, request, promised);
+    }
   } catch (error) {
     const constraint = violatedConstraint(error);
-    if (constraint === "payment_pkey") return reserve(deps, { ...request, paymentId: newPaymentId() }, upstreamTimeoutMs);
+    if (constraint === "payment_pkey") return reserve(deps, { ...request, paymentId: newPaymentId() }, balance, service);
     if (constraint !== "payment_authorization" && constraint !== "payment_client_id_by_payer") throw error;
     const known = await knownPayment(deps, request);
-    if (known !== undefined) return again(deps, request, known, upstreamTimeoutMs);
-    return reserve(deps, request, upstreamTimeoutMs); // released in between
+    if (known !== undefined) return again(deps, request, known, service);
+    return reserve(deps, request, balance, service); // released in between
   }
-  const { paymentId, service, price } = request;
-  deps.log.info({ event: EVENT.paymentReserved, paymentId, scheme: "exact", service, priceAtomic: price.toString() }, "reserved");
+  const { paymentId, price } = request;
+  deps.log.info({ event: EVENT.paymentReserved, paymentId, scheme: "exact", service: service.name, priceAtomic: price.toString() }, "reserved");
   return { outcome: "open", payment: openPayment(deps, request) };
 }
 
@@ -89,11 +115,11 @@ async function reserve(deps: GatewayDeps, request: ExactRequest, upstreamTimeout
  * Money rule 2: the same payment for the same request gets the same answer. Once broadcast, the authorisation is public: then it
  * alone proves nothing, and the answer needs the payment-identifier it was bought with.
  */
-async function again(deps: GatewayDeps, request: ExactRequest, known: ExactPayment, upstreamTimeoutMs: number): Promise<Opened> {
+async function again(deps: GatewayDeps, request: ExactRequest, known: ExactPayment, service: Service): Promise<Opened> {
   await mustBeTheirs(deps, request, known);
   const current = await whileReserved(deps, known);
   if (current.requestHash !== request.requestHash) return refuseUsed(deps, request);
-  if (current.state === "released") return reopen(deps, request, upstreamTimeoutMs);
+  if (current.state === "released") return openNew(deps, request, service); // its nonce is free again, when the chain agrees
   if (current.state === "reserved") {
     throw new TallystickError({ code: "payment_in_progress", status: 503, retry: "safe", detail: `Payment ${current.paymentId} is still being served; send the same payment again.`, extra: { retryAfterS: 1 } });
   }
@@ -106,16 +132,9 @@ async function again(deps: GatewayDeps, request: ExactRequest, known: ExactPayme
   return { outcome: "sold", sale };
 }
 
-/** A released payment's nonce is free again, when the chain agrees. */
-async function reopen(deps: GatewayDeps, request: ExactRequest, upstreamTimeoutMs: number): Promise<Opened> {
-  checkAuthorizationTerms(deps, request.authorization, { payTo: request.authorization.to, amount: request.price });
-  if (!(await checkAuthorization(deps, request.authorization))) return refuseUsed(deps, request);
-  return reserve(deps, request, upstreamTimeoutMs);
-}
-
 /** Whoever repeats a payment must be able to sign it: a header made up around a nonce seen on chain learns nothing. */
 async function mustBeTheirs(deps: GatewayDeps, { authorization }: ExactRequest, { authorization: stored }: ExactPayment): Promise<void> {
-  if (authorization.nonce !== stored.nonce || authorization.signature.toLowerCase() !== stored.signature.toLowerCase()) await checkAuthorization(deps, authorization);
+  if (authorization.nonce !== stored.nonce || authorization.signature.toLowerCase() !== stored.signature.toLowerCase()) await checkSigned(deps, authorization);
 }
 
 async function whileReserved(deps: Deps, known: ExactPayment): Promise<ExactPayment> {
@@ -127,7 +146,7 @@ async function whileReserved(deps: Deps, known: ExactPayment): Promise<ExactPaym
   return payment;
 }
 
-async function refuseUsed(deps: GatewayDeps, { paymentId, authorization, service, price }: ExactRequest): Promise<never> {
+async function refuseUsed(deps: GatewayDeps, { paymentId, authorization, service, price }: Pick<ExactRequest, "paymentId" | "authorization" | "service" | "price">): Promise<never> {
   const refused = exactFault("authorization_used", `${AT}.nonce`, "This authorisation has been used; sign one with a fresh nonce.");
   await ledger.recordRefusal(deps, { paymentId, channelId: undefined, payer: authorization.from, service }, refused.code, { nonce: authorization.nonce, price: price.toString() });
   throw refused;
@@ -142,7 +161,11 @@ function openPayment(deps: GatewayDeps, { paymentId, authorization, service, pri
       // The transfer is for the whole price and cannot be changed: a provider that wants less has to sell by channel.
       if (delivery.amount !== price) deps.log.warn({ event: EVENT.paymentCharged, paymentId, asked: delivery.amount.toString(), priceAtomic: price.toString() }, "exact pays the price, whatever the service asked for");
       const kept = await payments.store(deps.db, paymentId, delivery, answerHash(delivery.answer), deps.config.limits.answerTtlS);
-      if (!kept) throw new TallystickError({ code: "reservation_expired", status: 503, retry: "safe", detail: "The answer came after the reservation had run out; nothing was charged." });
+      if (kept === "told") {
+        await ledger.giveBack(deps, paymentId, "authorization_used");
+        return refuseUsed(deps, { paymentId, authorization, service, price });
+      }
+      if (kept === "gone") throw new TallystickError({ code: "reservation_expired", status: 503, retry: "safe", detail: "The answer came after the reservation had run out; nothing was charged." });
       return finish(deps, (await payments.findExact(deps.db, paymentId))!);
     },
     async abandon(reason) {
@@ -168,7 +191,11 @@ async function finish(deps: GatewayDeps, payment: ExactPayment): Promise<Sale> {
 }
 
 async function moveMoney(deps: GatewayDeps, payment: ExactPayment): Promise<`0x${string}`> {
-  const settled = await settleStored(deps, payment);
+  const settled = await settleStored(deps, payment).catch((error: unknown) => {
+    // Ours, and the answer is stored: whoever signed another payment now would pay twice.
+    if (error instanceof TallystickError && error.status >= 500) throw pending(payment.paymentId, "", error);
+    throw error;
+  });
   if (settled.status === "settled") return settled.txHash;
   if (settled.status === "pending") throw pending(payment.paymentId, settled.txHash);
   if (!settled.final) throw pending(payment.paymentId, "");
@@ -194,18 +221,18 @@ const SETTLE_BATCH = 50;
 
 /** For the sweeper of every process: what a crash or a slow chain left stored and unsettled. */
 export async function settleWithheld(deps: GatewayDeps): Promise<void> {
-  for (const payment of await payments.settlingPayments(deps.db, SETTLE_BATCH)) {
-    await settleStored(deps, payment, 0).catch((err: unknown) => deps.log.warn({ event: EVENT.failure, paymentId: payment.paymentId, err }, "not settled yet; tried again soon"));
-  }
+  const taken = await payments.takeSettling(deps.db, SETTLE_BATCH);
+  await Promise.all(taken.map((payment) => settleStored(deps, payment, 0).catch((err: unknown) => deps.log.warn({ event: EVENT.failure, paymentId: payment.paymentId, err }, "not settled yet; tried again soon"))));
 }
 
-function pending(paymentId: string, txHash: string): TallystickError {
+function pending(paymentId: string, txHash: string, cause?: unknown): TallystickError {
   return new TallystickError({
     code: "settlement_pending",
     status: 503,
     retry: "safe",
     detail: `Payment ${paymentId} is being settled; send the same payment again, do not sign another.`,
     extra: { retryAfterS: 2, x402Error: "settlement_pending", ...(txHash === "" ? {} : { txHash }) },
+    cause,
   });
 }
 
