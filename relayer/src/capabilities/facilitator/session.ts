@@ -1,19 +1,20 @@
 // batch-settlement for servers that keep their own books: deposits and vouchers are checked against the chain, deposits, claims, payouts
 // and refunds are carried to it.
 import type { SettleResponse, VerifyResponse } from "@x402/core/types";
-import { encodeFunctionData, isAddressEqual, parseEventLogs, zeroAddress, type Address, type Hex } from "viem";
+import { encodeFunctionData, isAddressEqual, keccak256, parseEventLogs, zeroAddress, type Address, type Hex } from "viem";
 import { sessionChannelsAbi as abi } from "../../../../sdk/src/abi/session-channels.ts";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { sessionChannelsDomain } from "../../../../sdk/src/typed-data.ts";
-import { isRevert, revertName } from "../../chain/client.ts";
+import { isRevert, readChain, revertName } from "../../chain/client.ts";
 import type { Purpose } from "../../chain/submitter.ts";
 import * as channels from "../channels/service.ts";
-import { findChannel, type ChainView } from "../channels/store.ts";
+import type { ChainView } from "../channels/store.ts";
 import { checkDeposit } from "../channels/deposit-check.ts";
 import { fault, X402_ERROR } from "../gateway/terms.ts";
 import { decodeSchemePayload, type SchemePayload } from "../gateway/schemas.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import { settledAmount } from "../settlement/outcome.ts";
+import { channelsSoldOn, findSent } from "./store.ts";
 import { readServerPayload, type Claim, type FacilitatorRequest, type ServerPayload } from "./schemas.ts";
 
 export type Refusing = { invalidReason: string; invalidMessage: string };
@@ -60,7 +61,10 @@ const mismatch = (code: string, field: string, x402Error: string, detail: string
 
 export async function settleSession(deps: GatewayDeps, { payload, requirements }: FacilitatorRequest, caller: Address | undefined): Promise<SettleResponse> {
   const server = readServerPayload(payload.payload);
-  if (server !== undefined) return settleForServer(deps, server, caller);
+  if (server !== undefined) {
+    checkParties(server, requirements);
+    return settleForServer(deps, server, caller);
+  }
   const session = decodeSchemePayload(payload.payload);
   if (session.type !== "deposit") throw mismatch("payload_type_unsupported", "payload.type", "invalid_batch_settlement_evm_payload_type", "A voucher needs no settling; claims, payouts, deposits and refunds do.");
   const channelId = await checkVoucher(deps, session, requirements);
@@ -69,13 +73,23 @@ export async function settleSession(deps: GatewayDeps, { payload, requirements }
   return { success: true, payer: session.config.payer, transaction: txHash, network: deps.config.network, amount: String(session.deposit.amount), extra: { channelState: stateOf(channelId, view) } };
 }
 
+/** Whom we serve was decided by the terms' payTo and asset, so nothing here may be for anybody or anything else. */
+function checkParties(payload: ServerPayload, { payTo, asset }: FacilitatorRequest["requirements"]): void {
+  const own = payload.type === "claim" ? [] : [payload.type === "settle" ? payload : payload.config];
+  const parties = [...own, ...(payload.type === "settle" ? [] : payload.claims.map(({ config }) => config))];
+  const receiver = parties.find((party) => !isAddressEqual(party.receiver, payTo as Address))?.receiver;
+  if (receiver !== undefined) throw mismatch("receiver_mismatch", "payload", X402_ERROR.receiverMismatch, `The payload is for ${receiver}, the seller is ${payTo}.`);
+  const token = parties.find((party) => !isAddressEqual(party.token, asset as Address))?.token;
+  if (token !== undefined) throw mismatch("token_mismatch", "payload", X402_ERROR.tokenMismatch, `The payload is in ${token}, the asset is ${asset}.`);
+}
+
 function settleForServer(deps: GatewayDeps, payload: ServerPayload, caller: Address | undefined): Promise<SettleResponse> {
   if (payload.type === "claim") return claim(deps, payload);
   if (payload.type === "settle") return payOut(deps, payload.receiver, payload.token);
   return refund(deps, payload, caller);
 }
 
-/** A claim can only pay the receiver, so our key signs it for whoever brings the vouchers. */
+/** A claim pays the receiver alone, so our key signs it for whoever brings the vouchers: for channels whose books are not here. */
 async function claim(deps: GatewayDeps, { claims, signature }: Extract<ServerPayload, { type: "claim" }>): Promise<SettleResponse> {
   if (claims.length === 0) throw mismatch("claims_empty", "payload.claims", "invalid_batch_settlement_evm_payload_type", "There is nothing to claim.");
   return send(deps, "claim", await claimCalldata(deps, claims, signature), "invalid_batch_settlement_evm_claim_simulation_failed");
@@ -86,19 +100,24 @@ async function claimCalldata(deps: GatewayDeps, claims: readonly Claim[], given:
   return encodeFunctionData({ abi, functionName: "claimWithSignature", args: [rows, given ?? (await signClaims(deps, claims))] });
 }
 
-async function signClaims({ config, keyring, hasher }: GatewayDeps, claims: readonly Claim[]): Promise<Hex> {
+async function signClaims(deps: GatewayDeps, claims: readonly Claim[]): Promise<Hex> {
+  const { config, keyring, hasher } = deps;
   const [authorizer] = claims.map((entry) => entry.config.receiverAuthorizer);
   if (authorizer === undefined || !keyring.has(authorizer) || claims.some((entry) => !isAddressEqual(entry.config.receiverAuthorizer, authorizer))) {
     throw mismatch("authorizer_mismatch", "payload.claimAuthorizerSignature", "invalid_batch_settlement_evm_authorizer_address_mismatch", "These channels are not under one key of this facilitator: their server has to sign the claim.");
+  }
+  // A voucher may carry headroom, and once claimed it is public: whoever read it off the chain could have all of it claimed.
+  if ((await channelsSoldOn(deps.db, claims.map((entry) => hasher.channelId(entry.config)))) > 0) {
+    throw mismatch("claim_by_gateway", "payload.claims", "invalid_batch_settlement_evm_authorizer_not_configured", "A channel among these buys from this relayer, which claims what it has charged and nothing else.");
   }
   const entries = claims.map((entry) => ({ channelId: hasher.channelId(entry.config), maxClaimableAmount: entry.ceiling, totalClaimed: entry.totalClaimed }));
   return keyring.signerFor(authorizer).signClaimBatch(sessionChannelsDomain(config.chainId, config.sessionChannels), entries);
 }
 
 async function payOut(deps: GatewayDeps, receiver: Address, token: Address): Promise<SettleResponse> {
-  const [claimed, settled] = await deps.chain.client.readContract({ address: deps.config.sessionChannels, abi, functionName: "receivers", args: [receiver, token] });
-  if (claimed <= settled) throw mismatch("nothing_to_settle", "payload.receiver", "invalid_batch_settlement_evm_nothing_to_settle", `Nothing is owed to ${receiver}.`);
+  const [claimed, settled] = await readChain(() => deps.chain.client.readContract({ address: deps.config.sessionChannels, abi, functionName: "receivers", args: [receiver, token] }));
   const data = encodeFunctionData({ abi, functionName: "settle", args: [receiver, token] });
+  if (claimed <= settled && (await findSent(deps.db, deps.submitter.address, labelOf(data), false)) === undefined) throw mismatch("nothing_to_settle", "payload.receiver", "invalid_batch_settlement_evm_nothing_to_settle", `Nothing is owed to ${receiver}.`);
   return send(deps, "settle", data, "invalid_batch_settlement_evm_settle_simulation_failed", (logs) => String(settledAmount(logs, deps.config.sessionChannels, receiver, token)));
 }
 
@@ -122,8 +141,7 @@ async function signRefund(deps: GatewayDeps, { config, amount, nonce }: Extract<
   const refuse = (code: string, detail: string) => mismatch(code, "payload.refundAuthorizerSignature", "invalid_batch_settlement_evm_authorizer_not_configured", detail);
   if (!deps.keyring.has(config.receiverAuthorizer)) throw refuse("authorizer_mismatch", "The channel is not under a key of this facilitator: its server has to sign the refund.");
   if (caller === undefined || !isAddressEqual(caller, config.receiver)) throw refuse("refund_not_authenticated", "Our key signs a refund only for the channel's receiver: sign in as it (Authorization of /settle), or sign the refund yourself.");
-  const known = await findChannel(deps.db, channelId);
-  if (known !== undefined && known.requestCount > 0n) throw refuse("refund_by_gateway", "This channel buys from this relayer's gateway: ask for the refund there.");
+  if ((await channelsSoldOn(deps.db, [channelId])) > 0) throw refuse("refund_by_gateway", "This channel buys from this relayer's gateway: ask for the refund there.");
   return deps.keyring.signerFor(config.receiverAuthorizer).signRefund(sessionChannelsDomain(deps.config.chainId, deps.config.sessionChannels), { channelId, nonce, amount });
 }
 
@@ -132,11 +150,21 @@ type Logs = Parameters<typeof settledAmount>[0];
 /** How long a request waits for its transaction before it hears `settlement_pending`. */
 const WAIT_MS = 30_000;
 
+/** What a transaction was asked for, as its payment_id says it. */
+const labelOf = (data: Hex): string => `facilitator ${keccak256(data)}`;
+
+/** The very same is under way in another request. */
+class AlreadySent extends Error {}
+
+/**
+ * Sends, or follows what was sent for the very same: a server asks again when it hears `settlement_pending`, and then a second transaction
+ * would do nothing for its gas. A claim or a refund that was done stays done; a payout may come again.
+ */
 async function send(deps: GatewayDeps, purpose: Purpose, data: Hex, refusedWord: string, amountOf?: (logs: Logs) => string): Promise<SettleResponse> {
   const { network } = deps.config;
   let txId: bigint;
   try {
-    ({ txId } = await deps.submitter.submit({ purpose, to: deps.config.sessionChannels, data }));
+    txId = await sendOnce(deps, purpose, data);
   } catch (error) {
     if (!isRevert(error)) throw error;
     return { success: false, errorReason: refusedWord, errorMessage: `The chain refuses: ${revertName(error) ?? "no reason given"}.`, transaction: "", network };
@@ -145,4 +173,25 @@ async function send(deps: GatewayDeps, purpose: Purpose, data: Hex, refusedWord:
   if (outcome.status === "confirmed") return { success: true, transaction: outcome.hash, network, ...(amountOf === undefined ? {} : { amount: amountOf(outcome.receipt.logs) }) };
   if (outcome.status === "pending") return { success: false, errorReason: "settlement_pending", errorMessage: "Sent, not confirmed yet.", transaction: outcome.hash, network };
   throw new TallystickError({ code: "transaction_reverted", status: 402, retry: "safe", detail: `Transaction ${outcome.hash} did nothing.`, extra: { x402Error: refusedWord.replace("simulation", "transaction"), txHash: outcome.hash } });
+}
+
+async function sendOnce(deps: GatewayDeps, purpose: Purpose, data: Hex): Promise<bigint> {
+  const label = labelOf(data);
+  const sent = (db: Parameters<typeof findSent>[0] = deps.db) => findSent(db, deps.submitter.address, label, purpose !== "settle");
+  const known = await sent();
+  if (known !== undefined) return known;
+  try {
+    const { txId } = await deps.submitter.submit({
+      purpose, to: deps.config.sessionChannels, data, paymentId: label,
+      // In the lane's lock: of requests that come together one records its transaction.
+      record: async (client, newTxId) => {
+        if ((await sent(client)) !== newTxId) throw new AlreadySent();
+      },
+    });
+    return txId;
+  } catch (error) {
+    const other = error instanceof AlreadySent || isRevert(error) ? await sent() : undefined;
+    if (other === undefined) throw error;
+    return other;
+  }
 }
