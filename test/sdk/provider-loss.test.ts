@@ -21,7 +21,6 @@ import { tallystick } from "../support/cli.ts";
 import { addressOf, keyOf } from "../support/config.ts";
 import { callerAs } from "../support/provider-world.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
-import { Sessions } from "../support/session.ts";
 
 const RECEIVER = 12;
 const root = fileURLToPath(new URL("../../", import.meta.url));
@@ -110,12 +109,10 @@ describe("a provider without its relayer", function () {
     expect([dry.code, dry.json["claimableAtomic"], dry.json["badLines"]], dry.stderr).deep.equal([0, sold.toString(), []]);
   });
 
-  it("the contract pays it for the lines of the file, claimed and settled by the receiver's key", async () => {
+  it("tallystick claim gets it, with the file, the receiver's key and the chain alone", async () => {
     const before = await balance();
-    const sessions = new Sessions(world.chain);
-    const rows = (await readVouchers(file)).map(({ channelConfig, maxClaimableAmount, signature, totalCharged }) => ({ voucher: { channel: channelConfig, maxClaimableAmount: BigInt(maxClaimableAmount) }, signature, totalClaimed: BigInt(totalCharged) }));
-    await sessions.send(world.chain.account(RECEIVER), "claim", [rows]);
-    await sessions.send(world.chain.account(RECEIVER), "settle", [addressOf(RECEIVER), BASE_SEPOLIA.usdc.address]);
+    const ran = await claim();
+    expect([ran.code, ran.json["claimedAtomic"], ran.json["settledAtomic"], ran.json["badLines"], ran.json["skipped"]], ran.stderr).deep.equal([0, sold.toString(), sold.toString(), [], []]);
     expect(await balance()).equal(before + sold);
   });
 
