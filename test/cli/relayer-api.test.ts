@@ -54,7 +54,7 @@ describe("tallystick sell, trace: the relayer's API", function () {
     const asked: string[] = [];
     const server = createServer((request, response) => {
       asked.push(request.url!);
-      response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ domain: "bank.example", uri: "https://bank.example", nonce: "0123456789abcdef", issuedAt: new Date().toISOString(), chainId: 84532 }));
+      response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify({ domain: "bank.example", uri: "https://bank.example", version: "1", type: "eip191", statement: "Sign in to the bank.", nonce: "0123456789abcdef", issuedAt: new Date().toISOString(), expirationTime: new Date(Date.now() + 60_000).toISOString(), chainId: "eip155:84532" }));
     });
     await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
     try {

@@ -140,6 +140,13 @@ describe("services", function () {
     expect((await run("--list")).json["services"].map(({ name }: { name: string }) => name)).not.include("by-command");
   });
 
+  it("what its provider's own server sells is not to be had from the gateway, by no way of paying", async () => {
+    expect((await ask("POST", "", { name: "own-server", url: "https://shop.example", price: "$0.001" })).status).equal(201);
+    expect(await said(fetch(`${world.url}/s/own-server/`))).deep.equal([404, "service_self_hosted"]);
+    const byTransfer = fetch(`${world.url}/api/pay/request`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ providerId: "own-server", path: "/", method: "GET" }) });
+    expect(await said(byTransfer)).deep.equal([404, "service_self_hosted"]);
+  });
+
   describe("origins", () => {
     const rules = { allowPrivate: false, ownOrigin: "https://relayer.example", isPublic };
     for (const origin of ["http://127.0.0.1:3000", "http://[::1]", "http://10.1.2.3", "http://169.254.169.254/latest", "http://[::ffff:192.168.0.1]", "http://localhost:80", "http://db.internal", "http://printer.local", "http://2130706433", "http://0x7f.1", "https://relayer.example/s/x"]) {

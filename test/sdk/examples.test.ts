@@ -9,6 +9,7 @@ const RUN_BY: Record<string, string> = {
   "agent.ts": "test/sdk/agent-example.test.ts",
   "dapp.ts": "test/indexer/history.test.ts",
   "pay-by-transfer.ts": "test/relayer/transfers.test.ts",
+  "provider.ts": "test/sdk/provider-loss.test.ts",
   "stream-buyer.ts": "test/sdk/stream-example.test.ts",
   "stream-provider.ts": "test/sdk/stream-example.test.ts",
 };

@@ -12,7 +12,7 @@ import { EVENT } from "../../telemetry/log.ts";
 import { normalisePath } from "../gateway/logic.ts";
 import type { GatewayDeps, OpenPayment, Sale } from "../gateway/rail.ts";
 import { directReceipt, receiptDomainOf, receiptExtensions } from "../gateway/receipts.ts";
-import { deliver, purchaseOf, serviceNamed, type Call, type Purchase } from "../gateway/service.ts";
+import { deliver, gatewayService, purchaseOf, type Call, type Purchase } from "../gateway/service.ts";
 import { answerHash } from "../ledger/logic.ts";
 import * as ledger from "../ledger/service.ts";
 import { findAnswer } from "../ledger/store.ts";
@@ -38,7 +38,7 @@ const requestUnknown = (requestId: string) =>
 
 /** Writes down what is asked for and its price. @throws 404, 400 `path_refused`, 409 `idempotency_conflict`, 503 `requests_flooded`. */
 export async function ask(deps: GatewayDeps, { providerId, method = "GET", path = "/", body = "", contentType }: Ask, source: string, idempotencyKey: string | undefined): Promise<PayRequest> {
-  const service = await serviceNamed(deps, providerId);
+  const service = await gatewayService(deps, providerId);
   const headers = contentType === undefined ? {} : { "content-type": contentType };
   const call = { method, path: normalisePath(`/s/${service.name}${path}`, service.name), headers, body: Buffer.from(body) };
   const { requestHash } = purchaseOf(deps, service, call);
@@ -123,7 +123,7 @@ async function pay(deps: GatewayDeps, request: PayRequest, proof: Proof, signal:
   }
   const depth = await depthOf(deps, mined);
   if (depth < needed) return pending(request, depth, needed);
-  const service = { ...(await serviceNamed(deps, request.service)), price: request.price, receiver: request.receiver, token: request.token };
+  const service = { ...(await gatewayService(deps, request.service)), price: request.price, receiver: request.receiver, token: request.token };
   const call: Call = { method: request.method, path: request.path, headers: request.headers, body: request.body, signal };
   const { resource } = purchaseOf(deps, service, call);
   const payment: TransferPayment = {
