@@ -2,6 +2,7 @@
 //   app.register(tallystick, { relayerUrl, account, service: "quotes", publicUrl: "https://quotes.example", list: { price: "$0.001" } });
 //   app.get("/quote", { config: { price: "$0.001" } }, handler);
 // Register it first: what is registered later is sold, what is registered earlier in a scope of its own is not.
+// A handler that takes the reply over (reply.hijack) sells nothing: what it writes is not charged.
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { Readable } from "node:stream";
 import type { Address } from "viem";
