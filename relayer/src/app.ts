@@ -57,6 +57,8 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
   await app.register(swaggerUi, { routePrefix: "/reference", theme: { title: "Tallystick relayer" } });
   await app.register(async (scope) => {
     healthRoutes(scope, deps);
+    // A worker answers only whether it lives.
+    if (deps.config.role === "worker") return;
     accessRoutes(scope, deps);
     paymentRoutes(scope, deps);
     receiptRoutes(scope, deps);

@@ -30,6 +30,8 @@ export type Config = {
   chainId: number;
   network: `eip155:${number}`;
   scheme: typeof BATCH_SETTLEMENT;
+  /** What this process does: both, or one of them. Any number of each may share a database. */
+  role: "all" | "server" | "worker";
   host: string;
   port: number;
   /** What buyers see as our origin, no trailing slash; resource URLs are built from it, never from the Host header. */
@@ -67,6 +69,7 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "DATABASE_URL", about: "PostgreSQL of the ledger", secret: true },
   { name: "RPC_URL", about: "JSON-RPC endpoints of the chain, comma separated; what money depends on must be told by more than half of them" },
   { name: "CHAIN_ID", about: "8453 (Base) or 84532 (Base Sepolia and the local world)" },
+  { name: "RELAYER_ROLE", about: "all; server (answers requests) or worker (settles, sweeps), to run them as processes of their own", fallback: "all" },
   { name: "RELAYER_HOST", about: "address to listen on", fallback: "127.0.0.1" },
   { name: "RELAYER_PORT", about: "port to listen on", fallback: "8402" },
   { name: "RELAYER_PUBLIC_URL", about: "origin that buyers see", fallback: "" },
@@ -134,6 +137,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     chainId,
     network: `eip155:${chainId}`,
     scheme: BATCH_SETTLEMENT,
+    role: parse("RELAYER_ROLE", readRole, "all, server or worker", "all"),
     host,
     port,
     publicUrl: (raw("RELAYER_PUBLIC_URL") || `http://${host}:${port}`).replace(/\/+$/, ""),
@@ -218,6 +222,9 @@ function readKeys(value: string): Hex[] | undefined {
 }
 function readMode(value: string): SettlementMode | undefined {
   return value === "tallystick" || value === "canonical" ? value : undefined;
+}
+function readRole(value: string): Config["role"] | undefined {
+  return value === "all" || value === "server" || value === "worker" ? value : undefined;
 }
 function readFacilitator(value: string): Config["facilitator"] | undefined {
   if (value === "open" || value === "off" || value === "services") return value;

@@ -2,6 +2,7 @@
 import type { Chain } from "./chain/client.ts";
 import type { Keyring } from "./chain/keyring.ts";
 import type { Submitter } from "./chain/submitter.ts";
+import type { Reached } from "./commit-points.ts";
 import type { Config } from "./config.ts";
 import type { Db } from "./db/pool.ts";
 import type { Outbound } from "./http/outbound.ts";
@@ -20,6 +21,8 @@ export type Deps = {
   log: Log;
   metrics: Metrics;
   now: () => Date;
+  /** Called right after each durable step; does nothing but in the chaos run. */
+  reached: Reached;
   /** When the follower last read the chain to its end, or undefined before the first time. */
   chainReadAt: () => Date | undefined;
 };

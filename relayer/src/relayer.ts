@@ -17,6 +17,7 @@ import { openChain } from "./chain/client.ts";
 import { checkContracts } from "./chain/contracts.ts";
 import { keyringFromPrivateKeys } from "./chain/keyring.ts";
 import { createSubmitter } from "./chain/submitter.ts";
+import type { Reached } from "./commit-points.ts";
 import type { Config } from "./config.ts";
 import { isNative } from "./crypto/secp256k1.ts";
 import { createHasher } from "./crypto/voucher.ts";
@@ -39,12 +40,12 @@ export type Relayer = {
 };
 
 /** @throws TallystickError when the database or the chain is not what the configuration says. */
-export async function createRelayer(config: Config, log: Log): Promise<Relayer> {
+export async function createRelayer(config: Config, log: Log, reached: Reached = () => {}): Promise<Relayer> {
   const db = openPool(config.databaseUrl);
   const metrics = createMetrics();
   const chain = openChain(config.rpcUrls, config.chainId);
   const hasher = createHasher(sessionChannelsDomain(config.chainId, config.sessionChannels));
-  const parts = { config, db, chain, log, metrics, now: () => new Date() };
+  const parts = { config, db, chain, log, metrics, reached, now: () => new Date() };
   const submitter = createSubmitter({ ...parts, signer: privateKeyToAccount(config.submitterKey) });
   const deps: GatewayDeps = {
     ...parts,
@@ -71,11 +72,11 @@ export async function createRelayer(config: Config, log: Log): Promise<Relayer> 
     async start() {
       await submitter.start();
       await follower.start();
-      await settlement.start();
+      if (config.role !== "server") await settlement.start();
       const sweepAll = () => Promise.all([sweep(deps), sweepStreams(deps), settleWithheld(deps), sweepAccess(deps), sweepEvents(deps), sweepTransfers(deps)]);
-      sweeper = setInterval(() => void sweepAll().catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), SWEEP_EVERY_MS);
+      if (config.role !== "server") sweeper = setInterval(() => void sweepAll().catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), SWEEP_EVERY_MS);
       const address = await app.listen({ host: config.host, port: config.port });
-      log.info({ event: EVENT.started, address, network: config.network, mode: config.settlementMode }, "relayer listens");
+      log.info({ event: EVENT.started, role: config.role, address, network: config.network, mode: config.settlementMode }, "relayer listens");
       return address;
     },
     async stop() {

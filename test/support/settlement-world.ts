@@ -61,7 +61,7 @@ export async function startWorld(): Promise<World> {
       pools.push(own);
       const signer = privateKeyToAccount(submitterKey);
       await rpc(chain.url, "hardhat_setBalance", [signer.address, numberToHex(10n ** 20n)]);
-      const base = { config, db: own, chain: openChain(config.rpcUrls, config.chainId), log: createLog(config.logLevel), metrics: createMetrics() };
+      const base = { config, db: own, chain: openChain(config.rpcUrls, config.chainId), log: createLog(config.logLevel), metrics: createMetrics(), reached: () => {} };
       const submitter: Submitter = createSubmitter({ ...base, signer });
       return { ...base, submitter, keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys), now: () => new Date() };
     },

@@ -34,6 +34,7 @@ export async function bumpStuck(lane: Lane, tx: ChainTx): Promise<boolean> {
   const raw = await lane.signer.signTransaction({ type: "eip1559", chainId: lane.chain.chainId, nonce: tx.nonce, to, data, gas, value, maxFeePerGas, maxPriorityFeePerGas });
   const next = { hash: keccak256(raw), raw };
   if (!(await inTransaction(lane.db, (client) => replaceVersion(client, tx, next)))) return false;
+  lane.reached("tx.bumped");
   lane.metrics.transactions.inc({ purpose: tx.purpose, result: "bumped" });
   lane.log.warn({ event: EVENT.txSigned, txId: String(tx.txId), hash: next.hash, replaces: tx.hash, nonce: tx.nonce, purpose: tx.purpose, maxFeePerGas: String(maxFeePerGas), paymentId: tx.paymentId });
   await broadcast(lane, { ...tx, ...next });

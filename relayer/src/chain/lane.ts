@@ -27,6 +27,7 @@ export async function broadcast(lane: Lane, tx: ChainTx): Promise<void> {
   const line = { txId: String(tx.txId), hash: tx.hash, nonce: tx.nonce, purpose: tx.purpose, paymentId: tx.paymentId };
   try {
     await lane.chain.client.sendRawTransaction({ serializedTransaction: tx.raw });
+    lane.reached("tx.broadcast");
     await markBroadcast(lane.db, tx.txId);
     lane.log.info({ event: EVENT.txBroadcast, ...line });
   } catch (error) {
@@ -67,6 +68,7 @@ async function record(lane: Lane, tx: ChainTx, receipt: TransactionReceipt): Pro
   const state = receipt.status === "success" ? "confirmed" : "reverted";
   const { transactionHash: hash, blockNumber, blockHash, gasUsed, effectiveGasPrice: gasPriceWei } = receipt;
   if (await markResolved(lane.db, tx.txId, state, { hash, blockNumber, blockHash, gasUsed, gasPriceWei })) {
+    lane.reached("tx.resolved");
     lane.sentAt.delete(tx.txId);
     lane.metrics.transactions.inc({ purpose: tx.purpose, result: state });
     lane.log.info({ event: EVENT.txResolved, txId: String(tx.txId), hash, purpose: tx.purpose, state, block: String(blockNumber), gasUsed: String(gasUsed), paymentId: tx.paymentId });

@@ -2,6 +2,7 @@
 // so that a crash at any instruction is answered by reading the chain.
 import { keccak256, type Address, type Hex, type LocalAccount, type TransactionReceipt } from "viem";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Reached } from "../commit-points.ts";
 import type { Config } from "../config.ts";
 import { inTransaction, type Db, type Queryable } from "../db/pool.ts";
 import { EVENT, type Log } from "../telemetry/log.ts";
@@ -62,6 +63,7 @@ export type SubmitterDeps = {
   signer: Pick<LocalAccount, "address" | "signTransaction">;
   log: Log;
   metrics: Metrics;
+  reached: Reached;
 };
 
 /** Unresolved transactions looked at in one pass; nonces are resolved in order, so the rest follows. */
@@ -80,6 +82,7 @@ export function createSubmitter(deps: SubmitterDeps): Submitter {
     const prepared = await prepareTx(deps.chain, address, request);
     await ensureSigner(db, address);
     const tx = await inTransaction(db, (client) => signAndRecord(client, request, prepared));
+    if (request.purpose !== "cancel" && request.purpose !== "fill") deps.reached(`tx.committed.${request.purpose}`);
     metrics.transactions.inc({ purpose: request.purpose, result: "signed" });
     log.info({ event: EVENT.txSigned, txId: String(tx.txId), hash: tx.hash, nonce: tx.nonce, purpose: tx.purpose, paymentId: tx.paymentId });
     await broadcast(lane, tx);

@@ -88,7 +88,9 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
     const from = cursor.blockNumber > OVERLAP_BLOCKS ? cursor.blockNumber - OVERLAP_BLOCKS : 0n;
     const touched = await knownChannels(db, await touchedIn(from, head.blockNumber));
     await sync(new Map([...touched, ...ahead]), head.blockNumber, "forward");
+    deps.reached("views.synced");
     await saveCursor(db, CURSOR, head);
+    deps.reached("cursor.saved");
   }
 
   async function rewind(cursor: Cursor, { blockNumber: head, blockHash }: Cursor): Promise<void> {

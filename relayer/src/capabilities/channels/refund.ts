@@ -114,6 +114,7 @@ async function resolveRefund(deps: ChannelDeps, row: RefundRow, outcome: Exclude
     await updateChainView(client, row.channelId, views.get(row.channelId)!);
     await closeRefund(client, row, { state, refunded, claimed });
   });
+  deps.reached("refund.closed");
   deps.log.info({ event: EVENT.refundConfirmed, channelId: row.channelId, state, amount: String(refunded), txHash: outcome.hash });
   return refunded;
 }

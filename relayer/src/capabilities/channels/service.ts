@@ -20,7 +20,7 @@ export type { DepositRequest } from "./deposit-check.ts";
 /** A deposit takes some 115k; this leaves room for wallets that check passkeys, and none for those that burn what others pay. */
 const MOST_DEPOSIT_GAS = 600_000n;
 
-export type ChannelDeps = Pick<Deps, "config" | "db" | "chain" | "keyring" | "submitter" | "log" | "now">;
+export type ChannelDeps = Pick<Deps, "config" | "db" | "chain" | "keyring" | "submitter" | "log" | "now" | "reached">;
 
 /** How long a buyer's request waits for its deposit before it is told to come back. */
 const DEPOSIT_WAIT_MS = 30_000;
@@ -129,8 +129,9 @@ async function takeDeposit(deps: ChannelDeps, request: DepositRequest, txHash: H
   return { channel, txHash };
 }
 
-async function storeChannel(deps: Pick<ChannelDeps, "db">, channelId: Hex, config: ChannelConfig, view: ChainView): Promise<Channel> {
+async function storeChannel(deps: Pick<ChannelDeps, "db" | "reached">, channelId: Hex, config: ChannelConfig, view: ChainView): Promise<Channel> {
   await insertChannel(deps.db, channelId, config, view);
+  deps.reached("channel.inserted");
   await updateChainView(deps.db, channelId, view);
   return (await findChannel(deps.db, channelId))!;
 }

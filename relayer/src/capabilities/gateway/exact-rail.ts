@@ -106,6 +106,7 @@ async function reserve(deps: GatewayDeps, request: ExactRequest, balance: bigint
     if (known !== undefined) return again(deps, request, known, service);
     return reserve(deps, request, balance, service); // released in between
   }
+  deps.reached("exact.reserved");
   const { paymentId, price } = request;
   deps.log.info({ event: EVENT.paymentReserved, paymentId, scheme: "exact", service: service.name, priceAtomic: price.toString() }, "reserved");
   return { outcome: "open", payment: openPayment(deps, request) };
@@ -161,6 +162,7 @@ function openPayment(deps: GatewayDeps, { paymentId, authorization, service, pri
       // The transfer is for the whole price and cannot be changed: a provider that wants less has to sell by channel.
       if (delivery.amount !== price) deps.log.warn({ event: EVENT.paymentCharged, paymentId, asked: delivery.amount.toString(), priceAtomic: price.toString() }, "exact pays the price, whatever the service asked for");
       const kept = await payments.store(deps.db, paymentId, delivery, answerHash(delivery.answer), deps.config.limits.answerTtlS);
+      if (kept === "stored") deps.reached("exact.stored");
       if (kept === "told") {
         await ledger.giveBack(deps, paymentId, "authorization_used");
         return refuseUsed(deps, { paymentId, authorization, service, price });
@@ -206,6 +208,7 @@ async function moveMoney(deps: GatewayDeps, payment: ExactPayment): Promise<`0x$
 export async function settleStored(deps: GatewayDeps, { paymentId, authorization, service, price }: ExactPayment, waitMs?: number): Promise<Settled> {
   const settled = await settleAuthorization(deps, authorization, { paymentId, ...(waitMs === undefined ? {} : { waitMs }) });
   if (settled.status === "settled" && (await payments.markSettled(deps.db, paymentId, settled.txHash))) {
+    deps.reached("exact.settled");
     deps.metrics.payments.inc({ outcome: "charged" });
     deps.metrics.chargedAtomic.inc(Number(price));
     deps.log.info({ event: EVENT.paymentCharged, paymentId, scheme: "exact", service, chargedAtomic: price.toString(), txHash: settled.txHash }, "charged");

@@ -72,6 +72,7 @@ async function sell(deps: GatewayDeps, streams: LiveStreams, request: FastifyReq
   const call = { method: request.method, path, headers: request.headers, body: bodyOf(request), signal: goneSignal(request, reply), streams, metered: isMetered(request, service) };
   try {
     const sale = await gateway.buy(deps, service, call, payment);
+    reply.raw.once("finish", () => deps.reached("answer.sent"));
     deps.metrics.paidCallSeconds.observe(Number(process.hrtime.bigint() - started) / 1e9);
     return await reply.code(sale.answer.status).headers({ ...sale.answer.headers, ...saleHeaders(sale, usesAliases(request)) }).send(sale.live === undefined ? sale.answer.body : startingAtOnce(sale.live, reply, streams.stopping));
   } catch (error) {

@@ -25,6 +25,7 @@ export async function deliverStream(deps: GatewayDeps, service: Service, call: C
   try {
     const metered = call.metered === true && service.stream !== undefined && isEventStream(run.headers) && run.headers["content-encoding"] === undefined && !sale.owed;
     const begun = metered ? await beginMetered(selling, service.stream!.unitPrice) : await beginFixed(selling);
+    deps.reached("stream.opened");
     deps.log.info({ event: EVENT.streamBegun, paymentId, service: service.name, metered }, "an answer passes as it is written");
     deps.metrics.payments.inc({ outcome: "streamed" });
     live.run(begun.pass().finally(() => live.stopping.removeEventListener("abort", run.stop)));

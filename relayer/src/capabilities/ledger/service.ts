@@ -38,7 +38,10 @@ export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutM
     const answered = named === undefined ? "busy" : await replay(deps, payment, named, deadline);
     if (answered !== "busy") return answered;
     try {
-      if (await store.reserve(deps.db, payment, upstreamTimeoutMs + LEASE_MARGIN_MS)) return { outcome: "reserved", payment };
+      if (await store.reserve(deps.db, payment, upstreamTimeoutMs + LEASE_MARGIN_MS)) {
+        deps.reached("payment.reserved");
+        return { outcome: "reserved", payment };
+      }
     } catch (error) {
       const constraint = violatedConstraint(error);
       if (constraint === "payment_pkey") {
@@ -123,9 +126,11 @@ async function waitWhileReserved(deps: Deps, known: Payment, deadline: number): 
 export async function charge(deps: Deps, payment: PaymentRequest, delivery: Delivery): Promise<Payment | undefined> {
   const { amount, startedAt, endedAt } = delivery;
   const outputHash = answerHash(delivery.answer);
+  deps.reached("upstream.answered");
   const charged = await chargeOrFree(deps, payment.paymentId, delivery, outputHash);
   if (charged === undefined) return undefined;
   if (amount > payment.price || charged.chargedCumulative < amount) throw new Error("invariant: charged within the price");
+  deps.reached("payment.charged");
   deps.metrics.chargedAtomic.inc(Number(amount));
   return { ...payment, state: "charged", charged: amount, ...charged, outputHash, startedAt, endedAt };
 }
@@ -162,6 +167,7 @@ export async function giveBack(deps: Deps, paymentId: string, reason: string): P
 
 async function releaseOnce(deps: Deps, paymentId: string, reason: string): Promise<void> {
   if (await store.release(deps.db, paymentId, reason)) {
+    deps.reached("payment.released");
     deps.metrics.payments.inc({ outcome: "released" });
     deps.log.info({ event: EVENT.paymentReleased, paymentId, reason }, "reservation released, nothing charged");
   }

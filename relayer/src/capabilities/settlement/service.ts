@@ -17,7 +17,7 @@ import {
   type OpenBatch, type Payee,
 } from "./store.ts";
 
-export type SettlementDeps = Pick<Deps, "config" | "db" | "chain" | "keyring" | "submitter" | "log" | "metrics" | "now">;
+export type SettlementDeps = Pick<Deps, "config" | "db" | "chain" | "keyring" | "submitter" | "log" | "metrics" | "now" | "reached">;
 
 export type Settlement = {
   /** One pass: resolves what is in flight, claims what is due, pays who is owed. False when another process is at it. */
@@ -99,6 +99,7 @@ function policyOf({ config }: SettlementDeps, flush: boolean): Policy {
  */
 async function sendBatch(deps: SettlementDeps, batch: Batch): Promise<boolean> {
   const prepared = await prepareClaim(deps, batch);
+  deps.reached("batch.prepared");
   await setAside(deps, prepared);
   const { call } = prepared;
   if (call === undefined) return false;
@@ -161,6 +162,7 @@ async function resolveBatch(deps: SettlementDeps, batch: OpenBatch): Promise<boo
     return true;
   });
   if (closed) {
+    deps.reached("batch.closed");
     report(deps, batch, outcome, outcomes, settled);
     await reportPayments(deps, batch.batchId, outcome.hash);
   }

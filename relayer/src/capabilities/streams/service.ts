@@ -12,7 +12,7 @@ import { affordable, type EndReason } from "./logic.ts";
 import type { Sink } from "./sink.ts";
 import * as store from "./store.ts";
 
-export type StreamDeps = Pick<Deps, "config" | "db" | "log" | "metrics" | "now">;
+export type StreamDeps = Pick<Deps, "config" | "db" | "log" | "metrics" | "now" | "reached">;
 
 /** A stream that has begun. */
 export type Running = {
@@ -99,6 +99,7 @@ async function sell(deps: StreamDeps, running: Metered, ready: SseEvent[]): Prom
       const body = Buffer.concat(batch.paid.map(({ raw }) => raw));
       const after = await store.charge(deps.db, running.paymentId, { amount: batch.amount, units: batch.units, body }, running.leaseMs);
       if (after === undefined) throw lost(running.paymentId);
+      deps.reached("stream.charged");
       running.funds = after;
       deps.metrics.chargedAtomic.inc(Number(batch.amount));
       if (!(await running.sink.send(body))) return "client_gone";
@@ -164,6 +165,7 @@ export async function endStream(deps: StreamDeps, paymentId: string, reason: End
       const { channelId, payer, service, runs } = stream;
       await insertAudit(client, { paymentId, channelId, payer, service, code: `stream_${reason}`, detail: { runs, bytes: body.length, owed: stream.unitPrice === undefined } });
     });
+    deps.reached("stream.ended");
     deps.log.info({ event: EVENT.streamEnded, paymentId, reason }, "stream ended");
   } catch (err) {
     deps.log.warn({ event: EVENT.failure, paymentId, reason, err }, "stream not ended yet; its lease runs out");
