@@ -4,6 +4,7 @@ import { privateKeyToAccount } from "viem/accounts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
+import { createExact } from "./capabilities/exact/exact.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
 import { sweepEvents } from "./capabilities/events/service.ts";
 import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
@@ -53,6 +54,7 @@ export async function createRelayer(config: Config, log: Log, reached: Reached =
     submitter,
     outbound: createOutbound({ allowPrivate: config.outboundAllowPrivate }),
     hasher,
+    exact: createExact({ ...parts, submitter }),
     chainReadAt: () => follower.lastReadAt(),
   };
   const follower = createFollower(deps);
