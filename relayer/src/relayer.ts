@@ -6,6 +6,7 @@ import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
 import { sweepEvents } from "./capabilities/events/service.ts";
+import type { Handlers } from "./capabilities/gateway/handler.ts";
 import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { configureServices } from "./capabilities/gateway/service.ts";
@@ -39,8 +40,14 @@ export type Relayer = {
   stop(): Promise<void>;
 };
 
+export type RelayerOptions = {
+  /** Services that are functions of this process instead of upstreams, by name; each is listed in the configuration too. */
+  handlers?: Handlers;
+  reached?: Reached;
+};
+
 /** @throws TallystickError when the database or the chain is not what the configuration says. */
-export async function createRelayer(config: Config, log: Log, reached: Reached = () => {}): Promise<Relayer> {
+export async function createRelayer(config: Config, log: Log, { handlers = new Map(), reached = () => {} }: RelayerOptions = {}): Promise<Relayer> {
   const db = openPool(config.databaseUrl);
   const metrics = createMetrics();
   const chain = openChain(config.rpcUrls, config.chainId);
@@ -53,6 +60,7 @@ export async function createRelayer(config: Config, log: Log, reached: Reached =
     submitter,
     outbound: createOutbound({ allowPrivate: config.outboundAllowPrivate }),
     hasher,
+    handlers,
     chainReadAt: () => follower.lastReadAt(),
   };
   const follower = createFollower(deps);

@@ -35,7 +35,7 @@ describe("ledger", function () {
     db = openPool(url);
     await migrate(db);
     const config = testConfig(url, "http://127.0.0.1:1");
-    deps = { config, db, log: createLog("silent"), metrics: createMetrics(), now: () => new Date() } as Deps;
+    deps = { config, db, log: createLog("silent"), metrics: createMetrics(), reached: () => {}, now: () => new Date() } as unknown as Deps;
     other = { ...deps, db: openPool(url) };
   });
   after(async () => {
