@@ -7,6 +7,7 @@ import { sweepAccess } from "./capabilities/access/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
 import { createKnownChannels } from "./capabilities/channels/known.ts";
 import { sweepEvents } from "./capabilities/events/service.ts";
+import { createCatalog } from "./capabilities/gateway/catalog.ts";
 import type { Handlers } from "./capabilities/gateway/handler.ts";
 import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
@@ -67,6 +68,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     hasher,
     handlers,
     knownChannels: createKnownChannels(),
+    catalog: createCatalog(db),
     chainReadAt: () => follower.lastReadAt(),
   };
   const follower = createFollower(deps);
