@@ -111,8 +111,3 @@ export async function deliver(deps: GatewayDeps, service: Service, call: Call, p
   }
   return payment.charge(delivery);
 }
-
-/** Runs the upstream and reads its answer whole. @throws TallystickError 502 or 504: the service failed, and nothing may be charged. */
-export async function runUpstream(deps: Deps, service: Service, call: Call, paymentId: string): Promise<Delivery> {
-  return deliveryOf(deps, await openUpstream(deps, service, call, paymentId));
-}
