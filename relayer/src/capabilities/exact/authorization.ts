@@ -3,7 +3,7 @@ import { isAddressEqual, parseErc6492Signature, parseSignature, recoverAddress, 
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { agreed, isRevert, readChain, revertName, type Chain } from "../../chain/client.ts";
 import { ERC1271_MAGIC, erc1271Abi, tokenAbi } from "../../chain/token-abi.ts";
-import { recoverSigner } from "../../crypto/secp256k1.ts";
+import { isSignedBy } from "../../crypto/secp256k1.ts";
 import type { Deps } from "../../deps.ts";
 import { plainCall, plainSignature, transferCalldata } from "./calldata.ts";
 import { asHex } from "./digest.ts";
@@ -92,7 +92,7 @@ export async function checkSigned(deps: AuthorizationDeps, authorization: Author
 export async function isSignedByKey({ exact }: AuthorizationDeps, authorization: Authorization): Promise<boolean> {
   const parts = plainSignature(authorization.signature);
   if (parts === undefined) return false;
-  return (await recoverSigner(exact.digest(authorization), `${parts.r}${parts.s.slice(2)}${parts.v.toString(16)}` as Hex)) === authorization.from;
+  return isSignedBy(exact.digest(authorization), `${parts.r}${parts.s.slice(2)}${parts.v.toString(16)}` as Hex, authorization.from);
 }
 
 async function tryTransfer({ chain, config, submitter }: AuthorizationDeps, authorization: Authorization): Promise<{ gas: bigint } | { refusal: string }> {

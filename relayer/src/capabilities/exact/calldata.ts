@@ -1,6 +1,6 @@
 // The transfer as the token is called with it, alone or many through Multicall3.
 import { concat, encodeFunctionData, numberToHex, parseAbi, parseSignature, size, type Address, type Hex } from "viem";
-import { writeAddress, writeBytes32, writeUint } from "./words.ts";
+import { writeHex, writeUint } from "../../crypto/typed-hash.ts";
 import type { Authorization } from "./types.ts";
 
 /** USDC 2.2: contract wallets. */
@@ -21,15 +21,15 @@ export function plainCall({ from, to, value, validAfter, validBefore, nonce, sig
   if (parts === undefined) return undefined;
   const call = Buffer.alloc(PLAIN_CALL_BYTES);
   call.writeUInt32BE(TRANSFER_SELECTOR, 0);
-  writeAddress(call, PAYER_AT, from);
-  writeAddress(call, 36, to);
+  writeHex(call, PAYER_AT + 12, 20, from);
+  writeHex(call, 48, 20, to);
   writeUint(call, VALUE_AT, value);
   writeUint(call, 100, validAfter);
   writeUint(call, 132, validBefore);
-  writeBytes32(call, NONCE_AT, nonce);
+  writeHex(call, NONCE_AT, 32, nonce);
   call[227] = parts.v;
-  writeBytes32(call, 228, parts.r);
-  writeBytes32(call, 260, parts.s);
+  writeHex(call, 228, 32, parts.r);
+  writeHex(call, 260, 32, parts.s);
   return call;
 }
 
@@ -62,7 +62,7 @@ export function aggregateCalldata(token: Address, calls: readonly Buffer[]): Hex
   const stride = 4 * 32 + padded;
   const tuples = calls.map((call) => {
     const tuple = Buffer.alloc(stride);
-    writeAddress(tuple, 0, token);
+    writeHex(tuple, 12, 20, token);
     tuple[63] = 1;
     tuple[95] = 0x60;
     tuple.writeUInt32BE(call.length, 124);

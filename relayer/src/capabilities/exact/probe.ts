@@ -5,7 +5,6 @@ import type { Config } from "../../config.ts";
 import { createGroup } from "../../db/group.ts";
 import { VALUE_AT } from "./calldata.ts";
 import { probeProgram, rehearsalProgram, type Program } from "./probe-code.ts";
-import { readUint } from "./words.ts";
 
 /** What one transfer would do, tried by itself at the newest block. Balance in atomic units. */
 export type Probed = { balance: bigint; used: boolean; hasCode: boolean; passes: boolean; gas: bigint };
@@ -103,4 +102,10 @@ function rehearsedIn(answer: Buffer): Rehearsed[] {
 function outcomeAt(answer: Buffer, at: number): Rehearsed & { decided: boolean } {
   const outcome = answer[at + 31]!;
   return { decided: outcome !== 0, passes: outcome === 2, hasCode: (answer[at + 29]! & 1) === 1, gas: answer.readBigUInt64BE(at + 20) };
+}
+
+function readUint(from: Buffer, at: number): bigint {
+  let value = 0n;
+  for (let part = 0; part < 4; part++) value = (value << 64n) | from.readBigUInt64BE(at + 8 * part);
+  return value;
 }
