@@ -25,7 +25,7 @@ describe("several RPC endpoints", function () {
     const submitterKey = generatePrivateKey();
     const base = await world.relayer({ submitterKey });
     const chain = openChain(proxies.map(({ url }) => url), base.config.chainId);
-    deps = { ...base, chain, submitter: createSubmitter({ ...base, chain, signer: privateKeyToAccount(submitterKey) }) };
+    deps = { ...base, chain, submitter: createSubmitter({ ...base, chain, signers: [privateKeyToAccount(submitterKey)] }) };
     const buyer = await newBuyer(world);
     channelId = buyer.channelId;
     await channels.carryDeposit(deps, await depositRequest(buyer, 5_000n));

@@ -208,7 +208,8 @@ describe("submitter", function () {
     });
 
     it("is never offered more than the cap", async () => {
-      const deps = await bumping({ RELAYER_MAX_FEE_WEI: "1000" });
+      const block = await rpc<{ baseFeePerGas: Hex }>(world.nodeUrl, "eth_getBlockByNumber", ["latest", false]);
+      const deps = await bumping({ RELAYER_MAX_FEE_WEI: String(BigInt(block.baseFeePerGas) + 1_000n) }); // enough for the next block, not for more
       await rpc(world.nodeUrl, "evm_setAutomine", [false]);
       const { txId } = await send(deps);
       await new Promise((next) => setTimeout(next, 150));

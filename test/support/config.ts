@@ -30,7 +30,7 @@ export function testEnvironment(databaseUrl: string, rpcUrl: string, services: T
     DATABASE_URL: databaseUrl,
     RPC_URL: rpcUrl,
     CHAIN_ID: "84532",
-    RELAYER_SUBMITTER_KEY: keyOf(ROLE.submitter),
+    RELAYER_SUBMITTER_KEYS: keyOf(ROLE.submitter),
     RELAYER_AUTHORIZER_KEYS: [keyOf(ROLE.authorizer), keyOf(ROLE.retiredAuthorizer)].join(","),
     RELAYER_CHAIN_POLL_MS: "50",
     RELAYER_OUTBOUND_ALLOW_PRIVATE: "true",

@@ -37,12 +37,12 @@ export type World = {
   proxy: RpcProxy;
   databaseUrl: string;
   db: Db;
-  /** A relayer as another process would have it: own pool, own submitter; `submitterKey` says which lane. */
+  /** A relayer as another process would have it: own pool, own submitter; `submitterKey` says which lane, `submitterKeys` which lanes. */
   relayer(options?: RelayerOptions): Promise<TestDeps>;
   stop(): Promise<void>;
 };
 
-export type RelayerOptions = { submitterKey?: Hex; env?: Record<string, string>; direct?: boolean };
+export type RelayerOptions = { submitterKey?: Hex; submitterKeys?: Hex[]; env?: Record<string, string>; direct?: boolean };
 
 export async function startWorld(): Promise<World> {
   const folder = await mkdtemp(join(tmpdir(), "tallystick-test-"));
@@ -55,14 +55,14 @@ export async function startWorld(): Promise<World> {
   const pools = [db];
   return {
     nodeUrl: chain.url, proxy, databaseUrl, db,
-    async relayer({ submitterKey = generatePrivateKey(), env = {}, direct = false } = {}) {
-      const config = testConfig(direct ? chain.url : proxy.url, databaseUrl, submitterKey, env);
+    async relayer({ submitterKey = generatePrivateKey(), submitterKeys = [submitterKey], env = {}, direct = false } = {}) {
+      const config = testConfig(direct ? chain.url : proxy.url, databaseUrl, submitterKeys, env);
       const own = openPool(databaseUrl, 40);
       pools.push(own);
-      const signer = privateKeyToAccount(submitterKey);
-      await rpc(chain.url, "hardhat_setBalance", [signer.address, numberToHex(10n ** 20n)]);
+      const signers = submitterKeys.map((key) => privateKeyToAccount(key));
+      for (const { address } of signers) await rpc(chain.url, "hardhat_setBalance", [address, numberToHex(10n ** 20n)]);
       const base = { config, db: own, chain: openChain(config.rpcUrls, config.chainId), log: createLog(config.logLevel), metrics: createMetrics(), reached: () => {} };
-      const submitter: Submitter = createSubmitter({ ...base, signer });
+      const submitter: Submitter = createSubmitter({ ...base, signers });
       return { ...base, submitter, keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys), now: () => new Date() };
     },
     async stop() {
@@ -74,12 +74,12 @@ export async function startWorld(): Promise<World> {
   };
 }
 
-function testConfig(rpcUrl: string, databaseUrl: string, submitterKey: Hex, env: Record<string, string>): Config {
+function testConfig(rpcUrl: string, databaseUrl: string, submitterKeys: Hex[], env: Record<string, string>): Config {
   return readConfig({
     DATABASE_URL: databaseUrl,
     RPC_URL: rpcUrl,
     CHAIN_ID: String(BASE_SEPOLIA.chainId),
-    RELAYER_SUBMITTER_KEY: submitterKey,
+    RELAYER_SUBMITTER_KEYS: submitterKeys.join(","),
     RELAYER_AUTHORIZER_KEYS: AUTHORIZER_KEY,
     RELAYER_CHAIN_POLL_MS: "20",
     RELAYER_LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? "silent",
