@@ -3,7 +3,7 @@ import { encodeFunctionData, numberToHex, type Hex } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
 import { rpc } from "../../scripts/local/chain.ts";
 import { testUSDCAbi } from "../../sdk/src/abi/test-usdc.ts";
-import { mineOther, startWorld, USDC, type TestDeps, type World } from "../support/settlement-world.ts";
+import { failure, mineOther, startWorld, until, USDC, type TestDeps, type World } from "../support/settlement-world.ts";
 
 describe("submitter", function () {
   this.timeout(60_000);
@@ -233,18 +233,3 @@ describe("submitter", function () {
     });
   });
 });
-
-async function failure(promise: Promise<unknown>): Promise<Error & { code?: string }> {
-  return promise.then(
-    () => { throw new Error("it did not fail"); },
-    (error: Error) => error,
-  );
-}
-
-async function until(done: () => Promise<boolean>, timeoutMs = 10_000): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  while (!(await done())) {
-    if (performance.now() > deadline) throw new Error("it took too long");
-    await new Promise((next) => setTimeout(next, 20));
-  }
-}

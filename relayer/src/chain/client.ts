@@ -19,7 +19,7 @@ export type Chain = {
 const RPC_TIMEOUT_MS = 10_000;
 
 /** @param rpcUrls in the order in which they are asked. */
-export function openChain(rpcUrls: readonly string[], chainId: number): Chain {
+export function openChain(rpcUrls: readonly string[], chainId: number, timeoutMs = RPC_TIMEOUT_MS): Chain {
   const chain = defineChain({
     id: chainId,
     name: `eip155:${chainId}`,
@@ -28,7 +28,7 @@ export function openChain(rpcUrls: readonly string[], chainId: number): Chain {
     contracts: { multicall3: { address: "0xcA11bde05977b3631167028862bE2a173976CA11" } },
   });
   const open = (transport: Transport) => createPublicClient({ chain, transport }) as PublicClient;
-  const transports = rpcUrls.map((url) => http(url, { timeout: RPC_TIMEOUT_MS, retryCount: 1 }));
+  const transports = rpcUrls.map((url) => http(url, { timeout: timeoutMs, retryCount: 1 }));
   const [only] = transports;
   if (only === undefined) throw new TallystickError({ code: "config_invalid", status: 500, retry: "never", detail: "At least one RPC endpoint is needed." });
   return { client: open(transports.length === 1 ? only : fallback(transports, { retryCount: 0 })), endpoints: transports.map(open), chainId };
