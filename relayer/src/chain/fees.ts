@@ -39,8 +39,9 @@ export function offerFor({ baseFee, tip }: Fees, capWei: bigint): Offer {
   return { maxFeePerGas, maxPriorityFeePerGas: smaller(tip, maxFeePerGas) };
 }
 
+/** On the newest block: what other lanes have in the pool may be mined after this, and then this costs more than on top of it. */
 async function estimate(chain: Chain, from: Address, { to, data }: Call): Promise<bigint> {
-  const needed = await middle(chain, (client) => client.estimateGas({ account: from, to, data }));
+  const needed = await middle(chain, (client) => client.estimateGas({ account: from, to, data, blockTag: "latest" }));
   if (needed > MAX_TX_GAS) throw overGasLimit(needed);
   return needed;
 }
