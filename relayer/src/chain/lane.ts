@@ -89,10 +89,10 @@ export async function remind(lane: Lane, mined: number): Promise<void> {
   for (const tx of first.filter((candidate) => isQuiet(lane, candidate))) if (!(await broadcast(lane, tx))) return;
 }
 
-/** True when nobody sent it for a while: this process not, and no other has just signed it. */
+/** True when this process did not send it for a while, and no other has just done so. */
 function isQuiet(lane: Lane, tx: ChainTx): boolean {
-  const sentMsAgo = performance.now() - (lane.sentAt.get(tx.txId) ?? -Infinity);
-  return sentMsAgo >= REBROADCAST_MS && (lane.sentAt.has(tx.txId) || tx.ageMs >= REBROADCAST_MS);
+  const sentAt = lane.sentAt.get(tx.txId);
+  return sentAt === undefined ? tx.state === "signed" || tx.ageMs >= REBROADCAST_MS : performance.now() - sentAt >= REBROADCAST_MS;
 }
 
 export type Look = { outcome: TxOutcome; /** Its nonce is spent, by it or by another. */ spent: boolean };
