@@ -28,6 +28,7 @@ export const EVENT = {
   txSigned: "tx.signed",
   txBroadcast: "tx.broadcast",
   txResolved: "tx.resolved",
+  laneState: "lane.state",
   chainLag: "chain.lag",
   channelSynced: "channel.synced",
   serviceListed: "service.listed",
