@@ -5,6 +5,9 @@ import type { Bench } from "./report.ts";
 const benches: Record<string, () => Promise<Bench>> = {
   gas: () => import("./gas.ts"),
   paid: () => import("./paid.ts"),
+  scale: () => import("./scale.ts"),
+  gateway: () => import("./gateway.ts"),
+  growth: () => import("./growth.ts"),
 };
 
 const [name, ...args] = process.argv.slice(2);
