@@ -8,6 +8,7 @@ const benches: Record<string, () => Promise<Bench>> = {
   scale: () => import("./scale.ts"),
   gateway: () => import("./gateway.ts"),
   growth: () => import("./growth.ts"),
+  docs: () => import("./docs.ts"),
 };
 
 const [name, ...args] = process.argv.slice(2);
