@@ -24,7 +24,7 @@ import { keyringFromPrivateKeys } from "./chain/keyring.ts";
 import { createSubmitter } from "./chain/submitter.ts";
 import type { Reached } from "./commit-points.ts";
 import type { Config } from "./config.ts";
-import { isNative } from "./crypto/secp256k1.ts";
+import { FALLBACKS } from "./crypto/fallbacks.ts";
 import { createVault } from "./crypto/vault.ts";
 import { createHasher } from "./crypto/voucher.ts";
 import { migrate } from "./db/migrate.ts";
@@ -58,7 +58,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const chain = openChain(config.rpcUrls, config.chainId);
   const hasher = createHasher(sessionChannelsDomain(config.chainId, config.sessionChannels));
   const parts = { config, db, chain, log, metrics, reached, now: () => new Date() };
-  const submitter = createSubmitter({ ...parts, signer: privateKeyToAccount(config.submitterKey) });
+  const submitter = createSubmitter({ ...parts, signers: config.submitterKeys.map((key) => privateKeyToAccount(key)) });
   const deps: GatewayDeps = {
     ...parts,
     keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys),
@@ -74,8 +74,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     chainReadAt: () => follower.lastReadAt(),
   };
   const follower = createFollower(deps);
-  metrics.nativeSignatures.set(isNative ? 1 : 0);
-  if (!isNative) log.warn({ event: EVENT.started }, "native secp256k1 is missing: vouchers are checked by slower JavaScript");
+  metrics.nativeSignatures.set(FALLBACKS.length === 0 ? 1 : 0);
+  for (const fallback of FALLBACKS) log.warn({ event: EVENT.started }, fallback);
   const applied = await migrate(db);
   if (applied.length > 0) log.info({ event: EVENT.started, applied }, "migrations applied");
   await checkContracts(deps);
