@@ -1,5 +1,5 @@
 // Would the token take this authorisation now, and if not, why? Reads only.
-import { isAddressEqual, parseErc6492Signature, parseSignature, recoverAddress, serializeSignature, type Address, type Hex } from "viem";
+import { BaseError, encodeFunctionData, isAddressEqual, parseErc6492Signature, parseSignature, recoverAddress, RpcRequestError, serializeSignature, type Address, type Hex } from "viem";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { agreed, isRevert, readChain, revertName, type Chain } from "../../chain/client.ts";
 import { ERC1271_MAGIC, erc1271Abi, tokenAbi } from "../../chain/token-abi.ts";
@@ -8,7 +8,7 @@ import type { Deps } from "../../deps.ts";
 import { plainCall, plainSignature, transferCalldata } from "./calldata.ts";
 import { asHex } from "./digest.ts";
 import type { Exact } from "./exact.ts";
-import { MOST_TRANSFER_GAS } from "./probe.ts";
+import { isSpent, MOST_TRANSFER_GAS } from "./probe.ts";
 import { EXACT_FAULTS, type Authorization, type ExactFault } from "./types.ts";
 import { isUsed } from "./use.ts";
 
@@ -66,14 +66,15 @@ async function checkOne(deps: AuthorizationDeps, authorization: Authorization): 
       tryTransfer(deps, authorization),
     ]),
   );
-  await checkSignature(deps, authorization, (code ?? "0x") !== "0x");
+  // A transfer that the token takes is signed well, whoever the payer is; of one that burns the gas of its check nobody can say.
+  if (!("gas" in trial) && !trial.expensive) await checkSignature(deps, authorization, (code ?? "0x") !== "0x");
   if (used) return { used, balance };
   if (balance < value) throw insufficient(authorization, balance);
+  if ("gas" in trial) return { used, balance };
   // Somebody may have been faster between the two questions.
-  if ("refusal" in trial && (await isUsed(deps, authorization))) return { used: true, balance };
-  if ("refusal" in trial) throw exactFault("transfer_refused", AT, `The token refuses the transfer: ${trial.refusal}.`);
-  if (trial.gas > MOST_TRANSFER_GAS) throw exactFault("transfer_too_expensive", "payload.signature", `The payer's wallet makes the transfer cost ${trial.gas} gas; at most ${MOST_TRANSFER_GAS} is paid for.`);
-  return { used, balance };
+  if (await isUsed(deps, authorization)) return { used: true, balance };
+  if (trial.expensive) throw exactFault("transfer_too_expensive", "payload.signature", `The payer's wallet makes the transfer cost more than the ${MOST_TRANSFER_GAS} gas that is paid for.`);
+  throw exactFault("transfer_refused", AT, `The token refuses the transfer: ${trial.refusal}.`);
 }
 
 function insufficient({ value }: Authorization, balance: bigint): TallystickError {
@@ -95,11 +96,19 @@ export async function isSignedByKey({ exact }: AuthorizationDeps, authorization:
   return isSignedBy(exact.digest(authorization), `${parts.r}${parts.s.slice(2)}${parts.v.toString(16)}` as Hex, authorization.from);
 }
 
-async function tryTransfer({ chain, config, submitter }: AuthorizationDeps, authorization: Authorization): Promise<{ gas: bigint } | { refusal: string }> {
+type Trial = { gas: bigint } | { expensive: boolean; refusal: string };
+
+/** On no more gas than is paid for: what burns more would only keep the node busy. */
+async function tryTransfer({ chain, config, exact, submitter }: AuthorizationDeps, authorization: Authorization): Promise<Trial> {
+  const data = transferCalldata(authorization);
+  const { passes, gas } = await exact.probe.single(Buffer.from(data.slice(2), "hex"));
+  if (passes) return { gas };
+  if (isSpent(gas)) return { expensive: true, refusal: "it needs more gas" };
   try {
-    return { gas: await chain.client.estimateGas({ account: submitter.address, to: config.token.address, data: transferCalldata(authorization), blockTag: "latest" }) };
+    await chain.client.call({ account: submitter.address, to: config.token.address, data, gas: 2n * MOST_TRANSFER_GAS });
+    return { expensive: false, refusal: "no longer" };
   } catch (error) {
-    if (isRevert(error)) return { refusal: revertName(error) ?? "no reason given" };
+    if (isRevert(error)) return { expensive: false, refusal: revertName(error) ?? "no reason given" };
     throw error;
   }
 }
@@ -135,9 +144,15 @@ function isWrapped(signature: Hex): boolean {
 
 async function walletAccepts({ chain }: AuthorizationDeps, { from, signature }: Authorization, digest: Hex): Promise<boolean> {
   try {
-    return (await chain.client.readContract({ address: from, abi: erc1271Abi, functionName: "isValidSignature", args: [digest, signature] })) === ERC1271_MAGIC;
+    const { data = "0x" } = await chain.client.call({ to: from, data: encodeFunctionData({ abi: erc1271Abi, args: [digest, signature] }), gas: MOST_TRANSFER_GAS });
+    return data.length === 66 && data.startsWith(ERC1271_MAGIC);
   } catch (error) {
-    if (isRevert(error) || (error as { name?: string }).name === "ContractFunctionExecutionError") return false;
+    if (isRevert(error) || isOutOfGas(error)) return false;
     return readChain(() => Promise.reject(error));
   }
+}
+
+/** Nodes have no code of their own for it. */
+function isOutOfGas(error: unknown): boolean {
+  return error instanceof BaseError && error.walk((cause) => cause instanceof RpcRequestError && /out of gas/i.test(cause.details)) !== null;
 }

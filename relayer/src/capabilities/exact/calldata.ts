@@ -1,5 +1,5 @@
 // The transfer as the token is called with it, alone or many through Multicall3.
-import { concat, encodeFunctionData, numberToHex, parseAbi, parseSignature, size, type Address, type Hex } from "viem";
+import { compactSignatureToSignature, concat, encodeFunctionData, numberToHex, parseAbi, parseCompactSignature, parseSignature, size, type Address, type Hex } from "viem";
 import { writeHex, writeUint } from "../../crypto/typed-hash.ts";
 import type { Authorization } from "./types.ts";
 
@@ -42,10 +42,16 @@ export function transferCalldata(authorization: Authorization): Hex {
 
 /** The three parts of a key's signature, whatever its spelling (65 bytes, or the 64 of ERC-2098); undefined for a contract wallet's. */
 export function plainSignature(signature: Hex): { v: number; r: Hex; s: Hex } | undefined {
-  if (size(signature) !== 65 && size(signature) !== 64) return undefined;
+  const bytes = size(signature);
+  if (bytes !== 65 && bytes !== 64) return undefined;
   try {
-    const { r, s, yParity } = parseSignature(signature);
-    return { v: 27 + yParity, r, s };
+    if (bytes === 65) {
+      const { r, s, yParity } = parseSignature(signature);
+      return { v: 27 + yParity, r, s };
+    }
+    const { r, yParityAndS } = parseCompactSignature(signature);
+    const { s, yParity } = compactSignatureToSignature({ r, yParityAndS });
+    return { v: 27 + yParity!, r, s };
   } catch {
     return undefined; // 65 bytes that only their wallet understands
   }

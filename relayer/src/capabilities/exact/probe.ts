@@ -3,7 +3,7 @@ import type { PublicClient } from "viem";
 import { chainUnavailable, type Chain } from "../../chain/client.ts";
 import type { Config } from "../../config.ts";
 import { createGroup } from "../../db/group.ts";
-import { VALUE_AT } from "./calldata.ts";
+import { PLAIN_CALL_BYTES, VALUE_AT } from "./calldata.ts";
 import { probeProgram, rehearsalProgram, type Program } from "./probe-code.ts";
 
 /** What one transfer would do, tried by itself at the newest block. Balance in atomic units. */
@@ -16,25 +16,36 @@ export type Probe = {
   one(call: Buffer): Promise<Probed>;
   /** In this order, each seeing what those before it did. Shorter than asked when the node gives no gas for more. */
   sequence(calls: readonly Buffer[]): Promise<Rehearsed[]>;
+  /** One transfer of any kind; a wallet's code is run, on no more gas than is paid for. */
+  single(call: Buffer): Promise<Rehearsed>;
 };
 
 /** A transfer takes some 70k; this leaves room for wallets that check passkeys, and none for those that burn what others pay. */
 export const MOST_TRANSFER_GAS = 500_000n;
+/** A transfer that failed on this much gas failed for want of more. */
+export const isSpent = (gas: bigint): boolean => gas >= (MOST_TRANSFER_GAS * 9n) / 10n;
 /** Items in one eth_call: some 10M gas, and far below the size limit of creation code. */
 const MOST_PROBED = 64;
 
 export function createProbe({ chain, config }: { chain: Chain; config: Pick<Config, "token"> }): Probe {
   const isolated = probeProgram(config.token.address, Number(MOST_TRANSFER_GAS));
   const grouped = createGroup((calls: Buffer[]) => probeAll(chain, isolated, calls), () => true);
-  const sequential = rehearsalProgram(config.token.address, Number(MOST_TRANSFER_GAS));
+  const trial = { token: config.token.address, mostGas: Number(MOST_TRANSFER_GAS) };
+  const sequential = rehearsalProgram({ ...trial, callBytes: PLAIN_CALL_BYTES, wallets: false });
+  // The transaction that follows is simulated again, and judged by its logs: one endpoint's word is enough here.
+  const rehearse = async (program: Program, calls: readonly Buffer[]) => rehearsedIn(await run(chain.client, program, calls).catch((cause: unknown) => Promise.reject(chainUnavailable(cause))));
   return {
     async one(call) {
       const probed = await grouped(call);
       if (probed === undefined) throw chainUnavailable(new Error("the RPC endpoints do not agree"));
       return probed;
     },
-    // The transaction that follows is simulated again, and judged by its logs: one endpoint's word is enough here.
-    sequence: async (calls) => rehearsedIn(await run(chain.client, sequential, calls).catch((cause: unknown) => Promise.reject(chainUnavailable(cause)))),
+    sequence: (calls) => rehearse(sequential, calls),
+    async single(call) {
+      const [outcome] = await rehearse(rehearsalProgram({ ...trial, callBytes: call.length, wallets: true }), [call]);
+      if (outcome === undefined) throw chainUnavailable(new Error("the node has no gas for a single transfer"));
+      return outcome;
+    },
   };
 }
 

@@ -45,7 +45,10 @@ async function attempt(deps: ExactDeps, authorization: Authorization, paymentId:
   const inHand = engine.find(authorization);
   if (inHand !== undefined) return isSame(inHand.authorization, authorization) ? outcomeOf(inHand, deadline) : undefined;
   const { settlement } = await lookUp(authorization);
-  if (settlement !== undefined && isLive(settlement)) return follow(deps, authorization, settlement, deadline);
+  if (settlement !== undefined && isLive(settlement)) {
+    const followed = await follow(deps, authorization, settlement, deadline);
+    if (followed !== "unmoved") return followed;
+  }
   if (settlement?.txState === "reverted" && (await hasCode(deps.chain, authorization.from))) {
     return (await whenUsed(deps, authorization)) ?? { status: "failed", reason: "transfer_reverted", final: isOver(deps, authorization) };
   }
@@ -72,7 +75,8 @@ async function within<T>(work: Promise<T>, deadline: number, late: () => T): Pro
   }
 }
 
-async function follow(deps: ExactDeps, authorization: Authorization, { txId, txHash, txState }: SettlementRow, deadline: number): Promise<Settled | undefined> {
+/** `unmoved`: its transaction is done with, the authorisation is unused, and nobody has it in hand: it may be sent anew. */
+async function follow(deps: ExactDeps, authorization: Authorization, { txId, txHash, txState }: SettlementRow, deadline: number): Promise<Settled | "unmoved" | undefined> {
   const { engine, lookUp } = deps.exact;
   const left = txState === "confirmed" ? 0 : deadline - performance.now();
   const outcome = await within(engine.waitFor(txId, left), Math.max(deadline, performance.now() + 1_000), () => ({ status: "pending" as const, hash: txHash }));
@@ -83,8 +87,7 @@ async function follow(deps: ExactDeps, authorization: Authorization, { txId, txH
   if (used !== undefined) return used;
   if ((await engine.read(txId)) > 0 || engine.find(authorization) !== undefined) return undefined;
   const known = await lookUp(authorization);
-  if (known.queued || known.settlement?.txId !== txId) return undefined;
-  return outcome.status === "confirmed" ? { status: "failed", reason: "transfer_missing", final: true } : { status: "failed", reason: "transfer_reverted", final: isOver(deps, authorization) };
+  return known.queued || known.settlement?.txId !== txId ? undefined : "unmoved";
 }
 
 /** Rows taken in one pass of the sweeper. */
