@@ -74,8 +74,11 @@ export async function claimCall(deps: AdapterDeps, batch: Batch, payees: readonl
   return payees.length === 0 ? claim : inOneTransaction([claim, ...payees.map(settleCall)]);
 }
 
-/** claimAndSettle pays every receiver of its rows, and a transfer that the token refuses does not undo the claims. */
-const paysAll = ({ groups }: Batch, payees: readonly Payee[]) => new Set(groups.map(payeeKey)).size === payees.length;
+/**
+ * claimAndSettle pays every receiver of its rows, and a transfer that the token refuses does not undo the claims. It wants 313,000 gas
+ * to be left before each transfer, more than is granted where a payer's code runs.
+ */
+const paysAll = ({ groups }: Batch, payees: readonly Payee[]) => new Set(groups.map(payeeKey)).size === payees.length && !groups.some(({ rows }) => rows.some(runsPayersCode));
 
 export function settleCall({ receiver, token }: Payee): Hex {
   return encodeFunctionData({ abi, functionName: "settle", args: [receiver, token] });

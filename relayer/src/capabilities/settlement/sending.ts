@@ -5,7 +5,7 @@ import { isRevert, revertName } from "../../chain/client.ts";
 import type { Deps } from "../../deps.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { claimCall, payable, runsPayersCode, withoutPoisoned } from "./adapter.ts";
-import { CONTRACT_WALLET_GAS } from "./costs.ts";
+import { CONTRACT_WALLET_GAS, PAYOUT } from "./costs.ts";
 import { asPlain, halves, payeeKey, type Batch, type Limits, type PlannedRow } from "./packing.ts";
 import { payoutsDue } from "./payout.ts";
 import { postponePayout, type Payee } from "./payout-store.ts";
@@ -73,7 +73,7 @@ async function submitClaim(deps: SendingDeps, batch: Batch, payees: readonly Pay
       purpose: "claim",
       to: deps.config.sessionChannels,
       data: await claimCall(deps, batch, payees),
-      mostGas: batch.groups.some(({ rows }) => rows.some(runsPayersCode)) ? CONTRACT_WALLET_GAS : MOST_GAS,
+      mostGas: batch.groups.some(({ rows }) => rows.some(runsPayersCode)) ? CONTRACT_WALLET_GAS + BigInt(payees.length) * PAYOUT.gas : MOST_GAS,
       record: (client, txId) => insertBatch(client, batch, txId),
     });
     deps.log.info({ event: EVENT.batchSent, ...describe(batch), payouts: payees.length, txHash: hash });
