@@ -59,12 +59,12 @@ export async function dueChannels(db: Queryable, now: Date, turn: Date, rich: re
 }
 
 /** Receivers for whom at least `minValue` is unclaimed, or a channel of theirs owes at least `mostPerChannel`. Reads every row of the queue. */
-export async function richPayees(db: Queryable, minValue: bigint, mostPerChannel: bigint | undefined): Promise<Payee[]> {
+export async function richPayees(db: Queryable, minValue: bigint, mostPerChannel: bigint): Promise<Payee[]> {
   const { rows } = await db.query<{ receiver: Buffer; token: Buffer }>(
     `SELECT d.receiver::bytea, d.token::bytea FROM settlement_due d JOIN channel c USING (channel_id)
      CROSS JOIN LATERAL (SELECT LEAST(c.charged, c.balance, c.signed_ceiling) - c.total_claimed AS value) unclaimed
      WHERE value > 0 GROUP BY 1, 2 HAVING sum(value) >= $1 OR max(value) >= $2`,
-    [minValue, mostPerChannel ?? null],
+    [minValue, mostPerChannel],
   );
   return rows.map((row) => ({ receiver: toAddress(row.receiver), token: toAddress(row.token) }));
 }

@@ -39,7 +39,7 @@ export function createSettlementWorker(deps: SettlementDeps): Settlement {
   async function scan(): Promise<Payee[]> {
     const startedAt = performance.now();
     if (startedAt < nextScanAt) return [];
-    const payees = await richPayees(deps.db, config.settle.minValueAtomic, halfOf(mostUnsettled(deps)));
+    const payees = await richPayees(deps.db, config.settle.minValueAtomic, halfOf(config.exposure.perChannelAtomic));
     const tookMs = performance.now() - startedAt;
     nextScanAt = tookMs < QUICK_SCAN_MS ? 0 : startedAt + SCAN_PAUSE * tookMs;
     return payees;
@@ -126,12 +126,7 @@ async function requeueLeft({ config, db, now }: SettlementDeps, due: readonly Du
 function policyOf(deps: SettlementDeps, gasPriceWei: bigint, flush: boolean): Policy {
   const { settlementMode: mode, settle } = deps.config;
   const { maxAgeS, hardAgeS, minValueAtomic, maxGasShareBps, etherPriceAtomic } = settle;
-  return { mode, ...limitsOf(deps), maxAgeS, hardAgeS, minValueAtomic, maxGasShareBps, etherPriceAtomic, gasPriceWei, maxUnsettledPerChannelAtomic: mostUnsettled(deps), flush };
+  return { mode, ...limitsOf(deps), maxAgeS, hardAgeS, minValueAtomic, maxGasShareBps, etherPriceAtomic, gasPriceWei, maxUnsettledPerChannelAtomic: deps.config.exposure.perChannelAtomic, flush };
 }
 
-/** What a channel may owe before it is served no more, where there is such a cap. */
-function mostUnsettled({ config }: Pick<SettlementDeps, "config">): bigint | undefined {
-  return (config.settle as { maxUnsettledPerChannelAtomic?: bigint }).maxUnsettledPerChannelAtomic;
-}
-
-const halfOf = (cap: bigint | undefined) => (cap === undefined ? undefined : (cap + 1n) / 2n);
+const halfOf = (cap: bigint) => (cap + 1n) / 2n;
