@@ -47,6 +47,10 @@ export type Config = {
   confirmations: number;
   /** How deep a plain transfer has to be, by its amount; the first step is from 0. */
   transferConfirmations: { fromAtomic: bigint; depth: number }[];
+  /** How deep a deposit has to be, by what its payer has put in lately; never less than `confirmations`. */
+  depositConfirmations: { fromAtomic: bigint; depth: number }[];
+  /** By payer in lower case: how much of its deposits counts before it is that deep, at the operator's risk. */
+  bridgedPayers: ReadonlyMap<string, bigint>;
   chainPollMs: number;
   /** Payments are refused (503) when the chain has not been read for this long. */
   chainMaxLagMs: number;
@@ -78,7 +82,9 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_SETTLEMENT_MODE", about: "tallystick (packed claims) or canonical (published interface only)", fallback: "tallystick" },
   { name: "RELAYER_SUBMITTER_KEY", about: "private key that pays gas", secret: true },
   { name: "RELAYER_AUTHORIZER_KEYS", about: "receiverAuthorizer private keys, comma separated; the first is advertised", secret: true },
-  { name: "RELAYER_CONFIRMATIONS", about: "blocks before a deposit counts, the including one counted", fallback: "1" },
+  { name: "RELAYER_CONFIRMATIONS", about: "blocks before a transaction of ours is final enough to act on, and before any deposit counts; the including one counted", fallback: "1" },
+  { name: "RELAYER_DEPOSIT_CONFIRMATIONS", about: "blocks before deposits count, by what a payer has put in lately: atomic units and depth, from 0 upwards", fallback: "0:1,10000000:3" },
+  { name: "RELAYER_BRIDGE_PAYERS", about: "payers whose young deposits count at the operator's risk, each up to an amount: address:atomic units, comma separated", fallback: "" },
   { name: "RELAYER_TRANSFER_CONFIRMATIONS", about: "blocks before a payment by transaction hash counts, by amount: atomic units and depth, from 0 upwards", fallback: "0:1,10000000:3" },
   { name: "RELAYER_CHAIN_POLL_MS", about: "how often the chain is followed", fallback: "1000" },
   { name: "RELAYER_CHAIN_MAX_LAG_MS", about: "refuse payments when the chain was not read for this long", fallback: "60000" },
@@ -147,7 +153,9 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     settlementMode: parse("RELAYER_SETTLEMENT_MODE", readMode, "tallystick or canonical", "tallystick"),
     submitterKey: parse("RELAYER_SUBMITTER_KEY", readKey, "a 32-byte hex private key", "0x"),
     receiverAuthorizerKeys: parse("RELAYER_AUTHORIZER_KEYS", readKeys, "32-byte hex private keys", []),
-    confirmations: integer("RELAYER_CONFIRMATIONS", 1, 1000),
+    confirmations: integer("RELAYER_CONFIRMATIONS", 1, MOST_DEPTH),
+    depositConfirmations: parse("RELAYER_DEPOSIT_CONFIRMATIONS", readDepositSteps, `amount:depth pairs, comma separated, rising from 0, to a depth of at most ${MOST_DEPTH}`, []),
+    bridgedPayers: raw("RELAYER_BRIDGE_PAYERS") === "" ? new Map() : parse("RELAYER_BRIDGE_PAYERS", readBridged, "address:amount pairs, comma separated", new Map()),
     transferConfirmations: parse("RELAYER_TRANSFER_CONFIRMATIONS", readSteps, "amount:depth pairs, comma separated, rising from 0", []),
     chainPollMs: integer("RELAYER_CHAIN_POLL_MS", 10, 600_000),
     chainMaxLagMs: integer("RELAYER_CHAIN_MAX_LAG_MS", 1000, 600_000),
@@ -196,6 +204,17 @@ function readSteps(value: string): Config["transferConfirmations"] | undefined {
   const steps = pairs.flatMap((pair) => (pair === null ? [] : [{ fromAtomic: BigInt(pair[1]!), depth: Number(pair[2]) }]));
   const rising = steps.every(({ fromAtomic, depth }, at) => (at === 0 ? fromAtomic === 0n : fromAtomic > steps[at - 1]!.fromAtomic && depth >= steps[at - 1]!.depth));
   return steps.length === pairs.length && rising ? steps : undefined;
+}
+/** 800 s on Base, less than the shortest withdrawDelay: no withdrawal begins and ends between two depths that are compared. */
+const MOST_DEPTH = 400;
+function readDepositSteps(value: string): Config["depositConfirmations"] | undefined {
+  const steps = readSteps(value);
+  return steps?.every(({ depth }) => depth <= MOST_DEPTH) ? steps : undefined;
+}
+function readBridged(value: string): Config["bridgedPayers"] | undefined {
+  const pairs = value.split(",").map((pair) => pair.trim().split(":"));
+  const bridged = pairs.map(([payer = "", most = "", ...rest]) => (rest.length > 0 ? undefined : ([readAddress(payer)?.toLowerCase(), readAmount(most)] as const)));
+  return bridged.every((entry): entry is readonly [string, bigint] => entry?.[0] !== undefined && entry[1] !== undefined) ? new Map(bridged) : undefined;
 }
 function readUrl(value: string): string | undefined {
   return URL.canParse(value) ? value : undefined;
