@@ -43,7 +43,7 @@ export async function readViewAt(deps: ViewDeps, channelIds: readonly Hex[], hea
   const now = await readStates(deps, channelIds, head);
   if (deepest === 1) return now;
   const deep = await readPast(deps, channelIds, at(head, deepest));
-  // Only where something came in lately, the blocks between are asked for too.
+  // Only where something came in lately, the depths between are asked for too.
   const young = channelIds.filter((id) => keptSince(deep.get(id)!, now.get(id)!) < now.get(id)!.balance);
   const between = new Map<number, Map<Hex, State>>();
   for (const depth of depths.slice(1, -1)) if (young.length > 0) between.set(depth, await readPast(deps, young, at(head, depth)));

@@ -39,14 +39,9 @@ export function depositSteps(steps: readonly DepthStep[], confirmations: number)
   return steps.map(({ fromAtomic, depth }) => ({ fromAtomic, depth: Math.max(depth, confirmations) }));
 }
 
-/** Reads one by one up to here; deeper only where a step says so. */
-const MOST_SINGLE_DEPTHS = 16;
-
-/** The depths to look at, rising, 1 among them. Those in between let what counts go on counting while more comes in on top of it. */
+/** The depths to look at, rising, 1 among them. */
 export function depthsOf(steps: readonly DepthStep[]): number[] {
-  const deepest = Math.max(1, ...steps.map(({ depth }) => depth));
-  const single = Array.from({ length: Math.min(deepest, MOST_SINGLE_DEPTHS) }, (_, index) => index + 1);
-  return [...new Set([...single, ...steps.map(({ depth }) => depth)])].sort((a, b) => a - b);
+  return [...new Set([1, ...steps.map(({ depth }) => depth)])].sort((a, b) => a - b);
 }
 
 /**
@@ -65,18 +60,21 @@ export function demandsOn({ steps, bridged }: Pick<Ladder, "steps" | "bridged">,
   return steps.map(({ fromAtomic, depth }, index) => ({ depth, allowance: bridge + (fromAtomic > 0n ? fromAtomic - 1n : 0n), others: others[index] ?? 0n }));
 }
 
-/** The highest rung on which every demand holds. Whole deposits count or do not: a part of one is of no use to its payer. */
-export function countable(rungs: readonly Rung[], demands: readonly Demand[]): Counted {
+/**
+ * The most that every demand allows: a rung, since a part of a deposit is of no use to its payer, or what counts `already`: more that
+ * comes in on top of it waits by itself.
+ */
+export function countable(rungs: readonly Rung[], demands: readonly Demand[], already = 0n): Counted {
   const all = rungs[0]!.balance;
-  const rung = rungs.find((candidate) => demands.every((demand) => holds(rungs, candidate, demand))) ?? rungs.at(-1)!;
-  const broken = demands.filter((demand) => !holds(rungs, rungs[0]!, demand));
-  return { balance: rung.balance, pending: all - rung.balance, depth: rung.depth, needed: Math.max(1, ...broken.map(({ depth }) => depth)) };
+  const allowed = [already, ...rungs.map((rung) => rung.balance)].filter((amount) => amount <= all && demands.every((demand) => holds(rungs, amount, demand)));
+  const balance = allowed.reduce((most, amount) => (amount > most ? amount : most), 0n);
+  const broken = demands.filter((demand) => !holds(rungs, all, demand));
+  return { balance, pending: all - balance, depth: rungs.find((rung) => rung.balance <= balance)!.depth, needed: Math.max(1, ...broken.map(({ depth }) => depth)) };
 }
 
-function holds(rungs: readonly Rung[], candidate: Rung, { depth, allowance, others }: Demand): boolean {
-  if (candidate.depth >= depth) return true;
-  const shallow = candidate.balance - balanceAt(rungs, depth);
-  return shallow <= 0n || shallow + others <= allowance;
+function holds(rungs: readonly Rung[], amount: bigint, { depth, allowance, others }: Demand): boolean {
+  const young = amount - balanceAt(rungs, depth);
+  return young <= 0n || young + others <= allowance;
 }
 
 export function balanceAt(rungs: readonly Rung[], depth: number): bigint {

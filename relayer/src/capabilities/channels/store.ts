@@ -89,8 +89,8 @@ type Standing = { balance: bigint; pending: bigint; countedBlock: bigint; depths
 
 const whole = ({ balance, syncedBlock }: ChainView): Standing => ({ balance, pending: 0n, countedBlock: syncedBlock, depths: null });
 
-function standing({ syncedBlock }: ChainView, ladder: Ladder, payer: Address, others: readonly bigint[]): Standing {
-  const { balance, pending, depth } = countable(ladder.rungs, demandsOn(ladder, payer, others));
+function standing({ syncedBlock }: ChainView, ladder: Ladder, payer: Address, others: readonly bigint[], already = 0n): Standing {
+  const { balance, pending, depth } = countable(ladder.rungs, demandsOn(ladder, payer, others), already);
   return { balance, pending, countedBlock: syncedBlock - BigInt(depth - 1), depths: ladder.steps.map((step) => balanceAt(ladder.rungs, step.depth)) };
 }
 
@@ -149,8 +149,8 @@ async function settle(db: Queryable, channelId: Hex, view: ChainView, replaced: 
   const work = async (client: Queryable, wait: boolean): Promise<boolean> => {
     const payer = await payerOf(client, channelId);
     if (payer === undefined) return false;
-    const others = await othersOf(client, payer, channelId, ladder, wait);
-    return write(client, channelId, view, standing(view, ladder, payer, others), replaced);
+    const { others, already } = await youngOf(client, payer, channelId, ladder, wait);
+    return write(client, channelId, view, standing(view, ladder, payer, others, already), replaced);
   };
   // Inside somebody's transaction rows are locked already, and waiting for the payer's turn could be waiting for each other.
   return db instanceof pg.Pool ? inTransaction(db as Db, (client) => work(client, true)) : work(db, false);
@@ -167,22 +167,22 @@ const PAYER_TURN = 16;
 const TOO_MUCH = 1n << 128n;
 
 /**
- * By step, what the payer's other channels count that is not that deep. One process at a time asks for a payer, or two deposits that
- * are taken in at the same moment would both be the only one.
+ * By step, what the payer's other channels count that is not that deep, and what this one counts. One process at a time asks for a
+ * payer, or two deposits that are taken in at the same moment would both be the only one.
  */
-async function othersOf(client: Queryable, payer: Address, channelId: Hex, { steps }: Ladder, wait: boolean): Promise<bigint[]> {
-  const turn = wait ? "(pg_advisory_xact_lock($1, hashtext($2)), true)" : "(NULL, pg_try_advisory_xact_lock($1, hashtext($2)))";
-  const { rows } = await client.query<{ ours: boolean }>(`SELECT ours FROM (VALUES ${turn}) AS t (done, ours)`, [PAYER_TURN, payer.toLowerCase()]);
-  if (rows[0]?.ours !== true) return steps.map(() => TOO_MUCH);
+async function youngOf(client: Queryable, payer: Address, channelId: Hex, { steps }: Ladder, wait: boolean): Promise<{ others: bigint[]; already: bigint }> {
+  const turn = wait ? "pg_advisory_xact_lock($1, hashtext($2)) IS NOT NULL" : "pg_try_advisory_xact_lock($1, hashtext($2))";
+  const { rows } = await client.query<{ ours: boolean }>(`SELECT ${turn} AS ours`, [PAYER_TURN, payer.toLowerCase()]);
+  if (rows[0]?.ours !== true) return { others: steps.map(() => TOO_MUCH), already: 0n };
   // A row that was read under other steps says nothing of these: all of it is taken for young, until the follower comes by.
-  const { rows: sums } = await client.query<{ step: bigint; shallow: bigint }>(
-    `SELECT s.step, sum(GREATEST(c.balance - CASE WHEN cardinality(c.depth_balances) = $3 THEN c.depth_balances[s.step] ELSE 0 END, 0)) AS shallow
-     FROM channel c, generate_series(1, $3::int) AS s (step)
-     WHERE c.payer = $1 AND c.channel_id <> $2 AND c.depth_balances IS NOT NULL GROUP BY s.step`,
+  const { rows: sums } = await client.query<{ step: number; others: bigint; already: bigint }>(
+    `SELECT s.step, coalesce(sum(GREATEST(c.balance - CASE WHEN cardinality(c.depth_balances) = $3 THEN c.depth_balances[s.step] ELSE 0 END, 0)), 0) AS others,
+       (SELECT balance FROM channel WHERE channel_id = $2) AS already
+     FROM generate_series(1, $3::int) AS s (step) LEFT JOIN channel c ON c.payer = $1 AND c.channel_id <> $2 AND c.depth_balances IS NOT NULL
+     GROUP BY s.step ORDER BY s.step`,
     [toBytes(payer), toBytes(channelId), steps.length],
   );
-  const shallow = new Map(sums.map((row) => [Number(row.step), row.shallow]));
-  return steps.map((_, index) => shallow.get(index + 1) ?? 0n);
+  return { others: sums.map(({ others }) => others), already: sums[0]?.already ?? 0n };
 }
 
 async function write(db: Queryable, channelId: Hex, view: ChainView, { balance, pending, countedBlock, depths }: Standing, replaced: bigint | undefined): Promise<boolean> {
