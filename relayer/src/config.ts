@@ -57,7 +57,7 @@ export type Config = {
   /** A transaction that waits this long gets higher fees, up to the cap. */
   fees: { bumpAfterMs: number; maxFeeWei: bigint };
   settle: { maxAgeS: number; minValueAtomic: bigint; maxRows: number };
-  limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number };
+  limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number; storedAnswerBytes: number };
   /** For whom the facilitator pays gas: anybody, nobody, the receivers of what is sold here, or these. */
   facilitator: "open" | "off" | "services" | Address[];
   outboundAllowPrivate: boolean;
@@ -97,6 +97,7 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_MAX_ANSWER_BYTES", about: "largest upstream answer", fallback: "16777216" },
   { name: "RELAYER_MAX_UNBILLED_RUNS", about: "upstream runs a payer may cause in a minute without being charged", fallback: "30" },
   { name: "RELAYER_ANSWER_TTL_S", about: "how long an answer can be fetched again", fallback: "86400" },
+  { name: "RELAYER_MAX_STORED_ANSWER_BYTES", about: "bytes of answers kept for one payer; who is full buys nothing until some expire or are deleted", fallback: "268435456" },
   { name: "RELAYER_FACILITATOR", about: "whom the facilitator settles for: services (receivers of what is sold here), open, off, or addresses, comma separated", fallback: "services" },
   { name: "RELAYER_OUTBOUND_ALLOW_PRIVATE", about: "true lets services live on private addresses (local use only)", fallback: "false" },
   { name: "RELAYER_INDEXER_URL", about: "indexer whose lag readiness reports", fallback: "" },
@@ -173,6 +174,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       answerBytes: integer("RELAYER_MAX_ANSWER_BYTES", 1, 1 << 30),
       unbilledRunsPerMinute: integer("RELAYER_MAX_UNBILLED_RUNS", 1, 1_000_000),
       answerTtlS: integer("RELAYER_ANSWER_TTL_S", 1, 31_536_000),
+      storedAnswerBytes: integer("RELAYER_MAX_STORED_ANSWER_BYTES", 1, Number.MAX_SAFE_INTEGER),
     },
     facilitator: parse("RELAYER_FACILITATOR", readFacilitator, "services, open, off, or addresses", "services"),
     outboundAllowPrivate: parse("RELAYER_OUTBOUND_ALLOW_PRIVATE", readBoolean, "true or false", false),

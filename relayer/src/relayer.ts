@@ -4,6 +4,7 @@ import { privateKeyToAccount } from "viem/accounts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
+import { sweepAnswerUsage } from "./capabilities/answers/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
 import { sweepEvents } from "./capabilities/events/service.ts";
 import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
@@ -73,7 +74,7 @@ export async function createRelayer(config: Config, log: Log, reached: Reached =
       await submitter.start();
       await follower.start();
       if (config.role !== "server") await settlement.start();
-      const sweepAll = () => Promise.all([sweep(deps), sweepStreams(deps), settleWithheld(deps), sweepAccess(deps), sweepEvents(deps), sweepTransfers(deps)]);
+      const sweepAll = () => Promise.all([sweep(deps), sweepStreams(deps), settleWithheld(deps), sweepAccess(deps), sweepEvents(deps), sweepTransfers(deps), sweepAnswerUsage(deps)]);
       if (config.role !== "server") sweeper = setInterval(() => void sweepAll().catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), SWEEP_EVERY_MS);
       const address = await app.listen({ host: config.host, port: config.port });
       log.info({ event: EVENT.started, role: config.role, address, network: config.network, mode: config.settlementMode }, "relayer listens");
