@@ -50,8 +50,11 @@ END $$;
 CREATE TRIGGER channel_log_seen AFTER INSERT ON channel_log FOR EACH ROW EXECUTE FUNCTION channel_log_event();
 CREATE TRIGGER channel_log_moved AFTER UPDATE OF gone_at ON channel_log FOR EACH ROW WHEN ((NEW.gone_at IS NULL) <> (OLD.gone_at IS NULL)) EXECUTE FUNCTION channel_log_event();
 
--- An answer that its buyer had deleted: the row stays so that a replay can say so.
-ALTER TABLE answer ADD COLUMN deleted_at timestamptz;
+-- An answer that its buyer had deleted, so that a replay can say so.
+CREATE TABLE answer_deletion (
+  payment_id text PRIMARY KEY REFERENCES payment ON DELETE CASCADE,
+  at timestamptz NOT NULL DEFAULT now()
+);
 
 -- How many bytes of answers are kept for a payer. Statements add what they changed to a heap that nobody waits for; a sweep folds it.
 CREATE TABLE answer_usage (

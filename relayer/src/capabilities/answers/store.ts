@@ -3,15 +3,20 @@ import type { Hex } from "viem";
 import { toBytes } from "../../db/codec.ts";
 import { inTransaction, type Db, type Queryable } from "../../db/pool.ts";
 
-/** Nothing of the answer is left but that there was one, and when it went. @returns false when there was none, or it is gone already. */
+/** @returns false when there was none, or it is gone already. */
 export async function deleteAnswer(db: Queryable, paymentId: string): Promise<boolean> {
-  const { rowCount } = await db.query("UPDATE answer SET body = '', headers = '{}', deleted_at = now() WHERE payment_id = $1 AND deleted_at IS NULL", [paymentId]);
+  const { rowCount } = await db.query(
+    `WITH gone AS (DELETE FROM answer WHERE payment_id = $1 RETURNING payment_id)
+     INSERT INTO answer_deletion (payment_id) SELECT payment_id FROM gone`,
+    [paymentId],
+  );
   return rowCount === 1;
 }
 
+/** When the buyer had it deleted, or undefined. */
 export async function deletedAt(db: Queryable, paymentId: string): Promise<Date | undefined> {
-  const { rows } = await db.query<{ deleted_at: Date | null }>("SELECT deleted_at FROM answer WHERE payment_id = $1", [paymentId]);
-  return rows[0]?.deleted_at ?? undefined;
+  const { rows } = await db.query<{ at: Date }>({ name: "answer_deletion_find", text: "SELECT at FROM answer_deletion WHERE payment_id = $1", values: [paymentId] });
+  return rows[0]?.at;
 }
 
 /** Any constant: one process folds at a time. */

@@ -3,13 +3,13 @@ import { isAddressEqual, type Address } from "viem";
 import type { Deps } from "../../deps.ts";
 import { answerDeleted } from "../answers/service.ts";
 import { deleteAnswer, deletedAt } from "../answers/store.ts";
-import { findAnswer } from "../ledger/store.ts";
+import { findAnswer } from "../ledger/answer-store.ts";
 import type { Answer } from "../ledger/types.ts";
 import { notYours, receiptFor, type ReceiptDeps } from "../receipts/service.ts";
 import { statusOf, type Status } from "./logic.ts";
 import { claimsCovering, findCarrier, findStory, listStories, partiesOf, refusalsOf, type Carrier, type PaymentStory } from "./store.ts";
 
-type PaymentDeps = ReceiptDeps & Pick<Deps, "db">;
+export type PaymentDeps = ReceiptDeps & Pick<Deps, "db" | "vault">;
 export type Told = { story: PaymentStory; status: Status };
 
 /** @throws TallystickError 404 for a payment that the caller has no part in. */
@@ -31,7 +31,7 @@ export async function answerFor(deps: PaymentDeps, paymentId: string, caller: Ad
   const gone = await deletedAt(deps.db, paymentId);
   if (gone !== undefined) throw answerDeleted(gone);
   // The seller has it already; only the buyer's side is handed the answer, and only once it is paid.
-  const answer = story.state === "charged" && !isAddressEqual(story.receiver, caller) ? await findAnswer(deps.db, paymentId) : undefined;
+  const answer = story.state === "charged" && !isAddressEqual(story.receiver, caller) ? await findAnswer(deps, paymentId) : undefined;
   if (answer === undefined) throw notYours("answer");
   return answer;
 }
