@@ -103,7 +103,7 @@ CREATE TABLE ledger_stamp (
 );
 CREATE INDEX ledger_stamp_at ON ledger_stamp (at);
 CREATE TABLE ledger_stop (
-  only boolean PRIMARY KEY DEFAULT true CHECK (only),
+  single boolean PRIMARY KEY DEFAULT true CHECK (single),
   reason text NOT NULL,
   at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
