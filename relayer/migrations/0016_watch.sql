@@ -102,6 +102,11 @@ CREATE TABLE ledger_stamp (
   at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX ledger_stamp_at ON ledger_stamp (at);
+-- Epochs that somebody remembers and this database does not: told of once, and forgotten when sales are resumed.
+CREATE TABLE ledger_lost_epoch (
+  epoch_id uuid PRIMARY KEY,
+  at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
 CREATE TABLE ledger_stop (
   single boolean PRIMARY KEY DEFAULT true CHECK (single),
   reason text NOT NULL,
@@ -123,6 +128,17 @@ CREATE FUNCTION ledger_begin_epoch(who text) RETURNS void LANGUAGE sql AS $$
 $$;
 SELECT ledger_begin_epoch('migration');
 
+-- Stamps of all processes are one row of numbers; who comes second takes the other's. True when one was written: then it is on the disk,
+-- and every commit before it.
+CREATE FUNCTION ledger_write_stamp(every_s integer) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('synchronous_commit', 'on', true);
+  INSERT INTO ledger_stamp (stamp)
+  SELECT coalesce(max(stamp), 0) + 1 FROM ledger_stamp HAVING coalesce(max(at) < clock_timestamp() - every_s * interval '1 second', true)
+  ON CONFLICT DO NOTHING;
+  RETURN FOUND;
+END $$;
+
 -- While the ledger is stopped nothing is reserved on any channel; all else goes on. The trigger is off otherwise and costs nothing.
 CREATE FUNCTION ledger_rewound() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -131,8 +147,12 @@ END $$;
 CREATE TRIGGER ledger_rewound BEFORE UPDATE OF reserved ON channel FOR EACH ROW WHEN (NEW.reserved > OLD.reserved) EXECUTE FUNCTION ledger_rewound();
 ALTER TABLE channel DISABLE TRIGGER ledger_rewound;
 
-CREATE FUNCTION ledger_stop_sales(why text) RETURNS boolean LANGUAGE plpgsql AS $$
+-- `remembered` is the epoch that who asks knew of, `seen` the one it found: when an operator has resumed meanwhile, it asks too late.
+CREATE FUNCTION ledger_stop_sales(why text, remembered uuid DEFAULT NULL, seen uuid DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
+  LOCK TABLE ledger_stop IN EXCLUSIVE MODE;
+  IF seen <> (SELECT epoch_id FROM ledger_epoch ORDER BY epoch DESC LIMIT 1) THEN RETURN false; END IF;
+  INSERT INTO ledger_lost_epoch (epoch_id) SELECT remembered WHERE remembered IS NOT NULL AND NOT EXISTS (SELECT 1 FROM ledger_epoch WHERE epoch_id = remembered) ON CONFLICT DO NOTHING;
   INSERT INTO ledger_stop (reason) VALUES (why) ON CONFLICT DO NOTHING;
   IF NOT FOUND THEN RETURN false; END IF;
   ALTER TABLE channel ENABLE TRIGGER ledger_rewound;
@@ -140,6 +160,7 @@ BEGIN
 END $$;
 CREATE FUNCTION ledger_resume_sales(who text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
+  LOCK TABLE ledger_stop IN EXCLUSIVE MODE;
   DELETE FROM ledger_stop;
   IF NOT FOUND THEN RETURN false; END IF;
   PERFORM ledger_begin_epoch(who);

@@ -62,6 +62,10 @@ export type Config = {
   /** Seal stored answers; the first seals, all open. */
   answerKeys: Hex[];
   limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number; storedAnswerBytes: number };
+  /** Where this process keeps what outlives it and the database: how far the ledger was. */
+  stateDir: string | undefined;
+  /** A standby that takes over has every commit (it is synchronous), so a failover is no loss. */
+  trustFailover: boolean;
   /** For whom the facilitator pays gas: anybody, nobody, the receivers of what is sold here, or these. */
   facilitator: "open" | "off" | "services" | Address[];
   outboundAllowPrivate: boolean;
@@ -105,6 +109,8 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_MAX_UNBILLED_RUNS", about: "upstream runs a payer may cause in a minute without being charged", fallback: "30" },
   { name: "RELAYER_ANSWER_TTL_S", about: "how long an answer can be fetched again", fallback: "86400" },
   { name: "RELAYER_MAX_STORED_ANSWER_BYTES", about: "bytes of answers kept for one payer; who is full buys nothing until some expire or are deleted", fallback: "268435456" },
+  { name: "RELAYER_STATE_DIR", about: "folder on this machine's own disk that remembers how far the ledger was, so that a restored backup is noticed; empty: memory only", fallback: "" },
+  { name: "RELAYER_TRUST_FAILOVER", about: "true when every standby of the database is synchronous, so that a failover loses nothing; else sales by channel stop until an operator resumes", fallback: "false" },
   { name: "RELAYER_FACILITATOR", about: "whom the facilitator settles for: services (receivers of what is sold here), open, off, or addresses, comma separated", fallback: "services" },
   { name: "RELAYER_OUTBOUND_ALLOW_PRIVATE", about: "true lets services live on private addresses (local use only)", fallback: "false" },
   { name: "RELAYER_INDEXER_URL", about: "indexer whose lag readiness reports", fallback: "" },
@@ -188,6 +194,8 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       answerTtlS: integer("RELAYER_ANSWER_TTL_S", 1, 31_536_000),
       storedAnswerBytes: integer("RELAYER_MAX_STORED_ANSWER_BYTES", 1, Number.MAX_SAFE_INTEGER),
     },
+    stateDir: raw("RELAYER_STATE_DIR") || undefined,
+    trustFailover: parse("RELAYER_TRUST_FAILOVER", readBoolean, "true or false", false),
     facilitator: parse("RELAYER_FACILITATOR", readFacilitator, "services, open, off, or addresses", "services"),
     outboundAllowPrivate: parse("RELAYER_OUTBOUND_ALLOW_PRIVATE", readBoolean, "true or false", false),
     indexerUrl: raw("RELAYER_INDEXER_URL") === "" ? undefined : parse("RELAYER_INDEXER_URL", readUrl, "a URL", ""),

@@ -34,7 +34,7 @@ describe("stored answers", function () {
     const response = await agent.fetch(`${base}/s/echo${path}`);
     expect(response.status).to.equal(200);
     const bytes = (await response.arrayBuffer()).byteLength;
-    return { account, agent, id: payments[0]!.paymentId, bytes };
+    return { account, agent, id: payments[0]!.paymentId!, bytes };
   }
   const kept = async (account: PrivateKeyAccount) => {
     await sweepAnswerUsage(world.relayer.deps);

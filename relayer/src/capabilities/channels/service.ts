@@ -43,6 +43,11 @@ export async function openChannel(deps: ChannelDeps, config: ChannelConfig): Pro
   return storeChannel(deps, channelId, config, view);
 }
 
+/** The channel as we know it, or, for one that we have forgotten or never knew, as the chain has it. @throws `chain_unavailable` (503). */
+export async function findOrTakeIn(deps: ChannelDeps, config: ChannelConfig, channelId: Hex): Promise<Channel> {
+  return (await findChannel(deps.db, channelId)) ?? openChannel(deps, config);
+}
+
 /** What the chain says of one channel now. @throws `chain_unavailable` (503). */
 export async function readOne(deps: ChannelDeps, channelId: Hex): Promise<ChainView> {
   return (await readView(deps, [channelId])).get(channelId)!;
