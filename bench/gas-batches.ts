@@ -191,12 +191,15 @@ function judged(payouts: Measured[]): PayoutRow[] {
 
 // ------------------------------------------------------------------ measuring
 
+/** The most gas of one transaction on Base (EIP-7825); given, so that nothing is spent on estimates. */
+const BASE_GAS_LIMIT = 16_777_216n;
+
 /** Sends the calls to the channel contract, sums their gas and the size that L1 charges for, and takes everything back. */
 async function measureAndRevert(world: SessionWorld, calls: Hex[]): Promise<{ gas: number; l1: number }> {
   const snapshot = await world.connection.provider.request({ method: "evm_snapshot" });
   const total = { gas: 0, l1: 0 };
   for (const data of calls) {
-    const response = await world.relayer.sendTransaction({ to: world.channelsAddress, data });
+    const response = await world.relayer.sendTransaction({ to: world.channelsAddress, data, gasLimit: BASE_GAS_LIMIT });
     const gasUsed = Number(((await response.wait()) as ContractTransactionReceipt).gasUsed);
     total.gas += gasUsed;
     total.l1 += l1Bytes(await signedTransaction(world, data, gasUsed));
