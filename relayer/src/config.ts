@@ -41,7 +41,8 @@ export type Config = {
   token: { address: Address; name: string; version: string };
   settlementMode: SettlementMode;
   /** Pays gas. */
-  submitterKey: Hex;
+  /** Pay gas, one nonce lane each. */
+  submitterKeys: Hex[];
   /** Authorise claims and refunds for the receivers; the first is advertised, the others stay good for old channels. */
   receiverAuthorizerKeys: Hex[];
   confirmations: number;
@@ -80,7 +81,7 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_SESSION_CHANNELS", about: "SessionChannels contract", fallback: SESSION_CHANNELS },
   { name: "RELAYER_ERC3009_COLLECTOR", about: "deposit collector that stock clients sign for", fallback: ERC3009_COLLECTOR },
   { name: "RELAYER_SETTLEMENT_MODE", about: "tallystick (packed claims) or canonical (published interface only)", fallback: "tallystick" },
-  { name: "RELAYER_SUBMITTER_KEY", about: "private key that pays gas", secret: true },
+  { name: "RELAYER_SUBMITTER_KEYS", about: "private keys that pay gas, comma separated; each is a nonce lane of its own, used in parallel", secret: true },
   { name: "RELAYER_AUTHORIZER_KEYS", about: "receiverAuthorizer private keys, comma separated; the first is advertised", secret: true },
   { name: "RELAYER_ANSWER_KEYS", about: "32-byte hex keys that stored answers are encrypted with, comma separated; the first is used for new ones", secret: true },
   { name: "RELAYER_CONFIRMATIONS", about: "blocks before a deposit counts, the including one counted", fallback: "1" },
@@ -152,7 +153,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     erc3009Collector: address("RELAYER_ERC3009_COLLECTOR"),
     token: chain?.usdc ?? { address: SESSION_CHANNELS, name: "", version: "" },
     settlementMode: parse("RELAYER_SETTLEMENT_MODE", readMode, "tallystick or canonical", "tallystick"),
-    submitterKey: parse("RELAYER_SUBMITTER_KEY", readKey, "a 32-byte hex private key", "0x"),
+    submitterKeys: parse("RELAYER_SUBMITTER_KEYS", readDistinctKeys, "32-byte hex private keys, each once", []),
     receiverAuthorizerKeys: parse("RELAYER_AUTHORIZER_KEYS", readKeys, "32-byte hex private keys", []),
     confirmations: integer("RELAYER_CONFIRMATIONS", 1, 1000),
     transferConfirmations: parse("RELAYER_TRANSFER_CONFIRMATIONS", readSteps, "amount:depth pairs, comma separated, rising from 0", []),
@@ -231,6 +232,11 @@ function readKey(value: string): Hex | undefined {
 function readKeys(value: string): Hex[] | undefined {
   const keys = value.split(",").map((key) => readKey(key.trim()));
   return keys.every((key) => key !== undefined) ? keys : undefined;
+}
+/** A key that is listed twice would be two lanes over one nonce. */
+function readDistinctKeys(value: string): Hex[] | undefined {
+  const keys = readKeys(value);
+  return new Set(keys?.map((key) => key.toLowerCase())).size === keys?.length ? keys : undefined;
 }
 function readSecrets(value: string): Hex[] | undefined {
   const keys = value.split(",").map((key) => key.trim());

@@ -57,7 +57,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const chain = openChain(config.rpcUrls, config.chainId);
   const hasher = createHasher(sessionChannelsDomain(config.chainId, config.sessionChannels));
   const parts = { config, db, chain, log, metrics, reached, now: () => new Date() };
-  const submitter = createSubmitter({ ...parts, signer: privateKeyToAccount(config.submitterKey) });
+  const submitter = createSubmitter({ ...parts, signers: config.submitterKeys.map((key) => privateKeyToAccount(key)) });
   const deps: GatewayDeps = {
     ...parts,
     keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys),
