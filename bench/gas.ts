@@ -1,5 +1,5 @@
 // Gas of SessionChannels: whole-transaction receipts on an in-process chain with test USDC. Every figure is
-// deterministic, so bench/results/gas.json is compared for equality; `-- gas --update` rewrites it.
+// deterministic, so bench/results/gas.json is compared for equality; `-- gas --update` rewrites it, its chart and its table.
 //
 // Steady state unless a name says otherwise: the contract holds tokens, the receiver was paid before, the payer keeps
 // some USDC, and each channel was deposited into but never claimed from.
@@ -12,6 +12,8 @@ import {
   DEPOSIT_ATOMIC, type Channel, type SessionWorld,
 } from "../test/support/session-world.ts";
 import { CEILING_ATOMIC, measureBatches, unsignedGroup, warmReceivers, type BatchRow, type PayoutRow } from "./gas-batches.ts";
+import { writeTables } from "./docs.ts";
+import { writeChart } from "./gas-payouts.ts";
 import { columns, commit, machine, progress, type Report } from "./report.ts";
 
 const SNAPSHOT = new URL("./results/gas.json", import.meta.url);
@@ -220,7 +222,11 @@ export function readSnapshot(): string {
 
 export async function run(args: string[]): Promise<GasReport> {
   const measured = await measureGas();
-  if (args.includes("--update")) writeFileSync(SNAPSHOT, snapshotOf(measured));
+  if (args.includes("--update")) {
+    writeFileSync(SNAPSHOT, snapshotOf(measured));
+    await writeChart();
+    await writeTables();
+  }
   return { bench: "gas", machine: machine(), commit: commit(), ...measured };
 }
 
