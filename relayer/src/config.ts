@@ -23,6 +23,18 @@ export type ServiceConfig = {
 
 export type SettlementMode = "tallystick" | "canonical";
 
+export type SettleConfig = {
+  maxAgeS: number;
+  hardAgeS: number;
+  minValueAtomic: bigint;
+  maxGasShareBps: bigint;
+  /** What an ether is worth in units of the token; 0 lets gas count for nothing. */
+  etherPriceAtomic: bigint;
+  maxRows: number;
+  maxGas: bigint;
+  maxCalldataBytes: number;
+};
+
 export type Config = {
   databaseUrl: string;
   /** In the order in which they are asked; what money depends on is asked of all. */
@@ -53,7 +65,7 @@ export type Config = {
   chainMaxLagMs: number;
   /** A transaction that waits this long gets higher fees, up to the cap. */
   fees: { bumpAfterMs: number; maxFeeWei: bigint };
-  settle: { maxAgeS: number; minValueAtomic: bigint; maxRows: number };
+  settle: SettleConfig;
   /** What may be unsettled, atomic units: beyond it new calls wait until something is claimed. */
   exposure: { perChannelAtomic: bigint; perPayerAtomic: bigint };
   /** Seal stored answers; the first seals, all open. */
@@ -92,7 +104,12 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_MAX_FEE_WEI", about: "highest fee per gas that is ever offered", fallback: "100000000000" },
   { name: "RELAYER_SETTLE_MAX_AGE_S", about: "claim a channel when its oldest unclaimed charge is this old", fallback: "3600" },
   { name: "RELAYER_SETTLE_MIN_VALUE", about: "claim a receiver's channels when this much is unclaimed, atomic units", fallback: "5000000" },
-  { name: "RELAYER_SETTLE_MAX_ROWS", about: "rows in one claim transaction", fallback: "100" },
+  { name: "RELAYER_SETTLE_MAX_GAS_SHARE_BPS", about: "an old charge waits while its claim's gas is more than this of what it claims, in hundredths of a percent", fallback: "500" },
+  { name: "RELAYER_SETTLE_HARD_AGE_S", about: "but not longer than this, if it is worth more than the gas", fallback: "86400" },
+  { name: "RELAYER_ETH_PRICE_ATOMIC", about: "what an ether is worth, atomic units of the token; 0 lets gas count for nothing", fallback: "3000000000" },
+  { name: "RELAYER_SETTLE_MAX_ROWS", about: "rows in one claim transaction", fallback: "500" },
+  { name: "RELAYER_SETTLE_MAX_GAS", about: "estimated gas of one claim transaction; with a fifth of room it stays below Base's 16777216", fallback: "12000000" },
+  { name: "RELAYER_SETTLE_MAX_CALLDATA_BYTES", about: "calldata of one claim transaction", fallback: "100000" },
   { name: "RELAYER_MAX_UNSETTLED_CHANNEL", about: "most that one channel may owe unsettled, atomic units", fallback: "20000000" },
   { name: "RELAYER_MAX_UNSETTLED_PAYER", about: "most that all channels of one payer may owe unsettled, atomic units", fallback: "100000000" },
   { name: "RELAYER_MAX_REQUEST_BYTES", about: "largest request body", fallback: "4194304" },
@@ -166,7 +183,12 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     settle: {
       maxAgeS: integer("RELAYER_SETTLE_MAX_AGE_S", 0, 604_800),
       minValueAtomic: parse("RELAYER_SETTLE_MIN_VALUE", readAmount, "atomic units", 0n),
+      hardAgeS: integer("RELAYER_SETTLE_HARD_AGE_S", 0, 2_592_000),
+      maxGasShareBps: BigInt(integer("RELAYER_SETTLE_MAX_GAS_SHARE_BPS", 0, 10_000)),
+      etherPriceAtomic: parse("RELAYER_ETH_PRICE_ATOMIC", readAmount, "atomic units", 0n),
       maxRows: integer("RELAYER_SETTLE_MAX_ROWS", 1, 500),
+      maxGas: BigInt(integer("RELAYER_SETTLE_MAX_GAS", 500_000, 13_900_000)),
+      maxCalldataBytes: integer("RELAYER_SETTLE_MAX_CALLDATA_BYTES", 4_096, 120_000),
     },
     exposure: {
       perChannelAtomic: parse("RELAYER_MAX_UNSETTLED_CHANNEL", readAmount, "atomic units", 0n),
