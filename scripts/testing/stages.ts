@@ -32,6 +32,7 @@ export function allStages(): Stage[] {
     suite("interop", "test/interop/*.test.ts"),
     suite("indexer"),
     suite("local"),
+    suite("bench"),
     { name: "typecheck", args: ["node_modules/typescript/bin/tsc", "--noEmit"], reports: false },
     suite("sdk"),
     suite("cli"),
