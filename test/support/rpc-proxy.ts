@@ -22,6 +22,8 @@ export type RpcProxy = {
   url: string;
   /** Calls seen by method. */
   calls: Map<string, number>;
+  /** Signed transactions in the order in which the node was given them. */
+  sent: string[];
   fail(fault: Fault): void;
   heal(): void;
   stop(): Promise<void>;
@@ -32,6 +34,7 @@ type Call = { id: unknown; method: string; params: unknown[] };
 export async function startRpcProxy(upstream: string): Promise<RpcProxy> {
   let faults: Fault[] = [];
   const calls = new Map<string, number>();
+  const sent: string[] = [];
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
@@ -42,6 +45,7 @@ export async function startRpcProxy(upstream: string): Promise<RpcProxy> {
     const fault = take(call.method);
     if (fault?.kind === "drop") return void request.socket.destroy();
     if (fault?.kind === "error") return send(response, JSON.stringify({ jsonrpc: "2.0", id: call.id, error: { code: -32603, message: "node is busy" } }));
+    if (call.method === "eth_sendRawTransaction") sent.push(String(call.params[0]));
     const upstreamAnswer = await (await fetch(upstream, { method: "POST", headers: { "content-type": "application/json" }, body })).text();
     if (fault?.kind === "lose") return void request.socket.destroy();
     if (fault?.kind === "delay") await sleep(fault.delayMs ?? 1000);
@@ -59,6 +63,7 @@ export async function startRpcProxy(upstream: string): Promise<RpcProxy> {
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     calls,
+    sent,
     fail: (fault) => void faults.push({ ...fault }),
     heal: () => void (faults = []),
     async stop() {
