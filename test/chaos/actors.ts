@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { encodeFunctionData, erc20Abi, keccak256, parseAbi, parseSignature, parseTransaction, zeroAddress, type Hex } from "viem";
 import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
+import { until } from "../../scripts/local/process.ts";
 import { BASE_SEPOLIA, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { channelIdOf } from "../../sdk/src/typed-data.ts";
 import { isSale, type Attempt, type Purchase } from "./books.ts";
@@ -15,7 +16,7 @@ export type Probe = () => Promise<void>;
 export type Actor = (buyer: Buyer) => Promise<Probe[]>;
 
 export const PRICE = 1_000n;
-const CALLS_DEPOSITED = 80n;
+const CALLS_DEPOSITED = 150n;
 const USDC = BASE_SEPOLIA.usdc.address;
 
 /** Refusals that pass by themselves: something of this channel is under way, or its process has just died. */
@@ -45,13 +46,11 @@ async function persist(buyer: Buyer, purchase: Purchase): Promise<Attempt> {
   }
 }
 
-/** Spreads the steps over the round. */
+/** One after the other, with pauses, until the round is over. */
 async function* steps(buyer: Buyer): AsyncGenerator<number> {
-  const left = buyer.stage.deadline - performance.now();
-  const pause = Math.max(20, left / (buyer.plan.steps + 2));
-  for (let step = 0; step < buyer.plan.steps && !buyer.over; step++) {
+  for (let step = 0; !buyer.over; step++) {
     yield step;
-    await sleep(buyer.draw.int(0, Math.ceil(pause)));
+    await sleep(buyer.draw.int(0, 2 * buyer.plan.pauseMs));
   }
 }
 
@@ -59,12 +58,14 @@ const HONEST_PATHS = ["ok/0", "ok/0", "ok/0", "slow/60", "slow/250", "charge/400
 
 const wish = (buyer: Buyer, path = buyer.draw.pick(HONEST_PATHS)): Wish => ({ path, clientId: buyer.draw.oneIn(5) ? undefined : buyer.clientId() });
 
+const definite = (attempt: Attempt) => (isFinal(attempt) ? attempt : undefined);
+
 /** A purchase whose voucher is too old must be refused and move nothing, whoever is asked. */
 function refused(buyer: Buyer, what: string, make: () => Promise<Purchase>): Probe {
   return async () => {
     const purchase = await make();
     for (const server of buyer.stage.servers) {
-      const answer = await buyer.attempt(purchase, { server });
+      const answer = await until("an answer", async () => definite(await buyer.attempt(purchase, { server })), 20_000, 100);
       if (answer.kind === "answer" && answer.status === 402) continue;
       buyer.stage.books.violate(what, `${server} answered ${answer.kind === "answer" ? `${answer.status} ${answer.code ?? ""}` : answer.why} to ${buyer.plan.kind}`, { tag: purchase.tag });
     }
@@ -102,6 +103,15 @@ const parallel: Actor = async (buyer) => {
     }
   };
   await Promise.all(Array.from({ length: IN_FLIGHT }, lane));
+  return [];
+};
+
+/** Opens one channel after the other, each with a deposit that pays for little. */
+const opener: Actor = async (buyer) => {
+  for await (const _ of steps(buyer)) {
+    const opened = await open(buyer, "shop", 2n);
+    if (opened !== undefined) await persist(buyer, await buyer.byVoucher(opened.session, wish(buyer, "ok/0"), opened.charged + PRICE));
+  }
   return [];
 };
 
@@ -211,7 +221,7 @@ const withdraws = (part: "all" | "dust"): Actor => async (buyer) => {
   if (opened === undefined) return [];
   const { session } = opened;
   let ceiling = opened.charged + 4n * PRICE;
-  const when = buyer.draw.int(1, Math.max(1, buyer.plan.steps - 3));
+  const when = buyer.draw.int(1, 12);
   let started = false;
   const start = async () => {
     const amount = part === "dust" ? 1n : CALLS_DEPOSITED * PRICE - ceiling;
@@ -259,7 +269,7 @@ const failing: Actor = async (buyer) => {
   let ceiling = opened.charged + 4n * PRICE;
   const paths = ["status/500", "status/503", "break/0", "half/0", "status/418"];
   const lane = async () => {
-    for (let run = 0; run < 35 && !buyer.over; run++) {
+    for (let run = 0; run < 45 && !buyer.over; run++) {
       ceiling += 1n;
       await buyer.attempt(await buyer.byVoucher(opened.session, { path: run === 3 ? "hang/0" : buyer.draw.pick(paths) }, ceiling));
     }
@@ -375,5 +385,5 @@ const meddler: Actor = async (buyer) => {
 };
 
 export const ACTOR: Record<ActorKind, Actor> = {
-  steady, parallel, twin, replayer, aborter, withdrawer: withdraws("all"), dust: withdraws("dust"), overdraft, failing, refunder, exact, exactTwin, frontrunner, runaway, streamer, meter, meddler, wallet,
+  steady, parallel, twin, replayer, aborter, withdrawer: withdraws("all"), dust: withdraws("dust"), overdraft, failing, refunder, exact, exactTwin, frontrunner, runaway, streamer, meter, meddler, wallet, opener,
 };

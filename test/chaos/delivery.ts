@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isAddressEqual, type Hex } from "viem";
 import { inputHash, outputHash, receiptSigner } from "../../sdk/src/receipt.ts";
 import { receiptOf, type Attempt, type Books, type Purchase } from "./books.ts";
-import { attempt, type Stage } from "./buyer.ts";
+import { attempt, isFinal, type Stage } from "./buyer.ts";
 import type { ChannelRow, PaymentRow } from "./ledger.ts";
 
 export const UNIT = 10n;
@@ -26,11 +26,13 @@ export async function fetchAgain(stage: Stage, payments: readonly PaymentRow[], 
 const keyOf = ({ channelId, ceiling, nonce }: { channelId: Hex | undefined; ceiling: bigint | undefined; nonce: Hex | undefined }) => `${channelId ?? ""} ${ceiling ?? ""} ${nonce ?? ""}`;
 const byKey = (purchases: readonly Purchase[]) => Map.groupBy(purchases, keyOf);
 
-async function fetchOne({ books, servers, world }: Stage, row: PaymentRow, purchases: readonly Purchase[], channels: ReadonlyMap<Hex, ChannelRow>): Promise<void> {
+async function fetchOne({ books, servers, world }: Stage, row: PaymentRow, signed: readonly Purchase[], channels: ReadonlyMap<Hex, ChannelRow>): Promise<void> {
   const about = { paymentId: row.paymentId };
-  if (purchases.length === 0) return books.violate("charged without a purchase", `${row.paymentId} was charged ${row.charged} under a voucher for ${row.ceiling} that nobody signed for a purchase`, about);
+  if (signed.length === 0) return books.violate("charged without a purchase", `${row.paymentId} was charged ${row.charged} under a voucher for ${row.ceiling} that nobody signed for a purchase`, about);
+  // Under one voucher there may be several requests; the identifier says which of them was charged.
+  const purchases = signed.filter(({ clientId }) => clientId === row.clientId);
   const seen = purchases.find(({ attempts }) => attempts.some((known) => known.kind === "answer" && known.paid && known.paymentId === row.paymentId));
-  const owner = seen ?? purchases.find(({ clientId }) => clientId !== undefined && clientId === row.clientId);
+  const owner = seen ?? (row.clientId === undefined ? undefined : purchases[0]);
   let last: Attempt | undefined;
   for (const deadline = performance.now() + FETCH_MOST_MS; performance.now() < deadline; await sleep(100)) {
     for (const purchase of owner === undefined ? purchases : [owner]) {
@@ -43,9 +45,10 @@ async function fetchOne({ books, servers, world }: Stage, row: PaymentRow, purch
     }
     // With the voucher alone an answer can be fetched until the voucher is public.
     if (purchases.every((purchase) => isPublic(purchase, row, channels))) return;
+    if (last !== undefined && isFinal(last) && owner !== undefined) break;
   }
   const said = last?.kind === "answer" ? `${last.status} ${last.code ?? ""}` : (last?.why ?? "nothing");
-  books.violate("charged, not delivered", `${row.paymentId} (${row.scheme}, ${row.charged}) cannot be fetched with the payment that bought it: ${said}`, { ...about, tag: purchases[0]!.tag });
+  books.violate("charged, not delivered", `${row.paymentId} (${row.scheme}, ${row.charged}) cannot be fetched with the payment that bought it: ${said}`, { ...about, tag: signed[0]!.tag });
 }
 
 function isPublic(purchase: Purchase, row: PaymentRow, channels: ReadonlyMap<Hex, ChannelRow>): boolean {

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { numberToHex } from "viem";
 import { passTime } from "./ledger.ts";
-import type { Fault, Kill, Plan } from "./plan.ts";
+import type { Fault, Kill, Plan, Step } from "./plan.ts";
 import type { Processes } from "./processes.ts";
 import type { World } from "./world.ts";
 
@@ -13,21 +13,34 @@ const SILENT_FOR_MS = 3_000;
 export const STREAM_LEASE_MS = 26_000;
 const TIME_PASSES_EVERY_MS = 300;
 
+/** How long a trap is waited for; after that it stays armed, and the next step comes. */
+const TRAP_WAIT_MS = 2_500;
+const HEALTH_WAIT_MS = 20_000;
+
 /** Returns when the last of it is over. @throws when the world itself broke. */
-export async function carryOut(plan: Plan, world: World, processes: Processes, over: AbortSignal): Promise<void> {
-  const began = performance.now();
-  const at = async (atMs: number, work: () => Promise<void> | void) => {
-    await sleep(Math.max(0, atMs - (performance.now() - began)), undefined, { signal: over }).catch(() => {});
-    if (!over.aborted) await work();
-  };
-  const time = letTimePass(world, over);
-  await Promise.all([...plan.kills.map((kill) => at(kill.atMs, () => strike(kill, processes, over))), ...plan.faults.map((fault) => at(fault.atMs, () => fail(fault, world, processes)))]);
-  await time;
+export async function carryOut(plan: Plan, world: World, processes: Processes): Promise<void> {
+  const over = new AbortController();
+  const time = letTimePass(world, over.signal);
+  const running: Promise<void>[] = [];
+  try {
+    for (const step of plan.steps) {
+      if (step.whenHealthy) await processes.whenHealthy(HEALTH_WAIT_MS);
+      await sleep(step.afterMs);
+      if (step.kind === "kill") await strike(step, processes);
+      else running.push(fail(step, world, processes));
+    }
+    await Promise.all(running);
+  } finally {
+    over.abort();
+    await Promise.allSettled([time, ...running]);
+  }
 }
 
-async function strike({ id, at }: Kill, processes: Processes, over: AbortSignal): Promise<void> {
-  if ("point" in at) return processes.arm({ id, ...at });
-  while (!over.aborted && !processes.kill(at.slot)) await sleep(100);
+async function strike({ id, at }: Step & Kill, processes: Processes): Promise<void> {
+  const deadline = performance.now() + TRAP_WAIT_MS;
+  if ("point" in at) processes.arm({ id, ...at });
+  const done = () => ("point" in at ? processes.sprung(id) : processes.kill(at.slot));
+  while (!done() && performance.now() < deadline) await sleep(50);
 }
 
 async function letTimePass({ db }: World, over: AbortSignal): Promise<void> {

@@ -46,7 +46,7 @@ export class Processes {
     const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...hook, ENTRY], {
       env: {
         PATH: process.env.PATH, HOME: process.env.HOME, NODE_COMPILE_CACHE: join(tmpdir(), "tallystick-chaos-cache"),
-        CHAOS_FOLDER: this.folder, CHAOS_SLOT: slot.name, CHAOS_TRAPS: JSON.stringify(this.#traps.filter(({ id }) => !this.#sprung(id))),
+        CHAOS_FOLDER: this.folder, CHAOS_SLOT: slot.name, CHAOS_TRAPS: JSON.stringify(this.#traps.filter(({ id }) => !this.sprung(id))),
         ...(this.#planted === undefined ? {} : { CHAOS_PLANTED: this.#planted }), ...slot.env,
       },
       stdio: ["ignore", log.fd, log.fd, "ipc"],
@@ -101,17 +101,17 @@ export class Processes {
     for (const slot of this.slots) this.#tell(slot, { arm: trap });
   }
 
-  /** Nobody dies of a trap any more. */
-  disarm(): void {
+  /** Nobody dies of a trap any more, once this has returned. */
+  async disarm(): Promise<void> {
     this.#traps.length = 0;
-    for (const slot of this.slots) this.#tell(slot, { disarm: true });
+    await Promise.all(this.slots.map((slot) => this.#ask(slot, { disarm: true }, (message) => ("disarmed" in message ? true : undefined))));
   }
 
   #tell({ child }: Slot, message: ToChild): void {
     if (child?.connected === true) child.send(message, () => {});
   }
 
-  #sprung(id: string): boolean {
+  sprung(id: string): boolean {
     return existsSync(join(this.folder, `trap-${id}`));
   }
 
@@ -140,18 +140,24 @@ export class Processes {
   /** Claims everything through the first worker. False when not all was done in time. */
   async flush(): Promise<boolean> {
     const worker = this.slots.find(({ name }) => name.startsWith("worker"))!;
-    const { child } = worker;
-    if (child === undefined || !child.connected) return false;
     const number = Math.floor(performance.now());
+    return (await this.#ask(worker, { flush: number }, (message) => ("flush" in message && message.flush === number ? message.flushed : undefined))) ?? false;
+  }
+
+  /** Undefined when it died instead of answering. */
+  async #ask<T>(slot: Slot, message: ToChild, read: (answer: FromChild) => T | undefined): Promise<T | undefined> {
+    const { child } = slot;
+    if (child === undefined || !child.connected || hasEnded(child)) return undefined;
     return new Promise((done) => {
-      const heard = (message: FromChild) => {
-        if (!("flush" in message) || message.flush !== number) return;
+      const heard = (answer: FromChild) => {
+        const value = read(answer);
+        if (value === undefined) return;
         child.off("message", heard);
-        done(message.flushed);
+        done(value);
       };
       child.on("message", heard);
-      child.once("exit", () => done(false));
-      this.#tell(worker, { flush: number });
+      child.once("exit", () => done(undefined));
+      this.#tell(slot, message);
     });
   }
 

@@ -5,8 +5,8 @@ import type { CommitPoint } from "../../relayer/src/commit-points.ts";
 import type { Relayer } from "../../relayer/src/relayer.ts";
 
 export type Trap = { id: string; point: CommitPoint; nth: number };
-export type ToChild = { arm: Trap } | { disarm: true } | { flush: number } | { stop: true };
-export type FromChild = { ready: string } | { flushed: boolean; flush: number };
+export type ToChild = { arm: Trap } | { disarm: true } | { flush: number };
+export type FromChild = { ready: string } | { flushed: boolean; flush: number } | { disarmed: true };
 
 const FOLDER = process.env.CHAOS_FOLDER!;
 const SLOT = process.env.CHAOS_SLOT!;
@@ -49,11 +49,14 @@ async function start(): Promise<Relayer> {
 }
 
 process.on("disconnect", () => process.exit(0)); // the run is gone
-const relayer = await start();
+let relayer: Relayer | undefined;
 process.on("message", (message: ToChild) => {
   if ("arm" in message) traps.set(message.arm.id, message.arm);
-  if ("disarm" in message) traps.clear();
-  if ("stop" in message) void relayer.stop().then(() => process.exit(0), () => process.exit(1));
-  if ("flush" in message) void relayer.settlement.flush(5_000).then((flushed) => say({ flushed, flush: message.flush }), () => say({ flushed: false, flush: message.flush }));
+  if ("disarm" in message) {
+    traps.clear();
+    say({ disarmed: true });
+  }
+  if ("flush" in message) void relayer?.settlement.flush(5_000).then((flushed) => say({ flushed, flush: message.flush }), () => say({ flushed: false, flush: message.flush }));
 });
+relayer = await start();
 say({ ready: relayer.deps.config.publicUrl });

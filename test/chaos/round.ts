@@ -13,7 +13,7 @@ import { Buyer, type Stage } from "./buyer.ts";
 import { fetchAgain, UNIT } from "./delivery.ts";
 import { carryOut, STREAM_LEASE_MS } from "./faults.ts";
 import { channelRows, passTime, paymentRows, trailOf, unresolved, type ChannelRow } from "./ledger.ts";
-import type { Plan } from "./plan.ts";
+import { killsOf, type Plan } from "./plan.ts";
 import { Processes, type SlotOptions } from "./processes.ts";
 import { checkBooks, checkUnbilled, checkUnchanged } from "./verify.ts";
 import { checkChain, heldByContract } from "./verify-chain.ts";
@@ -22,6 +22,8 @@ import type { World } from "./world.ts";
 const FUNDS = 1_000n * PRICE;
 const UPSTREAM_TIMEOUT_MS = 1_000;
 const UNBILLED_MOST = 25;
+/** Before anything fails: channels are opened. */
+const WARM_UP_MS = 700;
 const QUIET_MOST_MS = 40_000;
 
 export type RoundResult = {
@@ -33,37 +35,37 @@ export type RoundResult = {
   randomKills: number;
   purchases: number;
   charged: number;
-  seconds: { activity: number; total: number };
+  seconds: Record<"start" | "activity" | "quiet" | "audit", number>;
 };
 
 /** @param nonce makes the accounts of this attempt its own. */
 export async function runRound(world: World, plan: Plan, nonce: string, planted?: string): Promise<RoundResult> {
-  const began = performance.now();
+  const seconds = { start: 0, activity: 0, quiet: 0, audit: 0 };
+  const timed = async <T>(what: keyof typeof seconds, work: Promise<T>): Promise<T> => {
+    const began = performance.now();
+    return work.finally(() => void (seconds[what] = (performance.now() - began) / 1_000));
+  };
   const folder = join(world.folder, `round-${nonce}`);
   await mkdir(folder, { recursive: true });
   const receivers = [receiverOf(nonce, "shop"), receiverOf(nonce, "solo")] as const;
   await rpc(world.chainUrl, "hardhat_setBalance", [addressOf(ROLE.submitter), numberToHex(10n ** 21n)]);
   const processes = new Processes(folder, await slotsOf(world, plan, receivers), planted);
   const books = new Books();
-  let activity = 0;
   try {
     const fromBlock = await world.client.getBlockNumber();
     const heldBefore = await heldByContract(world);
     const servers = processes.slots.filter(({ name }) => name.startsWith("server")).map(({ url }) => url);
     const stage: Stage = { world, books, servers, deadline: Infinity, nonce };
     const buyers = plan.actors.map((actor) => new Buyer(stage, actor));
-    await Promise.all([processes.start(), ...buyers.map((buyer) => buyer.fund(FUNDS))]);
-    stage.deadline = performance.now() + plan.durationMs;
-    const started = performance.now();
-    const probes = await act(plan, world, processes, buyers);
-    activity = (performance.now() - started) / 1_000;
-    await settleDown(world, processes, books, plan);
-    if (books.violations.length === 0) await audit({ world, processes, books, plan, stage, probes, receivers, fromBlock, heldBefore });
+    await timed("start", Promise.all([processes.start(), ...buyers.map((buyer) => buyer.fund(FUNDS))]));
+    const probes = await timed("activity", act(plan, world, processes, stage, buyers));
+    await timed("quiet", settleDown(world, processes, books, plan));
+    if (books.violations.length === 0) await timed("audit", audit({ world, processes, books, plan, stage, probes, receivers, fromBlock, heldBefore }));
     for (const crash of processes.crashes) books.violate("a process died by itself", crash);
     const violations = await Promise.all(books.violations.map(async (violation) => ({ ...violation, trail: await trail(world, folder, violation) })));
     const { points, randomKills } = accountOf(plan, processes);
     const charged = books.purchases.filter(({ attempts }) => attempts.some((attempt) => attempt.kind === "answer" && attempt.paid)).length;
-    return { plan, violations, points, randomKills, purchases: books.purchases.length, charged, seconds: { activity, total: (performance.now() - began) / 1_000 } };
+    return { plan, violations, points, randomKills, purchases: books.purchases.length, charged, seconds };
   } finally {
     await processes.stop();
     world.faulty.heal();
@@ -87,7 +89,7 @@ async function slotsOf(world: World, plan: Plan, [shop, solo]: readonly [Address
       const port = await freePort();
       const env = testEnvironment(world.databaseUrl, rpcUrl, services, {
         RELAYER_PORT: String(port), RELAYER_PUBLIC_URL: "http://chaos.test", RELAYER_ROLE: name.split("-")[0]!, RELAYER_SETTLEMENT_MODE: plan.mode, RELAYER_LOG_LEVEL: "info",
-        RELAYER_CHAIN_POLL_MS: "100", RELAYER_CHAIN_MAX_LAG_MS: "8000", RELAYER_SWEEP_MS: "150", RELAYER_BUMP_AFTER_MS: "400", RELAYER_SETTLE_MAX_AGE_S: "1", RELAYER_SETTLE_MIN_VALUE: "20000",
+        RELAYER_CHAIN_POLL_MS: "200", RELAYER_CHAIN_MAX_LAG_MS: "8000", RELAYER_SWEEP_MS: "150", RELAYER_BUMP_AFTER_MS: "400", RELAYER_SETTLE_MAX_AGE_S: "1", RELAYER_SETTLE_MIN_VALUE: "20000",
         RELAYER_SETTLE_MAX_ROWS: "3", RELAYER_MAX_UNBILLED_RUNS: String(UNBILLED_MOST),
       });
       return { name, url: `http://127.0.0.1:${port}`, env };
@@ -95,21 +97,23 @@ async function slotsOf(world: World, plan: Plan, [shop, solo]: readonly [Address
   );
 }
 
-async function act(plan: Plan, world: World, processes: Processes, buyers: readonly Buyer[]): Promise<Probe[]> {
-  const over = new AbortController();
-  const timer = setTimeout(() => over.abort(), plan.durationMs);
-  const faults = carryOut(plan, world, processes, over.signal);
-  const probes = await Promise.all(buyers.map((buyer) => ACTOR[buyer.plan.kind](buyer)));
-  await faults;
-  clearTimeout(timer);
-  return probes.flat();
+/** Actors go on until the last step is over. */
+async function act(plan: Plan, world: World, processes: Processes, stage: Stage, buyers: readonly Buyer[]): Promise<Probe[]> {
+  const acting = buyers.map((buyer) => ACTOR[buyer.plan.kind](buyer));
+  await Promise.race([sleep(WARM_UP_MS), Promise.all(acting)]);
+  try {
+    await carryOut(plan, world, processes);
+  } finally {
+    stage.deadline = performance.now();
+  }
+  return (await Promise.all(acting)).flat();
 }
 
 /** Everybody healthy, nothing under way. What does not come to an end is a violation. */
 async function settleDown(world: World, processes: Processes, books: Books, plan: Plan): Promise<void> {
   world.faulty.heal();
-  processes.disarm();
   for (const index of processes.slots.keys()) processes.signal(index, "SIGCONT");
+  await processes.disarm();
   await processes.whenHealthy();
   // Whoever took its money away leaves a payment that is waited for until it can never come.
   const runaways = plan.actors.filter(({ kind }) => kind === "runaway").map(({ id }) => id);
@@ -149,14 +153,14 @@ async function audit({ world, processes, books, plan, stage, probes, receivers, 
   checkBooks(books, payments, byId);
   const runsOf = (tag: string) => world.provider.runs.get(tag)?.length ?? 0;
   // Under way at once, or begun by a process that died before it could write down how it ended.
-  checkUnbilled(books, runsOf, UNBILLED_MOST + 8 + 4 * plan.kills.length);
+  checkUnbilled(books, runsOf, UNBILLED_MOST + 8 + 4 * killsOf(plan).length);
   await checkChain({ world, books, channels, payments, receivers, fromBlock, heldBefore });
 }
 
 /** The followers have read what the last transactions did. */
 async function caughtUp(world: World): Promise<void> {
   await rpc(world.chainUrl, "evm_mine");
-  await sleep(400);
+  await sleep(600);
 }
 
 function accountOf(plan: Plan, processes: Processes): Pick<RoundResult, "points" | "randomKills"> {
@@ -164,7 +168,7 @@ function accountOf(plan: Plan, processes: Processes): Pick<RoundResult, "points"
   const entry = (point: string) => points.get(point) ?? points.set(point, { hits: 0, kills: 0 }).get(point)!;
   for (const [point, hits] of processes.hits()) entry(point).hits += hits;
   for (const { id } of processes.trapsSprung()) {
-    const kill = plan.kills.find((candidate) => candidate.id === id);
+    const kill = killsOf(plan).find((candidate) => candidate.id === id);
     if (kill !== undefined && "point" in kill.at) entry(kill.at.point).kills++;
   }
   return { points, randomKills: processes.randomKills };
