@@ -4,6 +4,7 @@ import type { Bench } from "./report.ts";
 
 const benches: Record<string, () => Promise<Bench>> = {
   gas: () => import("./gas.ts"),
+  paid: () => import("./paid.ts"),
 };
 
 const [name, ...args] = process.argv.slice(2);

@@ -55,6 +55,10 @@ export type Config = {
   /** A transaction that waits this long gets higher fees, up to the cap. */
   fees: { bumpAfterMs: number; maxFeeWei: bigint };
   settle: { maxAgeS: number; minValueAtomic: bigint; maxRows: number };
+  /** What may be unsettled, atomic units: beyond it new calls wait until something is claimed. */
+  exposure: { perChannelAtomic: bigint; perPayerAtomic: bigint };
+  /** Seal stored answers; the first seals, all open. */
+  answerKeys: Hex[];
   limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number };
   /** For whom the facilitator pays gas: anybody, nobody, the receivers of what is sold here, or these. */
   facilitator: "open" | "off" | "services" | Address[];
@@ -80,6 +84,7 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_SETTLEMENT_MODE", about: "tallystick (packed claims) or canonical (published interface only)", fallback: "tallystick" },
   { name: "RELAYER_SUBMITTER_KEY", about: "private key that pays gas", secret: true },
   { name: "RELAYER_AUTHORIZER_KEYS", about: "receiverAuthorizer private keys, comma separated; the first is advertised", secret: true },
+  { name: "RELAYER_ANSWER_KEYS", about: "32-byte hex keys that stored answers are encrypted with, comma separated; the first is used for new ones", secret: true },
   { name: "RELAYER_CONFIRMATIONS", about: "blocks before a deposit counts, the including one counted", fallback: "1" },
   { name: "RELAYER_TRANSFER_CONFIRMATIONS", about: "blocks before a payment by transaction hash counts, by amount: atomic units and depth, from 0 upwards", fallback: "0:1,10000000:3" },
   { name: "RELAYER_CHAIN_POLL_MS", about: "how often the chain is followed", fallback: "1000" },
@@ -90,6 +95,8 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_SETTLE_MAX_AGE_S", about: "claim a channel when its oldest unclaimed charge is this old", fallback: "3600" },
   { name: "RELAYER_SETTLE_MIN_VALUE", about: "claim a receiver's channels when this much is unclaimed, atomic units", fallback: "5000000" },
   { name: "RELAYER_SETTLE_MAX_ROWS", about: "rows in one claim transaction", fallback: "100" },
+  { name: "RELAYER_MAX_UNSETTLED_CHANNEL", about: "most that one channel may owe unsettled, atomic units", fallback: "20000000" },
+  { name: "RELAYER_MAX_UNSETTLED_PAYER", about: "most that all channels of one payer may owe unsettled, atomic units", fallback: "100000000" },
   { name: "RELAYER_MAX_REQUEST_BYTES", about: "largest request body", fallback: "4194304" },
   { name: "RELAYER_MAX_ANSWER_BYTES", about: "largest upstream answer", fallback: "16777216" },
   { name: "RELAYER_MAX_UNBILLED_RUNS", about: "upstream runs a payer may cause in a minute without being charged", fallback: "30" },
@@ -164,6 +171,11 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       minValueAtomic: parse("RELAYER_SETTLE_MIN_VALUE", readAmount, "atomic units", 0n),
       maxRows: integer("RELAYER_SETTLE_MAX_ROWS", 1, 500),
     },
+    exposure: {
+      perChannelAtomic: parse("RELAYER_MAX_UNSETTLED_CHANNEL", readAmount, "atomic units", 0n),
+      perPayerAtomic: parse("RELAYER_MAX_UNSETTLED_PAYER", readAmount, "atomic units", 0n),
+    },
+    answerKeys: parse("RELAYER_ANSWER_KEYS", readSecrets, "32-byte hex keys", []),
     limits: {
       requestBytes: integer("RELAYER_MAX_REQUEST_BYTES", 1, 1 << 30),
       answerBytes: integer("RELAYER_MAX_ANSWER_BYTES", 1, 1 << 30),
@@ -223,6 +235,10 @@ function readKey(value: string): Hex | undefined {
 function readKeys(value: string): Hex[] | undefined {
   const keys = value.split(",").map((key) => readKey(key.trim()));
   return keys.every((key) => key !== undefined) ? keys : undefined;
+}
+function readSecrets(value: string): Hex[] | undefined {
+  const keys = value.split(",").map((key) => key.trim());
+  return keys.every((key) => /^0x[0-9a-fA-F]{64}$/.test(key)) ? (keys as Hex[]) : undefined;
 }
 function readMode(value: string): SettlementMode | undefined {
   return value === "tallystick" || value === "canonical" ? value : undefined;

@@ -5,10 +5,14 @@ import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
+import { createKnownChannels } from "./capabilities/channels/known.ts";
 import { sweepEvents } from "./capabilities/events/service.ts";
+import { createCatalog } from "./capabilities/gateway/catalog.ts";
+import type { Handlers } from "./capabilities/gateway/handler.ts";
 import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { configureServices } from "./capabilities/gateway/service.ts";
+import { createLedgerGroups } from "./capabilities/ledger/groups.ts";
 import { sweep } from "./capabilities/ledger/service.ts";
 import { createSettlementWorker } from "./capabilities/settlement/service.ts";
 import { sweepStreams } from "./capabilities/streams/service.ts";
@@ -20,6 +24,7 @@ import { createSubmitter } from "./chain/submitter.ts";
 import type { Reached } from "./commit-points.ts";
 import type { Config } from "./config.ts";
 import { isNative } from "./crypto/secp256k1.ts";
+import { createVault } from "./crypto/vault.ts";
 import { createHasher } from "./crypto/voucher.ts";
 import { migrate } from "./db/migrate.ts";
 import { openPool } from "./db/pool.ts";
@@ -37,8 +42,14 @@ export type Relayer = {
   stop(): Promise<void>;
 };
 
+export type RelayerOptions = {
+  /** Services that are functions of this process instead of upstreams, by name; each is listed in the configuration too. */
+  handlers?: Handlers;
+  reached?: Reached;
+};
+
 /** @throws TallystickError when the database or the chain is not what the configuration says. */
-export async function createRelayer(config: Config, log: Log, reached: Reached = () => {}): Promise<Relayer> {
+export async function createRelayer(config: Config, log: Log, { handlers = new Map(), reached = () => {} }: RelayerOptions = {}): Promise<Relayer> {
   const db = openPool(config.databaseUrl);
   const metrics = createMetrics();
   const chain = openChain(config.rpcUrls, config.chainId);
@@ -49,8 +60,13 @@ export async function createRelayer(config: Config, log: Log, reached: Reached =
     ...parts,
     keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys),
     submitter,
+    groups: createLedgerGroups(parts),
+    vault: createVault(config.answerKeys),
     outbound: createOutbound({ allowPrivate: config.outboundAllowPrivate }),
     hasher,
+    handlers,
+    knownChannels: createKnownChannels(),
+    catalog: createCatalog(db),
     chainReadAt: () => follower.lastReadAt(),
   };
   const follower = createFollower(deps);

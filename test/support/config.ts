@@ -32,6 +32,7 @@ export function testEnvironment(databaseUrl: string, rpcUrl: string, services: T
     CHAIN_ID: "84532",
     RELAYER_SUBMITTER_KEY: keyOf(ROLE.submitter),
     RELAYER_AUTHORIZER_KEYS: [keyOf(ROLE.authorizer), keyOf(ROLE.retiredAuthorizer)].join(","),
+    RELAYER_ANSWER_KEYS: `0x${"5a".repeat(32)}`,
     RELAYER_CHAIN_POLL_MS: "50",
     RELAYER_OUTBOUND_ALLOW_PRIVATE: "true",
     RELAYER_LOG_LEVEL: "silent",

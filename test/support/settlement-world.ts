@@ -13,6 +13,8 @@ import { testUSDCAbi } from "../../sdk/src/abi/test-usdc.ts";
 import { BASE_SEPOLIA, ERC3009_COLLECTOR, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { channelIdOf, receiveWithAuthorizationTypes, sessionChannelsDomain, voucherTypes, type ChannelConfig } from "../../sdk/src/typed-data.ts";
 import { openChain } from "../../relayer/src/chain/client.ts";
+import { createLedgerGroups } from "../../relayer/src/capabilities/ledger/groups.ts";
+import { createVault } from "../../relayer/src/crypto/vault.ts";
 import { keyringFromPrivateKeys } from "../../relayer/src/chain/keyring.ts";
 import { createSubmitter, type Submitter } from "../../relayer/src/chain/submitter.ts";
 import { depositNonce, type DepositRequest } from "../../relayer/src/capabilities/channels/deposit-check.ts";
@@ -63,7 +65,7 @@ export async function startWorld(): Promise<World> {
       await rpc(chain.url, "hardhat_setBalance", [signer.address, numberToHex(10n ** 20n)]);
       const base = { config, db: own, chain: openChain(config.rpcUrls, config.chainId), log: createLog(config.logLevel), metrics: createMetrics(), reached: () => {} };
       const submitter: Submitter = createSubmitter({ ...base, signer });
-      return { ...base, submitter, keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys), now: () => new Date() };
+      return { ...base, submitter, groups: createLedgerGroups(base), vault: createVault(config.answerKeys), keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys), now: () => new Date() };
     },
     async stop() {
       await Promise.all(pools.map((pool) => pool.end()));
@@ -81,6 +83,7 @@ function testConfig(rpcUrl: string, databaseUrl: string, submitterKey: Hex, env:
     CHAIN_ID: String(BASE_SEPOLIA.chainId),
     RELAYER_SUBMITTER_KEY: submitterKey,
     RELAYER_AUTHORIZER_KEYS: AUTHORIZER_KEY,
+    RELAYER_ANSWER_KEYS: `0x${"5a".repeat(32)}`,
     RELAYER_CHAIN_POLL_MS: "20",
     RELAYER_LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? "silent",
     ...env,

@@ -12,7 +12,7 @@ import type { GatewayDeps, OpenPayment, Opened, Sale } from "./rail.ts";
 import { railOf, RAILS } from "./rails.ts";
 import { decodeEnvelope, type Envelope } from "./schemas.ts";
 import { deliverStream } from "./streaming.ts";
-import { findService, listServices, upsertService, type Service } from "./store.ts";
+import { listServices, upsertService, type Service } from "./store.ts";
 import { checkAccepted, schemeFault } from "./terms.ts";
 import { deliveryOf, openUpstream, type Call, type UpstreamRun } from "./upstream.ts";
 
@@ -28,14 +28,14 @@ export async function services(deps: Deps): Promise<Service[]> {
 }
 
 /** @throws TallystickError 404 `service_unknown`. */
-export async function serviceNamed(deps: Deps, name: string): Promise<Service> {
-  const service = await findService(deps.db, name);
+export async function serviceNamed(deps: GatewayDeps, name: string): Promise<Service> {
+  const service = await deps.catalog.find(name);
   if (service !== undefined) return service;
   throw new TallystickError({ code: "service_unknown", status: 404, retry: "never", field: "service", detail: `No service is called ${name}.` });
 }
 
 /** A service that the gateway itself runs. @throws TallystickError 404 `service_unknown`, `service_self_hosted`. */
-export async function gatewayService(deps: Deps, name: string): Promise<Service> {
+export async function gatewayService(deps: GatewayDeps, name: string): Promise<Service> {
   const service = await serviceNamed(deps, name);
   if (service.url === undefined) return service;
   throw new TallystickError({ code: "service_self_hosted", status: 404, retry: "never", field: "service", detail: `${name} is sold by its provider's own server: ${service.url}`, extra: { url: service.url } });
@@ -110,9 +110,4 @@ export async function deliver(deps: GatewayDeps, service: Service, call: Call, p
     throw new TallystickError({ code: "client_gone", status: 499, retry: "safe", detail: "The client closed the connection; nothing was charged." });
   }
   return payment.charge(delivery);
-}
-
-/** Runs the upstream and reads its answer whole. @throws TallystickError 502 or 504: the service failed, and nothing may be charged. */
-export async function runUpstream(deps: Deps, service: Service, call: Call, paymentId: string): Promise<Delivery> {
-  return deliveryOf(deps, await openUpstream(deps, service, call, paymentId));
 }

@@ -7,7 +7,9 @@ import { collect } from "../../http/outbound.ts";
 import type { Answer, Delivery } from "../ledger/types.ts";
 import { isStreaming } from "../streams/logic.ts";
 import type { LiveStreams } from "../streams/service.ts";
+import { runHandler } from "./handler.ts";
 import { forwardable, privateCacheControl } from "./logic.ts";
+import type { GatewayDeps } from "./rail.ts";
 import type { Service } from "./store.ts";
 
 /** An HTTP call on a service, already normalised. */
@@ -45,13 +47,20 @@ export type UpstreamRun = {
 const LONGEST_STREAM_MS = 15 * 60_000;
 
 /** @throws TallystickError 502 or 504: the service failed, and nothing may be charged. */
-export async function openUpstream(deps: Deps, service: Service, call: Call, paymentId: string): Promise<UpstreamRun> {
+export async function openUpstream(deps: Pick<GatewayDeps, "now" | "handlers" | "outbound" | "config">, service: Service, call: Call, paymentId: string): Promise<UpstreamRun> {
   if (service.origin === undefined) throw new Error("invariant: only the provider's own server runs a self-hosted service");
   const startedAt = deps.now();
   const stopped = new AbortController();
   const stop = () => stopped.abort();
   if (call.signal.aborted) stop();
   call.signal.addEventListener("abort", stop);
+  const detach = () => call.signal.removeEventListener("abort", stop);
+  const handler = deps.handlers.get(service.name);
+  if (handler !== undefined) {
+    const { method, path, headers, body } = call;
+    const answer = await runHandler(handler, { method, path, headers: forwardable(headers), body, paymentId, signal: stopped.signal }, service.upstreamTimeoutMs, stop);
+    return { status: answer.status, headers: passedOn(answer.headers), amount: costOf(answer, service), startedAt, body: whole(answer.body), streams: false, detach, stop };
+  }
   const streams = (head: Pick<Answer, "status" | "headers">) => call.streams !== undefined && isStreaming(call.method, head.status, head.headers);
   const response = await deps.outbound.open({
     method: call.method,
@@ -65,15 +74,21 @@ export async function openUpstream(deps: Deps, service: Service, call: Call, pay
   });
   try {
     const amount = costOf(response, service);
-    const headers = forwardable(response.headers);
-    // Named where the service names none: the receipt covers the type that the buyer gets, and bytes without one are sent as this.
-    const passed = { "content-type": "application/octet-stream", ...headers, "cache-control": privateCacheControl(headers["cache-control"]) };
-    const detach = () => call.signal.removeEventListener("abort", stop);
-    return { status: response.status, headers: passed, amount, startedAt, body: response.body, streams: streams(response), detach, stop };
+    return { status: response.status, headers: passedOn(response.headers), amount, startedAt, body: response.body, streams: streams(response), detach, stop };
   } catch (error) {
     stop();
     throw error;
   }
+}
+
+async function* whole(body: Buffer): AsyncGenerator<Buffer> {
+  yield body;
+}
+
+function passedOn(raw: Answer["headers"]): Answer["headers"] {
+  const headers = forwardable(raw);
+  // Named where the service names none: the receipt covers the type that the buyer gets, and bytes without one are sent as this.
+  return { "content-type": "application/octet-stream", ...headers, "cache-control": privateCacheControl(headers["cache-control"]) };
 }
 
 function costOf(response: Pick<Answer, "status" | "headers">, service: Service): bigint {
