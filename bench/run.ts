@@ -3,6 +3,7 @@
 import type { Bench } from "./report.ts";
 
 const benches: Record<string, () => Promise<Bench>> = {
+  crypto: () => import("./crypto.ts"),
   gas: () => import("./gas.ts"),
   paid: () => import("./paid.ts"),
 };

@@ -23,7 +23,7 @@ import { keyringFromPrivateKeys } from "./chain/keyring.ts";
 import { createSubmitter } from "./chain/submitter.ts";
 import type { Reached } from "./commit-points.ts";
 import type { Config } from "./config.ts";
-import { isNative } from "./crypto/secp256k1.ts";
+import { FALLBACKS } from "./crypto/fallbacks.ts";
 import { createVault } from "./crypto/vault.ts";
 import { createHasher } from "./crypto/voucher.ts";
 import { migrate } from "./db/migrate.ts";
@@ -70,8 +70,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     chainReadAt: () => follower.lastReadAt(),
   };
   const follower = createFollower(deps);
-  metrics.nativeSignatures.set(isNative ? 1 : 0);
-  if (!isNative) log.warn({ event: EVENT.started }, "native secp256k1 is missing: vouchers are checked by slower JavaScript");
+  metrics.nativeSignatures.set(FALLBACKS.length === 0 ? 1 : 0);
+  for (const fallback of FALLBACKS) log.warn({ event: EVENT.started }, fallback);
   const applied = await migrate(db);
   if (applied.length > 0) log.info({ event: EVENT.started, applied }, "migrations applied");
   await checkContracts(deps);

@@ -92,7 +92,7 @@ async function reserve(deps: GatewayDeps, purchase: Purchase): Promise<Opened> {
   }
   if (taken.outcome === "owed") return { outcome: "open", payment: await owedPayment(deps, taken.payment, purchase.order.service) };
   const { payment } = taken;
-  deps.log.info({ event: EVENT.paymentReserved, paymentId: payment.paymentId, channelId: request.channelId, service: request.service, priceAtomic: request.price.toString() }, "reserved");
+  deps.log.debug({ event: EVENT.paymentReserved, paymentId: payment.paymentId, channelId: request.channelId, service: request.service, priceAtomic: request.price.toString() }, "reserved");
   return { outcome: "open", payment: openPayment(deps, payment, purchase.payload.config) };
 }
 
