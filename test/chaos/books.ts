@@ -6,9 +6,9 @@ import type { ActorKind } from "./plan.ts";
 
 export type Attempt =
   /** An answer that came whole. */
-  | { kind: "answer"; status: number; contentType: string; body: string; paymentId: string | undefined; settle: Settle | undefined; code: string | undefined; paid: boolean }
+  | { kind: "answer"; status: number; contentType: string; body: string; paymentId: string | undefined; settle: Settle | undefined; code: string | undefined; paid: boolean; /** Asked for by the auditor, after the round. */ refetch: boolean }
   /** Nothing, or a part: whether it was charged is not known. */
-  | { kind: "lost"; why: string };
+  | { kind: "lost"; why: string; /** Unix milliseconds. */ atMs: number };
 
 export type Settle = { success: boolean; transaction: string; amount?: string; extra?: { chargedAmount?: string; paymentId?: string }; extensions?: Record<string, { info?: { receipt?: SignedReceipt } }> };
 

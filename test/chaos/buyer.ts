@@ -166,7 +166,7 @@ export class Buyer {
 export const isFinal = (attempt: Attempt): boolean => attempt.kind === "answer" && attempt.status !== 503 && attempt.status !== 500 && attempt.status !== 499;
 
 export async function attempt(purchase: Purchase, server: string, abortAfterMs?: number): Promise<Attempt> {
-  const result = await fetchOnce(purchase, server, abortAfterMs).catch((error: unknown): Attempt => ({ kind: "lost", why: error instanceof Error ? `${error.message} ${String(error.cause ?? "")}` : String(error) }));
+  const result = await fetchOnce(purchase, server, abortAfterMs).catch((error: unknown): Attempt => ({ kind: "lost", why: error instanceof Error ? `${error.message} ${String(error.cause ?? "")}` : String(error), atMs: Date.now() }));
   purchase.attempts.push(result);
   return result;
 }
@@ -180,5 +180,5 @@ async function fetchOnce(purchase: Purchase, server: string, abortAfterMs: numbe
   const settle = header === null ? undefined : (JSON.parse(Buffer.from(header, "base64").toString()) as Settle);
   const problem = contentType.startsWith("application/problem+json") ? (JSON.parse(body) as { code?: string }) : undefined;
   const paid = response.status < 400 && problem === undefined;
-  return { kind: "answer", status: response.status, contentType, body, paymentId: response.headers.get("tallystick-payment-id") ?? undefined, settle, code: problem?.code, paid };
+  return { kind: "answer", status: response.status, contentType, body, paymentId: response.headers.get("tallystick-payment-id") ?? undefined, settle, code: problem?.code, paid, refetch: false };
 }

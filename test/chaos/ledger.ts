@@ -72,3 +72,9 @@ export async function recentClaims(db: Db, most: number): Promise<Hex[]> {
   const { rows } = await db.query<{ raw: Buffer }>("SELECT raw FROM chain_tx WHERE purpose = 'claim' ORDER BY (state IN ('signed', 'broadcast')) DESC, tx_id DESC LIMIT $1", [most]);
   return rows.map(({ raw }) => toHex(raw));
 }
+
+/** Hashes of every version of every transaction that was committed. */
+export async function knownTransactions(db: Db): Promise<Set<Hex>> {
+  const { rows } = await db.query<{ hash: Buffer }>("SELECT hash::bytea FROM chain_tx UNION SELECT hash::bytea FROM chain_tx_version");
+  return new Set(rows.map(({ hash }) => toHex(hash)));
+}

@@ -12,7 +12,8 @@ export type Run = {
   complete: boolean;
   status: number;
   body: string;
-  atMs: number;
+  /** When it had written its answer, unix milliseconds. */
+  doneAtMs: number | undefined;
 };
 
 export type Provider = { origin: string; runs: Map<string, Run[]>; stop(): Promise<void> };
@@ -28,7 +29,7 @@ export async function startProvider(): Promise<Provider> {
 
   async function serve(url: string, paymentId: string, response: ServerResponse): Promise<void> {
     const [, verb = "", argument = "", tag = ""] = url.split("/");
-    const run: Run = { run: ++count, tag, paymentId, complete: false, status: verb === "status" ? Number(argument) : 200, body: "", atMs: Date.now() };
+    const run: Run = { run: ++count, tag, paymentId, complete: false, status: verb === "status" ? Number(argument) : 200, body: "", doneAtMs: undefined };
     runs.set(tag, [...(runs.get(tag) ?? []), run]);
     if (verb === "break") return void response.destroy();
     if (verb === "hang") return;
@@ -43,6 +44,7 @@ export async function startProvider(): Promise<Provider> {
       response.write(run.body.slice(0, 10), () => response.destroy());
       return;
     }
+    run.doneAtMs = Date.now();
     response.end(run.body, () => (run.complete = true));
   }
 

@@ -43,7 +43,7 @@ async function start(): Promise<Relayer> {
   const { createLog } = await import("../../relayer/src/telemetry/log.ts");
   const own = Object.entries(process.env).filter(([name]) => /^(RELAYER_|DATABASE_URL$|RPC_URL$|CHAIN_ID$)/.test(name));
   const config = readConfig(Object.fromEntries(own));
-  const relayer = await createRelayer(config, createLog(config.logLevel), reached);
+  const relayer = await createRelayer(config, createLog(config.logLevel), { reached });
   await relayer.start();
   return relayer;
 }

@@ -1,4 +1,5 @@
 // One round: processes up, actors and faults at the same time, then quiet, then the books.
+import { readdirSync, readFileSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -16,7 +17,7 @@ import { channelRows, passTime, paymentRows, trailOf, unresolved, type ChannelRo
 import { killsOf, type Plan } from "./plan.ts";
 import { Processes, type SlotOptions } from "./processes.ts";
 import { checkBooks, checkUnbilled, checkUnchanged } from "./verify.ts";
-import { checkChain, heldByContract } from "./verify-chain.ts";
+import { checkChain, checkTransactions, heldByContract } from "./verify-chain.ts";
 import type { World } from "./world.ts";
 
 const FUNDS = 1_000n * PRICE;
@@ -150,10 +151,11 @@ async function audit({ world, processes, books, plan, stage, probes, receivers, 
   await flush(world, processes, books, plan);
   await caughtUp(world);
   const { payments, channels, byId } = await read();
-  checkBooks(books, payments, byId);
-  const runsOf = (tag: string) => world.provider.runs.get(tag)?.length ?? 0;
+  const runsOf = (tag: string) => world.provider.runs.get(tag) ?? [];
+  checkBooks(books, runsOf, payments, byId);
   // Under way at once, or begun by a process that died before it could write down how it ended.
   checkUnbilled(books, runsOf, UNBILLED_MOST + 8 + 4 * killsOf(plan).length);
+  await checkTransactions(world, books, addressOf(ROLE.submitter), fromBlock);
   await checkChain({ world, books, channels, payments, receivers, fromBlock, heldBefore });
 }
 
@@ -174,13 +176,18 @@ function accountOf(plan: Plan, processes: Processes): Pick<RoundResult, "points"
   return { points, randomKills: processes.randomKills };
 }
 
-const TRAIL_LINES = 40;
+const TRAIL_LINES = 30;
 
 /** All that is known of the payment concerned: its row, and every process's log lines that name it. */
 async function trail(world: World, folder: string, { paymentId }: Violation): Promise<string[]> {
   if (paymentId === undefined) return [];
-  const { readdirSync, readFileSync } = await import("node:fs");
   const rows = await trailOf(world.db, paymentId).catch((error: unknown) => [String(error)]);
-  const lines = readdirSync(folder).filter((name) => name.endsWith(".log")).flatMap((name) => readFileSync(join(folder, name), "utf8").split("\n").filter((line) => line.includes(paymentId)).map((line) => `${name} ${line.slice(0, 400)}`));
+  const lines = readdirSync(folder).filter((name) => name.endsWith(".log")).flatMap((name) => readFileSync(join(folder, name), "utf8").split("\n").filter((line) => line.includes(paymentId)).map((line) => `${name} ${shortened(line)}`));
   return [...rows, ...lines.slice(-TRAIL_LINES)];
+}
+
+/** A log line without what all lines have. */
+function shortened(line: string): string {
+  const { time, level, app: _app, err, ...rest } = JSON.parse(line) as Record<string, unknown>;
+  return `${String(time).slice(11, 23)} ${level} ${JSON.stringify({ ...rest, ...(err === undefined ? {} : { err: (err as { message?: string }).message }) }).slice(0, 300)}`;
 }

@@ -5,7 +5,7 @@ import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
 import { testUSDCAbi } from "../../sdk/src/abi/test-usdc.ts";
 import { BASE_SEPOLIA, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { isSale, type Books } from "./books.ts";
-import type { ChannelRow, PaymentRow } from "./ledger.ts";
+import { knownTransactions, type ChannelRow, type PaymentRow } from "./ledger.ts";
 import type { World } from "./world.ts";
 
 const USDC = BASE_SEPOLIA.usdc.address;
@@ -26,6 +26,18 @@ export async function checkChain(check: ChainCheck): Promise<void> {
   checkReplay(check, onChain, logs);
   await checkMoney(check, onChain);
   await checkExact(check);
+}
+
+/** Signed bytes are committed before they are broadcast: whatever the chain has from the relayer's signer, the ledger has, too. */
+export async function checkTransactions({ client, db }: World, books: Books, signer: Address, fromBlock: bigint): Promise<void> {
+  const known = await knownTransactions(db);
+  const head = await client.getBlockNumber();
+  const numbers = Array.from({ length: Number(head - fromBlock) }, (_, index) => fromBlock + 1n + BigInt(index));
+  const blocks = await Promise.all(numbers.map((blockNumber) => client.getBlock({ blockNumber, includeTransactions: true })));
+  for (const { hash, from, nonce } of blocks.flatMap(({ transactions }) => transactions)) {
+    if (from.toLowerCase() !== signer.toLowerCase() || known.has(hash)) continue;
+    books.violate("broadcast before it was committed", `transaction ${hash} (nonce ${nonce}) is on the chain and not in the ledger`);
+  }
 }
 
 async function readChannels({ client }: World, ids: readonly Hex[]): Promise<Map<Hex, OnChain>> {

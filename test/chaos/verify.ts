@@ -2,11 +2,16 @@
 import type { Hex } from "viem";
 import { isSale, type Books } from "./books.ts";
 import type { ChannelRow, PaymentRow } from "./ledger.ts";
+import type { Run } from "./provider.ts";
+
+export type RunsOf = (tag: string) => readonly Run[];
 
 /** Buyers and ledger. */
-export function checkBooks(books: Books, payments: readonly PaymentRow[], channels: ReadonlyMap<Hex, ChannelRow>): void {
+export function checkBooks(books: Books, runsOf: RunsOf, payments: readonly PaymentRow[], channels: ReadonlyMap<Hex, ChannelRow>): void {
   const byId = new Map(payments.map((row) => [row.paymentId, row]));
   checkDeliveries(books, byId);
+  checkAnswers(books, runsOf);
+  checkGone(books, runsOf, payments);
   for (const [channelId, rows] of Map.groupBy(payments.filter(({ channelId }) => channelId !== undefined), (row) => row.channelId!)) {
     const channel = channels.get(channelId);
     if (channel === undefined) books.violate("a payment without a channel", channelId);
@@ -29,6 +34,32 @@ function checkDeliveries(books: Books, byId: ReadonlyMap<string, PaymentRow>): v
       if (purchase.stream !== "metered" && told !== row.charged) books.violate("charged other than told", `${purchase.tag} was told ${told}, ${sale.paymentId} was charged ${row.charged}`, about);
       if (row.charged > purchase.price) books.violate("charged above the price", `${sale.paymentId}: ${row.charged} for ${purchase.price}`, about);
     }
+  }
+}
+
+/** Who paid for a request gets that request's answer. Streams are looked at when they are fetched again. */
+function checkAnswers(books: Books, runsOf: RunsOf): void {
+  for (const purchase of books.purchases.filter(({ stream }) => stream === undefined)) {
+    for (const { body, paymentId } of purchase.attempts.filter(isSale)) {
+      if (runsOf(purchase.tag).some((run) => run.body === body)) continue;
+      books.violate("not the service's answer", `${purchase.tag} got ${JSON.stringify(body.slice(0, 80))}, which no run of it answered`, { tag: purchase.tag, ...(paymentId === undefined ? {} : { paymentId }) });
+    }
+  }
+}
+
+/** What the service needs to notice that a client is gone, and the relayer to hear of it. */
+const GONE_FOR_MS = 450;
+
+/** A client that was gone before the service had answered is not charged. */
+function checkGone(books: Books, runsOf: RunsOf, payments: readonly PaymentRow[]): void {
+  const byKey = Map.groupBy(payments.filter(({ state, charged }) => state === "charged" && charged > 0n), ({ channelId, ceiling }) => `${channelId} ${ceiling}`);
+  for (const purchase of books.purchases.filter(({ kind, scheme, stream }) => kind === "aborter" && scheme === "session" && stream === undefined)) {
+    const [row] = byKey.get(`${purchase.channelId} ${purchase.ceiling}`) ?? [];
+    const [first] = purchase.attempts;
+    const during = purchase.attempts.filter((attempt) => attempt.kind === "lost" || !attempt.refetch);
+    const runs = runsOf(purchase.tag);
+    if (row === undefined || during.length !== 1 || first?.kind !== "lost" || runs.length === 0) continue;
+    if (runs.every(({ doneAtMs }) => doneAtMs !== undefined && doneAtMs > first.atMs + GONE_FOR_MS)) books.violate("a client that was gone was charged", `${purchase.tag} hung up ${runs[0]!.doneAtMs! - first.atMs} ms before the service answered, and was charged ${row.charged}`, { tag: purchase.tag, paymentId: row.paymentId });
   }
 }
 
@@ -57,9 +88,9 @@ function checkOrder(books: Books, { channelId, opening }: ChannelRow, paid: read
 }
 
 /** Work that nobody paid for is bounded. */
-export function checkUnbilled(books: Books, runsOf: (tag: string) => number, most: number): void {
+export function checkUnbilled(books: Books, runsOf: RunsOf, most: number): void {
   for (const [payer, purchases] of Map.groupBy(books.purchases.filter(({ kind }) => kind === "failing"), ({ payer }) => payer)) {
-    const runs = purchases.filter(({ attempts }) => !attempts.some(isSale)).reduce((total, { tag }) => total + runsOf(tag), 0);
+    const runs = purchases.filter(({ attempts }) => !attempts.some(isSale)).reduce((total, { tag }) => total + runsOf(tag).length, 0);
     if (runs > most) books.violate("unbilled runs without bound", `${payer} caused ${runs} upstream runs that nobody paid for; at most ${most} could be under the limit`);
   }
 }

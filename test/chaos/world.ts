@@ -6,6 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createPublicClient, http, keccak256, numberToHex, type Address, type Hex, type LocalAccount, type PublicClient, type TransactionReceipt } from "viem";
 import { baseSepolia } from "viem/chains";
 import { openPool, type Db } from "../../relayer/src/db/pool.ts";
+import { migrate } from "../../relayer/src/db/migrate.ts";
 import { rpc, startChain, type LocalChain } from "../../scripts/local/chain.ts";
 import { mintUSDC, placeContracts } from "../../scripts/local/contracts.ts";
 import { startPostgres, type LocalPostgres } from "../../scripts/local/postgres.ts";
@@ -150,5 +151,7 @@ export async function startWorld(): Promise<World> {
   await placeContracts(chain.url);
   const [faulty, clean] = await Promise.all([startRpcProxy(chain.url), startRpcProxy(chain.url)]);
   const databaseUrl = await postgres.database("ledger", { fresh: true });
+  const db = openPool(databaseUrl, 1);
+  await migrate(db).finally(() => db.end());
   return new World({ chain, faulty, clean, provider, postgres, port, databaseUrl, folder });
 }
