@@ -229,7 +229,7 @@ const withdraws = (part: "all" | "dust"): Actor => async (buyer) => {
   if (opened === undefined) return [];
   const { session } = opened;
   let ceiling = opened.charged + 4n * PRICE;
-  const when = buyer.draw.int(1, 12);
+  const when = buyer.draw.int(1, 5);
   let started = false;
   const start = async () => {
     const amount = part === "dust" ? 1n : CALLS_DEPOSITED * PRICE - ceiling;

@@ -13,7 +13,8 @@ export type Say = (line: string) => void;
 /** Runs the plans of a seed, in order, until `kills` processes were killed or a round failed. */
 export async function runCampaign(world: World, seed: number, kills: number, say: Say): Promise<Campaign> {
   const campaign: Campaign = { seed, kills: 0, rounds: 0, purchases: 0, paid: 0, points: new Map(), randomKills: 0, failed: undefined };
-  for (const plan of plans(seed)) {
+  for (const whole of plans(seed)) {
+    const plan = atMost(whole, kills - campaign.kills);
     for (const line of described(plan)) say(line);
     const result = await runRound(world, plan, `${seed}.${plan.round}`);
     add(campaign, result);
@@ -22,6 +23,12 @@ export async function runCampaign(world: World, seed: number, kills: number, say
     if (campaign.failed !== undefined || campaign.kills >= kills) return campaign;
   }
   return campaign;
+}
+
+/** The last round is as long as is needed. */
+function atMost(plan: Plan, most: number): Plan {
+  let kills = 0;
+  return { ...plan, steps: plan.steps.filter(({ kind }) => kind !== "kill" || ++kills <= most) };
 }
 
 export function summaryOf({ violations, purchases, charged, seconds, points, randomKills }: RoundResult): string {

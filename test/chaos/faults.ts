@@ -27,13 +27,19 @@ export async function carryOut(plan: Plan, world: World, processes: Processes): 
       if (step.whenHealthy) await processes.whenHealthy(HEALTH_WAIT_MS);
       await sleep(step.afterMs);
       if (step.kind === "kill") await strike(step, processes);
-      else running.push(fail(step, world, processes));
+      else running.push(begun(fail(step, world, processes)));
     }
     await Promise.all(running);
   } finally {
     over.abort();
     await Promise.allSettled([time, ...running]);
   }
+}
+
+/** Its failure is heard when everything is awaited, not before. */
+function begun(work: Promise<void>): Promise<void> {
+  work.catch(() => {});
+  return work;
 }
 
 async function strike({ id, at }: Step & Kill, processes: Processes): Promise<void> {

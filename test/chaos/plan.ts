@@ -57,6 +57,12 @@ export function* plans(seed: number): Generator<Plan> {
   for (let round = 1; ; round++) yield planOf(seed, round, points);
 }
 
+export function firstPlans(seed: number, count: number): Plan[] {
+  const first: Plan[] = [];
+  for (const plan of plans(seed)) if (first.push(plan) === count) break;
+  return first;
+}
+
 /** Every commit point once, in an order of its own, then all of them again. */
 function* cycle(seed: number): Generator<CommitPoint> {
   for (let turn = 0; ; turn++) yield* random(seedFor(seed, "points", turn)).shuffle(COMMIT_POINTS);
@@ -76,7 +82,7 @@ function planOf(seed: number, round: number, points: Generator<CommitPoint>): Pl
  */
 function actorsOf(seed: number, round: number, draw: Random, mild: boolean): ActorPlan[] {
   const kinds = ACTORS.filter((kind) => mild || (kind !== "frontrunner" && kind !== "runaway"));
-  return kinds.map((kind) => ({ id: `${round}-${kind}`, kind, seed: seedFor(seed, "actor", round, kind), pauseMs: draw.int(150, 500) }));
+  return kinds.map((kind) => ({ id: `${round}-${kind}`, kind, seed: seedFor(seed, "actor", round, kind), pauseMs: draw.int(300, 900) }));
 }
 
 const KILLS_A_ROUND = [8, 12] as const;
@@ -87,7 +93,7 @@ function stepsOf(draw: Random, slots: number, points: Generator<CommitPoint>): S
     const point = points.next().value as CommitPoint;
     return { kind: "kill", at: { point, nth: draw.int(1, 3) } };
   });
-  return draw.shuffle([...kills, ...faultsOf(draw, slots)]).map((what, index) => ({ id: `${what.kind}${index + 1}`, afterMs: draw.int(0, 250), whenHealthy: !draw.oneIn(4), ...what }));
+  return draw.shuffle([...kills, ...faultsOf(draw, slots)]).map((what, index) => ({ id: `${what.kind}${index + 1}`, afterMs: draw.int(0, 250), whenHealthy: draw.oneIn(2), ...what }));
 }
 
 function faultsOf(draw: Random, slots: number): Fault[] {

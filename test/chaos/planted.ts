@@ -30,13 +30,15 @@ export async function findPlanted(world: World, fault: PlantedFault, seed: numbe
   return undefined;
 }
 
-const FEW_KILLS = 2;
+const FEW_KILLS = 1;
+const KILLS = 3;
+const STEPS = 6;
 
 /** The plan with what the fault needs to show. */
 function fitted(plan: Plan, { needs = [] }: PlantedFault): Plan {
   const step = (id: string, what: Kill | Fault): Step => ({ id, afterMs: 400, whenHealthy: true, ...what });
   let kills = 0;
-  const steps = needs.includes("few kills") ? plan.steps.filter(({ kind }) => kind !== "kill" || ++kills <= FEW_KILLS) : plan.steps.slice(0, 8);
+  const steps = plan.steps.filter(({ kind }) => kind !== "kill" || ++kills <= (needs.includes("few kills") ? FEW_KILLS : KILLS)).slice(0, STEPS);
   if (needs.includes("postgres")) steps.push(...Array.from({ length: 5 }, (_, index) => step(`extra-postgres${index}`, { kind: "postgres", how: "kill" })));
   if (needs.includes("reorg")) steps.push(step("extra-reorg", { kind: "reorg", depthMs: 600, comesBack: "not ours" }));
   if (needs.includes("stall")) steps.push(step("extra-stall", { kind: "stall", forMs: 1_200 }));

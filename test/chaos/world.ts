@@ -32,6 +32,7 @@ export class World {
   /** Signed transactions that the actors gave to the node, with when. */
   readonly #sent: { raw: Hex; at: number }[] = [];
   #mining: Promise<void> = Promise.resolve();
+  #crashing: Promise<void> = Promise.resolve();
 
   constructor(parts: { chain: LocalChain; faulty: RpcProxy; clean: RpcProxy; provider: Provider; postgres: LocalPostgres; port: number; databaseUrl: string; folder: string }) {
     this.chain = parts.chain;
@@ -73,9 +74,16 @@ export class World {
 
   /** Ends the server as a crash would, and starts it again on the same data. */
   async crashPostgres(how: "kill" | "immediate"): Promise<void> {
-    const pid = await this.#postgres.pid();
+    const before = this.#crashing;
+    this.#crashing = before.then(() => this.#crash(how));
+    await this.#crashing;
+  }
+
+  async #crash(how: "kill" | "immediate"): Promise<void> {
+    const pid = await until("asking PostgreSQL who it is", () => this.#postgres.pid().catch(() => undefined), 30_000, 50);
     process.kill(pid, how === "kill" ? "SIGKILL" : "SIGQUIT");
     await until("ending PostgreSQL", async () => (isAlive(pid) ? undefined : true), 10_000);
+    await this.#postgres.stop(); // forgets it
     // The dead server's children hold its memory for a moment.
     this.#postgres = await until(
       "starting PostgreSQL again",
