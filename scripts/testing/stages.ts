@@ -25,6 +25,7 @@ export function allStages(): Stage[] {
     { name: "compile", args: [child("hardhat-child"), "compile"], reports: true, first: true },
     hardhat("solidity", "solidity"),
     suite("e2e"),
+    suite("chaos"),
     suite("ignition"),
     hardhat("contracts", "mocha"),
     suite("relayer"),
