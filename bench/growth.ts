@@ -1,6 +1,6 @@
 // `bench -- growth`: does it matter how many channels the ledger holds? The same 64 channels are paid from while a thousand, a
 // hundred thousand and a million others lie in the same tables, each with a payment.
-import { claimableChannels } from "../relayer/src/capabilities/settlement/store.ts";
+import { claimableChannels } from "../relayer/src/capabilities/settlement/due-store.ts";
 import { openPool, type Db } from "../relayer/src/db/pool.ts";
 import { CHANNELS, PLAN, QUICK, startClient, told } from "./load/compare.ts";
 import { toldMachine } from "./load/comparison.ts";
