@@ -2,16 +2,19 @@
 //
 //   --json     one JSON object on stdout        --save     keep it in bench/results
 //   --quick    a few hundred payments           --ours     without the peer, for tuning
+//   --hardhat  on Hardhat's node although Foundry's is installed
 //   --rounds <n>, --in-flight <n>               --profile  also bench/results/flame-exact-<what>.svg
 //
 // Every answer is checked, and afterwards each receiver's balance is compared with what was told. `nodeCpuMs` says what the node spent on
 // a payment: near 1000 / rps, it is the node that is measured and not the server.
 import { join } from "node:path";
-import { erc20Abi, keccak256, toHex } from "viem";
+import { createPublicClient, erc20Abi, http, keccak256, toHex } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { BASE_SEPOLIA } from "../sdk/src/constants.ts";
+import { mintUSDC } from "../scripts/local/contracts.ts";
 import { freePort } from "../scripts/local/process.ts";
 import { keyOf, testEnvironment } from "../test/support/config.ts";
+import { startAnvil, type BenchNode } from "./exact/anvil.ts";
 import type { ExactJob, ExactMeasured, Payer, What } from "./exact/client.ts";
 import { factsOf } from "./load/facts.ts";
 import { writeFlame } from "./flame.ts";
@@ -43,6 +46,8 @@ const PAYERS = 64;
 const FUNDS = 10n ** 12n;
 /** Atomic units. */
 const PRICE = 100n;
+/** How often each server looks whether its transaction is mined. */
+const POLL_MS = 25;
 /** Accounts of the local mnemonic. */
 const STOCK_SUBMITTER = 7;
 
@@ -51,32 +56,35 @@ export async function run(args: string[]): Promise<ExactReport> {
   const cores = divideCores(1);
   const world = await startBenchWorld(cores.others);
   const servers: Server[] = [];
+  const anvil = options.hardhat ? undefined : await startAnvil();
+  const node: BenchNode = anvil ?? { name: "hardhat", ...world.chain };
   try {
-    const payers = await fundedPayers(world);
-    servers.push(await startOurs(world, cores));
-    if (!options.ours) servers.push(await startTheirs(world, cores));
+    const payers = await fundedPayers(node);
+    servers.push(await startOurs(world, node, cores));
+    if (!options.ours) servers.push(await startTheirs(world, node, cores));
     const client = await startPart({ script: "../exact/client.ts", options: {}, cores: cores.others, logFile: join(world.folder, "client.log") });
     const rounds: ExactRow[] = [];
     for (let round = 0; round < options.rounds; round++) {
       for (const server of round % 2 === 0 ? servers : servers.toReversed()) {
-        for (const what of WHATS) for (const level of options.levels) rounds.push(await measure(world, client, server, what, level, payers));
+        for (const what of WHATS) for (const level of options.levels) rounds.push(await measure(node, client, server, what, level, payers));
       }
     }
-    if (options.profile) for (const what of WHATS) await profile(world, client, servers[0]!, what, payers);
+    if (options.profile) for (const what of WHATS) await profile(world, node, client, servers[0]!, what, payers);
     const sums = [];
-    for (const server of servers) sums.push(await compareBalance(world, server));
+    for (const server of servers) sums.push(await compareBalance(node, server));
     await client.stop();
     const rows = [...Map.groupBy(rounds, ({ server, what, inFlight }) => `${server} ${what} ${inFlight}`).values()].map(medianRow);
-    const report: ExactReport = { bench: "exact", ...(await factsOf(world, cores, ["exact", ...args])), chain: "hardhat", rows, rounds, sums, ratio: { verify: ratioOf(rows, "verify"), settle: ratioOf(rows, "settle") } };
+    const report: ExactReport = { bench: "exact", ...(await factsOf(world, cores, ["exact", ...args])), chain: node.name, rows, rounds, sums, ratio: { verify: ratioOf(rows, "verify"), settle: ratioOf(rows, "settle") } };
     if (options.save) await save(report);
     return report;
   } finally {
     await Promise.all(servers.map((server) => server.stop()));
+    await anvil?.stop();
     await world.stop();
   }
 }
 
-type Options = { ours: boolean; save: boolean; profile: boolean; rounds: number; levels: Level[] };
+type Options = { hardhat: boolean; ours: boolean; save: boolean; profile: boolean; rounds: number; levels: Level[] };
 
 /** @throws for what nobody knows: a misspelt option must not measure something else. */
 function optionsIn(args: string[]): Options {
@@ -85,32 +93,32 @@ function optionsIn(args: string[]): Options {
   for (let at = 0; at < args.length; at++) {
     const arg = args[at]!;
     if (arg === "--rounds" || arg === "--in-flight") numbers.set(arg, Number(args[++at]));
-    else if (["--quick", "--save", "--ours", "--profile"].includes(arg)) flags.add(arg);
+    else if (["--quick", "--save", "--ours", "--profile", "--hardhat"].includes(arg)) flags.add(arg);
     else throw new Error(`unknown option ${arg}`);
   }
   const all = flags.has("--quick") ? QUICK : LEVELS;
   const only = numbers.get("--in-flight");
   const levels = only === undefined ? all : all.filter(({ inFlight }) => inFlight === only);
   if (levels.length === 0) throw new Error(`--in-flight must be one of ${LEVELS.map(({ inFlight }) => inFlight).join(", ")}`);
-  return { ours: flags.has("--ours"), save: flags.has("--save"), profile: flags.has("--profile"), rounds: numbers.get("--rounds") ?? (flags.has("--quick") ? 1 : ROUNDS), levels };
+  return { hardhat: flags.has("--hardhat"), ours: flags.has("--ours"), save: flags.has("--save"), profile: flags.has("--profile"), rounds: numbers.get("--rounds") ?? (flags.has("--quick") ? 1 : ROUNDS), levels };
 }
 
-async function fundedPayers({ chain }: World): Promise<Payer[]> {
+async function fundedPayers({ url }: BenchNode): Promise<Payer[]> {
   const keys = Array.from({ length: PAYERS }, (_, index) => keccak256(toHex(`tallystick bench exact ${index}`)));
   const payers = keys.map((key) => ({ key, address: privateKeyToAccount(key).address }));
-  for (const { address } of payers) await chain.mintUSDC(address, FUNDS);
+  for (const { address } of payers) await mintUSDC(url, address, FUNDS);
   return payers;
 }
 
 /** As shipped, but for what a local world needs, and open to any seller. */
-async function startOurs(world: World, cores: Cores): Promise<Server> {
-  const { RELAYER_CHAIN_POLL_MS: _short, RELAYER_LOG_LEVEL: _silent, ...local } = testEnvironment(await world.postgres.database("bench_exact", { fresh: true }), world.chain.url, []);
-  const env = { ...local, RELAYER_PORT: String(await freePort()), RELAYER_FACILITATOR: "open" };
+async function startOurs(world: World, node: BenchNode, cores: Cores): Promise<Server> {
+  const { RELAYER_LOG_LEVEL: _silent, ...local } = testEnvironment(await world.postgres.database("bench_exact", { fresh: true }), node.url, []);
+  const env = { ...local, RELAYER_CHAIN_POLL_MS: String(POLL_MS), RELAYER_PORT: String(await freePort()), RELAYER_FACILITATOR: "open" };
   return serverOf("tallystick", await startPart({ script: "./tallystick.ts", options: { env }, cores: cores.servers[0], logFile: join(world.folder, "tallystick.log") }));
 }
 
-async function startTheirs(world: World, cores: Cores): Promise<Server> {
-  const options = { rpcUrl: world.chain.url, key: keyOf(STOCK_SUBMITTER) };
+async function startTheirs(world: World, node: BenchNode, cores: Cores): Promise<Server> {
+  const options = { rpcUrl: node.url, key: keyOf(STOCK_SUBMITTER) };
   return serverOf("stock", await startPart({ script: "../exact/stock.ts", options, cores: cores.servers[0], logFile: join(world.folder, "stock.log") }));
 }
 
@@ -122,12 +130,12 @@ function serverOf(name: ServerName, part: Part): Server {
   return { name, part, terms, payTo, told: 0, stop: () => part.stop() };
 }
 
-async function measure(world: World, client: Part, server: Server, what: What, { inFlight, requests }: Level, payers: Payer[]): Promise<ExactRow> {
+async function measure(node: BenchNode, client: Part, server: Server, what: What, { inFlight, requests }: Level, payers: Payer[]): Promise<ExactRow> {
   const job: ExactJob = { origin: server.part.ready as string, what, inFlight, requests: requests[server.name][what], warmUp: WARM_UP[what], terms: server.terms, payers, atMostS: AT_MOST_S };
   await client.ask("prepare", job);
-  const [before, nodeBefore] = await Promise.all([server.part.usage(), cpuOfTree(world.chain.pid)]);
+  const [before, nodeBefore] = await Promise.all([server.part.usage(), cpuOfTree(node.pid)]);
   const { requests: n, settled, rps, p50Ms, p99Ms } = await client.ask<ExactMeasured>("run");
-  const [after, nodeAfter] = await Promise.all([server.part.usage(), cpuOfTree(world.chain.pid)]);
+  const [after, nodeAfter] = await Promise.all([server.part.usage(), cpuOfTree(node.pid)]);
   server.told += settled;
   const each = (ms: number) => Math.round((ms / n) * 1000) / 1000;
   const row: ExactRow = { server: server.name, what, inFlight, n, rps, p50Ms, p99Ms, cpuMsPerRequest: each(after.cpuMs - before.cpuMs), nodeCpuMsPerRequest: nodeBefore === undefined || nodeAfter === undefined ? null : each(nodeAfter - nodeBefore) };
@@ -136,8 +144,8 @@ async function measure(world: World, client: Part, server: Server, what: What, {
 }
 
 /** @throws when the receiver did not get what was told: no figure of such a run may be shown. */
-async function compareBalance({ chain }: World, { name, payTo, told }: Server) {
-  const balance = await chain.client.readContract({ address: BASE_SEPOLIA.usdc.address, abi: erc20Abi, functionName: "balanceOf", args: [payTo] });
+async function compareBalance({ url }: BenchNode, { name, payTo, told }: Server) {
+  const balance = await createPublicClient({ transport: http(url) }).readContract({ address: BASE_SEPOLIA.usdc.address, abi: erc20Abi, functionName: "balanceOf", args: [payTo] });
   if (balance !== BigInt(told) * PRICE) throw new Error(`${name} told of ${told} transfers of ${PRICE}, its receiver holds ${balance}`);
   return { server: name, transfersTold: told, receivedAtomic: String(balance), agree: true };
 }
@@ -155,10 +163,10 @@ function ratioOf(rows: ExactRow[], what: What): number | null {
   return ours === undefined || stock === undefined ? null : Math.round((ours / stock) * 100) / 100;
 }
 
-async function profile(world: World, client: Part, server: Server, what: What, payers: Payer[]): Promise<void> {
+async function profile(world: World, node: BenchNode, client: Part, server: Server, what: What, payers: Payer[]): Promise<void> {
   const file = join(world.folder, `exact-${what}.cpuprofile`);
   await server.part.ask("startProfile");
-  const row = await measure(world, client, server, what, LEVELS.at(-1)!, payers);
+  const row = await measure(node, client, server, what, LEVELS.at(-1)!, payers);
   await server.part.ask("stopProfile", file);
   await writeFlame(file, `flame-exact-${what}.svg`, `facilitator, ${row.n} payments (${what}), ${MOST_IN_FLIGHT} in flight`);
 }

@@ -12,7 +12,7 @@ import { isSpent, MOST_TRANSFER_GAS } from "./probe.ts";
 import { EXACT_FAULTS, type Authorization, type ExactFault } from "./types.ts";
 import { isUsed } from "./use.ts";
 
-type AuthorizationDeps = Pick<Deps, "chain" | "config" | "now" | "submitter"> & { exact: Pick<Exact, "probe" | "digest"> };
+type AuthorizationDeps = Pick<Deps, "chain" | "config" | "now" | "submitter"> & { exact: Pick<Exact, "probe" | "digest" | "signed"> };
 
 /** The block that takes the authorisation must come before validBefore; the stock facilitator keeps the same margin. */
 const EXPIRY_MARGIN_S = 6n;
@@ -93,7 +93,14 @@ export async function checkSigned(deps: AuthorizationDeps, authorization: Author
 export async function isSignedByKey({ exact }: AuthorizationDeps, authorization: Authorization): Promise<boolean> {
   const parts = plainSignature(authorization.signature);
   if (parts === undefined) return false;
-  return isSignedBy(exact.digest(authorization), `${parts.r}${parts.s.slice(2)}${parts.v.toString(16)}` as Hex, authorization.from);
+  const digest = exact.digest(authorization);
+  const signature: Hex = `${parts.r}${parts.s.slice(2)}${parts.v.toString(16)}` as Hex;
+  // What a key has signed stays signed: a server that verifies and then settles shows the same twice.
+  const key = `${asHex(digest)}${signature}${authorization.from}`;
+  if (exact.signed.get(key) === true) return true;
+  const isSigned = await isSignedBy(digest, signature, authorization.from);
+  if (isSigned) exact.signed.set(key, true);
+  return isSigned;
 }
 
 type Trial = { gas: bigint } | { expensive: boolean; refusal: string };

@@ -36,8 +36,6 @@ export type Engine = {
   add(item: queue.Queued): Promise<Entry | undefined>;
   /** Takes rows in hand that are this process's already. */
   take(items: readonly queue.Queued[]): void;
-  /** Shared by all who wait for the same transaction. */
-  waitFor(txId: bigint, timeoutMs: number): Promise<TxOutcome>;
   /** Reads a resolved transaction for the rows that still wait for its word. @returns how many there were. */
   read(txId: bigint): Promise<number>;
 };
@@ -65,7 +63,6 @@ export function createEngine(deps: EngineDeps): Engine {
   const entries = new Map<string, Entry>();
   const waiting: Entry[] = [];
   const lonely: Entry[] = [];
-  const waits = new Map<bigint, Promise<TxOutcome>>();
   let underWay = 0;
   let aloneUnderWay = 0;
   let scheduled = false;
@@ -147,7 +144,7 @@ export function createEngine(deps: EngineDeps): Engine {
     let sent: { txId: bigint; hash: Hex };
     try {
       sent = await submitter.submit({
-        purpose: "exact", to: MULTICALL3, data: aggregateCalldata(token, many.map(({ call }) => call!)), gas,
+        purpose: "exact", to: MULTICALL3, data: aggregateCalldata(token, many.map(({ call }) => call!)), gas, rehearsed: true,
         record: (client, txId) => queue.markSent(client, token, authorizations, txId),
       });
     } catch (error) {
@@ -164,7 +161,7 @@ export function createEngine(deps: EngineDeps): Engine {
     for (const entry of carried) entry.txHash = hash;
     const slot = setTimeout(free, SLOT_MS);
     try {
-      const outcome = await waitFor(txId, TX_WAIT_MS);
+      const outcome = await submitter.wait(txId, TX_WAIT_MS);
       free();
       await finish(carried, txId, outcome);
     } catch (error) {
@@ -221,16 +218,6 @@ export function createEngine(deps: EngineDeps): Engine {
     }
   }
 
-  function waitFor(txId: bigint, timeoutMs: number): Promise<TxOutcome> {
-    if (timeoutMs <= 0) return submitter.wait(txId, 0);
-    let shared = waits.get(txId);
-    if (shared === undefined) {
-      shared = submitter.wait(txId, Math.max(timeoutMs, TX_WAIT_MS)).finally(() => waits.delete(txId));
-      waits.set(txId, shared);
-    }
-    return shared;
-  }
-
   return {
     find: (authorization) => entries.get(keyOf(authorization)),
     async add(item) {
@@ -250,7 +237,6 @@ export function createEngine(deps: EngineDeps): Engine {
     take(items) {
       for (const item of items) if (!entries.has(keyOf(item.authorization))) line(hold(item));
     },
-    waitFor,
     async read(txId) {
       const outcome = await submitter.wait(txId, 0);
       const rows = (await queue.sentBy(db, token, txId)).filter(({ authorization }) => !entries.has(keyOf(authorization)));

@@ -76,10 +76,9 @@ async function within<T>(work: Promise<T>, deadline: number, late: () => T): Pro
 }
 
 /** `unmoved`: its transaction is done with, the authorisation is unused, and nobody has it in hand: it may be sent anew. */
-async function follow(deps: ExactDeps, authorization: Authorization, { txId, txHash, txState }: SettlementRow, deadline: number): Promise<Settled | "unmoved" | undefined> {
+async function follow(deps: ExactDeps, authorization: Authorization, { txId }: SettlementRow, deadline: number): Promise<Settled | "unmoved" | undefined> {
   const { engine, lookUp } = deps.exact;
-  const left = txState === "confirmed" ? 0 : deadline - performance.now();
-  const outcome = await within(engine.waitFor(txId, left), Math.max(deadline, performance.now() + 1_000), () => ({ status: "pending" as const, hash: txHash }));
+  const outcome = await deps.submitter.wait(txId, Math.max(0, deadline - performance.now()));
   if (outcome.status === "pending") return { status: "pending", txHash: outcome.hash };
   if (outcome.status === "confirmed" && movedIn(deps, authorization, outcome.receipt)) return { status: "settled", txHash: outcome.hash };
   // It failed among others, or was displaced: perhaps because a stranger was faster with the very same authorisation.
