@@ -7,7 +7,7 @@ import { sessionChannelsDomain } from "../../../../sdk/src/typed-data.ts";
 import { isRevert, readChain, revertName } from "../../chain/client.ts";
 import type { Deps } from "../../deps.ts";
 import type { Batch, PlannedRow } from "./logic.ts";
-import type { Payee } from "./store.ts";
+import type { Payee } from "./payout-store.ts";
 
 export type AdapterDeps = Pick<Deps, "chain" | "config" | "keyring">;
 export type Poisoned = { row: PlannedRow; reason: string };

@@ -1,8 +1,7 @@
 // Claims what was charged and pays the receivers. Truth is in the tables and on the chain; a pass can stop at any
 // instruction and the next one, in any process, goes on from there.
 import { setTimeout as sleep } from "node:timers/promises";
-import { sessionChannelsAbi as abi } from "../../../../sdk/src/abi/session-channels.ts";
-import { isRevert, readChain, revertName } from "../../chain/client.ts";
+import { isRevert, revertName } from "../../chain/client.ts";
 import type { TxOutcome } from "../../chain/submitter.ts";
 import { inTransaction } from "../../db/pool.ts";
 import type { Deps } from "../../deps.ts";
@@ -11,10 +10,11 @@ import { readViewFrom } from "../channels/chain-view.ts";
 import { updateChainView } from "../channels/store.ts";
 import { inOneTransaction, prepareClaim, settleCall, type PreparedClaim } from "./adapter.ts";
 import { chooseBatches, type Batch, type Policy } from "./logic.ts";
+import { payoutsDue, payReceivers } from "./payout.ts";
+import { payoutsInFlight } from "./payout-store.ts";
 import { rowOutcomes, settledAmount, type RowOutcome } from "./outcome.ts";
 import {
-  claimableChannels, closeBatch, idlePayees, insertBatch, openBatches, paymentsOf, payoutsInFlight, postponePayout, quarantine, recordPayout, reopenBatches, RowsInFlight, whileAlone,
-  type OpenBatch, type Payee,
+  claimableChannels, closeBatch, insertBatch, openBatches, paymentsOf, quarantine, reopenBatches, RowsInFlight, whileAlone, type OpenBatch,
 } from "./store.ts";
 
 export type SettlementDeps = Pick<Deps, "config" | "db" | "chain" | "keyring" | "submitter" | "log" | "metrics" | "now" | "reached">;
@@ -32,7 +32,6 @@ export type Settlement = {
 const DUST_ATOMIC = 200n;
 /** A refused row is tried again after this long even when nothing about it changed. */
 const QUARANTINE_S = 600;
-const LONGEST_PAYOUT_PAUSE_S = 3600;
 const FLUSH_TIMEOUT_MS = 60_000;
 
 export function createSettlementWorker(deps: SettlementDeps): Settlement {
@@ -104,7 +103,8 @@ async function sendBatch(deps: SettlementDeps, batch: Batch): Promise<boolean> {
   const { call } = prepared;
   if (call === undefined) return false;
   try {
-    if (await submitClaim(deps, prepared.batch, inOneTransaction([call, settleCall(batch)]))) return true;
+    const due = await payoutsDue(deps, [batch]);
+    if (due.length > 0 && (await submitClaim(deps, prepared.batch, inOneTransaction([call, ...due.map(settleCall)])))) return true;
     if (await submitClaim(deps, prepared.batch, call)) return true;
   } catch (error) {
     if (error instanceof RowsInFlight) return true;
@@ -190,32 +190,4 @@ function report({ log, metrics }: SettlementDeps, batch: OpenBatch, outcome: TxO
 /** The last line of each payment's trail: which transaction its charge was claimed by. */
 async function reportPayments({ db, log }: SettlementDeps, batchId: bigint, txHash: string): Promise<void> {
   for (const { channelId, paymentIds } of await paymentsOf(db, batchId)) log.info({ event: EVENT.paymentsSettled, channelId, txHash, paymentIds });
-}
-
-/** Pays receivers for whom more is claimed than was paid: their payout was refused before, or somebody else claimed. */
-async function payReceivers(deps: SettlementDeps): Promise<void> {
-  const payees = await idlePayees(deps.db, deps.now());
-  if (payees.length === 0) return;
-  const address = deps.config.sessionChannels;
-  const states = await readChain(() =>
-    deps.chain.client.multicall({ allowFailure: false, contracts: payees.map(({ receiver, token }) => ({ address, abi, functionName: "receivers", args: [receiver, token] }) as const) }),
-  );
-  for (const [index, payee] of payees.entries()) {
-    const [claimed, settled] = states[index]!;
-    if (claimed > settled) await pay(deps, payee);
-  }
-}
-
-async function pay(deps: SettlementDeps, payee: Payee): Promise<void> {
-  try {
-    const { hash } = await deps.submitter.submit({
-      purpose: "settle", to: deps.config.sessionChannels, data: settleCall(payee),
-      record: (client, txId) => recordPayout(client, payee, txId),
-    });
-    deps.log.info({ event: EVENT.batchSent, form: "settle", receiver: payee.receiver, txHash: hash });
-  } catch (error) {
-    if (!isRevert(error)) throw error;
-    await postponePayout(deps.db, payee, deps.now(), LONGEST_PAYOUT_PAUSE_S);
-    deps.log.warn({ event: EVENT.failure, where: "payout", receiver: payee.receiver, reason: revertName(error) });
-  }
 }
