@@ -8,6 +8,7 @@ import { accessRoutes } from "./capabilities/access/routes.ts";
 import { eventRoutes } from "./capabilities/events/routes.ts";
 import { exportRoutes } from "./capabilities/export/routes.ts";
 import { facilitatorRoutes } from "./capabilities/facilitator/routes.ts";
+import { feeRoutes } from "./capabilities/fees/routes.ts";
 import { gatewayRoutes } from "./capabilities/gateway/routes.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { healthRoutes } from "./capabilities/health/routes.ts";
@@ -68,6 +69,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
     serviceRoutes(scope, deps);
     saleRoutes(scope, deps);
     exportRoutes(scope, deps);
+    feeRoutes(scope, deps);
     gatewayRoutes(scope, deps);
     streamRoutes(scope, deps);
     transferRoutes(scope, deps);

@@ -21,6 +21,21 @@ export type ServiceConfig = {
   stream: { unit: string; unitPrice: bigint } | undefined;
 };
 
+/** What the relayer takes of its providers' sales. */
+export type FeeConfig = {
+  /** Hundredths of a percent of what is charged; of everybody without terms of their own. */
+  bps: number;
+  overrides: { receiver: Address; bps: number }[];
+  /** Who invoices are paid to. */
+  receiver: Address;
+  invoicePeriod: "day" | "month";
+  /** An invoice is issued before its period is over when it comes to this; 0 is never. */
+  invoiceThreshold: bigint;
+  dueS: number;
+  /** Services of a receiver are paused when its invoice is overdue for so long; undefined is never. */
+  graceS: number | undefined;
+};
+
 export type SettlementMode = "tallystick" | "canonical";
 
 export type Config = {
@@ -54,6 +69,7 @@ export type Config = {
   fees: { bumpAfterMs: number; maxFeeWei: bigint };
   settle: { maxAgeS: number; minValueAtomic: bigint; maxRows: number };
   limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number };
+  fee: FeeConfig;
   /** For whom the facilitator pays gas: anybody, nobody, the receivers of what is sold here, or these. */
   facilitator: "open" | "off" | "services" | Address[];
   outboundAllowPrivate: boolean;
@@ -91,6 +107,13 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_MAX_ANSWER_BYTES", about: "largest upstream answer", fallback: "16777216" },
   { name: "RELAYER_MAX_UNBILLED_RUNS", about: "upstream runs a payer may cause in a minute without being charged", fallback: "30" },
   { name: "RELAYER_ANSWER_TTL_S", about: "how long an answer can be fetched again", fallback: "86400" },
+  { name: "RELAYER_FEE_BPS", about: "the relayer's fee of what is charged, hundredths of a percent, at most 1000; invoiced to the receivers", fallback: "0" },
+  { name: "RELAYER_FEES", about: "fees of single receivers: address:bps pairs, comma separated", fallback: "" },
+  { name: "RELAYER_FEE_RECEIVER", about: "whom fees are paid to; the address that pays gas when left out", fallback: "" },
+  { name: "RELAYER_INVOICE_PERIOD", about: "day or month (UTC)", fallback: "month" },
+  { name: "RELAYER_INVOICE_THRESHOLD", about: "an invoice is issued early when it comes to this, atomic units; 0 is never", fallback: "10000000" },
+  { name: "RELAYER_INVOICE_DUE_S", about: "time to pay an invoice", fallback: "1209600" },
+  { name: "RELAYER_FEE_GRACE_S", about: "a receiver's services are paused when an invoice is overdue for so long; never when left out", fallback: "" },
   { name: "RELAYER_FACILITATOR", about: "whom the facilitator settles for: services (receivers of what is sold here), open, off, or addresses, comma separated", fallback: "services" },
   { name: "RELAYER_OUTBOUND_ALLOW_PRIVATE", about: "true lets services live on private addresses (local use only)", fallback: "false" },
   { name: "RELAYER_INDEXER_URL", about: "indexer whose lag readiness reports", fallback: "" },
@@ -166,6 +189,15 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       unbilledRunsPerMinute: integer("RELAYER_MAX_UNBILLED_RUNS", 1, 1_000_000),
       answerTtlS: integer("RELAYER_ANSWER_TTL_S", 1, 31_536_000),
     },
+    fee: {
+      bps: integer("RELAYER_FEE_BPS", 0, MAX_FEE_BPS),
+      overrides: parse("RELAYER_FEES", readFees, `address:bps pairs, comma separated, each address once, at most ${MAX_FEE_BPS}`, []),
+      receiver: raw("RELAYER_FEE_RECEIVER") === "" ? addressOf(env["RELAYER_SUBMITTER_KEY"] ?? "") : address("RELAYER_FEE_RECEIVER"),
+      invoicePeriod: parse("RELAYER_INVOICE_PERIOD", (value) => (value === "day" || value === "month" ? value : undefined), "day or month", "month"),
+      invoiceThreshold: parse("RELAYER_INVOICE_THRESHOLD", readAmount, "atomic units", 0n),
+      dueS: integer("RELAYER_INVOICE_DUE_S", 0, 31_536_000),
+      graceS: raw("RELAYER_FEE_GRACE_S") === "" ? undefined : integer("RELAYER_FEE_GRACE_S", 0, 31_536_000),
+    },
     facilitator: parse("RELAYER_FACILITATOR", readFacilitator, "services, open, off, or addresses", "services"),
     outboundAllowPrivate: parse("RELAYER_OUTBOUND_ALLOW_PRIVATE", readBoolean, "true or false", false),
     indexerUrl: raw("RELAYER_INDEXER_URL") === "" ? undefined : parse("RELAYER_INDEXER_URL", readUrl, "a URL", ""),
@@ -215,6 +247,18 @@ function readKey(value: string): Hex | undefined {
   } catch {
     return undefined; // zero or not below the curve order
   }
+}
+const MAX_FEE_BPS = 1_000;
+function readFees(value: string): FeeConfig["overrides"] | undefined {
+  const pairs = value === "" ? [] : value.split(",").map((pair) => /^(0x[0-9a-fA-F]{40}):(\d{1,4})$/.exec(pair.trim()));
+  const fees = pairs.flatMap((pair) => (pair === null ? [] : [{ receiver: readAddress(pair[1]!)!, bps: Number(pair[2]) }]));
+  const sound = fees.length === pairs.length && fees.every(({ bps }) => bps <= MAX_FEE_BPS) && new Set(fees.map(({ receiver }) => receiver)).size === fees.length;
+  return sound ? fees : undefined;
+}
+/** Of the first key; a key that is none is reported where it is read. */
+function addressOf(keys: string): Address {
+  const key = readKey(keys.split(",")[0]!.trim());
+  return key === undefined ? SESSION_CHANNELS : privateKeyToAccount(key).address;
 }
 function readKeys(value: string): Hex[] | undefined {
   const keys = value.split(",").map((key) => readKey(key.trim()));

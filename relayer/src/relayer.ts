@@ -6,6 +6,8 @@ import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
 import { sweepEvents } from "./capabilities/events/service.ts";
+import { applyTerms } from "./capabilities/fees/booking.ts";
+import { sweepFees } from "./capabilities/fees/sweep.ts";
 import type { Handlers } from "./capabilities/gateway/handler.ts";
 import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
@@ -70,6 +72,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   if (applied.length > 0) log.info({ event: EVENT.started, applied }, "migrations applied");
   await checkContracts(deps);
   await configureServices(deps);
+  await applyTerms(deps);
   const app = await buildApp(deps);
   const settlement = createSettlementWorker(deps);
   let sweeper: NodeJS.Timeout | undefined;
@@ -81,7 +84,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await submitter.start();
       await follower.start();
       if (config.role !== "server") await settlement.start();
-      const sweepAll = () => Promise.all([sweep(deps), sweepStreams(deps), settleWithheld(deps), sweepAccess(deps), sweepEvents(deps), sweepTransfers(deps)]);
+      const sweepAll = () => Promise.all([sweep(deps), sweepStreams(deps), settleWithheld(deps), sweepAccess(deps), sweepEvents(deps), sweepTransfers(deps), sweepFees(deps)]);
       if (config.role !== "server") sweeper = setInterval(() => void sweepAll().catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), SWEEP_EVERY_MS);
       const address = await app.listen({ host: config.host, port: config.port });
       log.info({ event: EVENT.started, role: config.role, address, network: config.network, mode: config.settlementMode }, "relayer listens");
