@@ -14,6 +14,7 @@ import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { configureServices } from "./capabilities/gateway/service.ts";
 import { sweep } from "./capabilities/ledger/service.ts";
 import { createSettlementWorker } from "./capabilities/settlement/service.ts";
+import { followSettled } from "./capabilities/statements/settled.ts";
 import { sweepStreams } from "./capabilities/streams/service.ts";
 import { sweepTransfers } from "./capabilities/transfers/service.ts";
 import { openChain } from "./chain/client.ts";
@@ -84,7 +85,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await submitter.start();
       await follower.start();
       if (config.role !== "server") await settlement.start();
-      const sweepAll = () => Promise.all([sweep(deps), sweepStreams(deps), settleWithheld(deps), sweepAccess(deps), sweepEvents(deps), sweepTransfers(deps), sweepFees(deps)]);
+      const sweepAll = () => Promise.all([sweep(deps), sweepStreams(deps), settleWithheld(deps), sweepAccess(deps), sweepEvents(deps), sweepTransfers(deps), sweepFees(deps), followSettled(deps)]);
       if (config.role !== "server") sweeper = setInterval(() => void sweepAll().catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), SWEEP_EVERY_MS);
       const address = await app.listen({ host: config.host, port: config.port });
       log.info({ event: EVENT.started, role: config.role, address, network: config.network, mode: config.settlementMode }, "relayer listens");
