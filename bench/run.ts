@@ -3,7 +3,9 @@
 import type { Bench } from "./report.ts";
 
 const benches: Record<string, () => Promise<Bench>> = {
+  crypto: () => import("./crypto.ts"),
   gas: () => import("./gas.ts"),
+  paid: () => import("./paid.ts"),
 };
 
 const [name, ...args] = process.argv.slice(2);

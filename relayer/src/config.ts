@@ -56,7 +56,8 @@ export type Config = {
   token: { address: Address; name: string; version: string };
   settlementMode: SettlementMode;
   /** Pays gas. */
-  submitterKey: Hex;
+  /** Pay gas, one nonce lane each. */
+  submitterKeys: Hex[];
   /** Authorise claims and refunds for the receivers; the first is advertised, the others stay good for old channels. */
   receiverAuthorizerKeys: Hex[];
   confirmations: number;
@@ -68,6 +69,10 @@ export type Config = {
   /** A transaction that waits this long gets higher fees, up to the cap. */
   fees: { bumpAfterMs: number; maxFeeWei: bigint };
   settle: { maxAgeS: number; minValueAtomic: bigint; maxRows: number };
+  /** What may be unsettled, atomic units: beyond it new calls wait until something is claimed. */
+  exposure: { perChannelAtomic: bigint; perPayerAtomic: bigint };
+  /** Seal stored answers; the first seals, all open. */
+  answerKeys: Hex[];
   limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number };
   fee: FeeConfig;
   /** For whom the facilitator pays gas: anybody, nobody, the receivers of what is sold here, or these. */
@@ -92,8 +97,9 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_SESSION_CHANNELS", about: "SessionChannels contract", fallback: SESSION_CHANNELS },
   { name: "RELAYER_ERC3009_COLLECTOR", about: "deposit collector that stock clients sign for", fallback: ERC3009_COLLECTOR },
   { name: "RELAYER_SETTLEMENT_MODE", about: "tallystick (packed claims) or canonical (published interface only)", fallback: "tallystick" },
-  { name: "RELAYER_SUBMITTER_KEY", about: "private key that pays gas", secret: true },
+  { name: "RELAYER_SUBMITTER_KEYS", about: "private keys that pay gas, comma separated; each is a nonce lane of its own, used in parallel", secret: true },
   { name: "RELAYER_AUTHORIZER_KEYS", about: "receiverAuthorizer private keys, comma separated; the first is advertised", secret: true },
+  { name: "RELAYER_ANSWER_KEYS", about: "32-byte hex keys that stored answers are encrypted with, comma separated; the first is used for new ones", secret: true },
   { name: "RELAYER_CONFIRMATIONS", about: "blocks before a deposit counts, the including one counted", fallback: "1" },
   { name: "RELAYER_TRANSFER_CONFIRMATIONS", about: "blocks before a payment by transaction hash counts, by amount: atomic units and depth, from 0 upwards", fallback: "0:1,10000000:3" },
   { name: "RELAYER_CHAIN_POLL_MS", about: "how often the chain is followed", fallback: "1000" },
@@ -103,13 +109,15 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_SETTLE_MAX_AGE_S", about: "claim a channel when its oldest unclaimed charge is this old", fallback: "3600" },
   { name: "RELAYER_SETTLE_MIN_VALUE", about: "claim a receiver's channels when this much is unclaimed, atomic units", fallback: "5000000" },
   { name: "RELAYER_SETTLE_MAX_ROWS", about: "rows in one claim transaction", fallback: "100" },
+  { name: "RELAYER_MAX_UNSETTLED_CHANNEL", about: "most that one channel may owe unsettled, atomic units", fallback: "20000000" },
+  { name: "RELAYER_MAX_UNSETTLED_PAYER", about: "most that all channels of one payer may owe unsettled, atomic units", fallback: "100000000" },
   { name: "RELAYER_MAX_REQUEST_BYTES", about: "largest request body", fallback: "4194304" },
   { name: "RELAYER_MAX_ANSWER_BYTES", about: "largest upstream answer", fallback: "16777216" },
   { name: "RELAYER_MAX_UNBILLED_RUNS", about: "upstream runs a payer may cause in a minute without being charged", fallback: "30" },
   { name: "RELAYER_ANSWER_TTL_S", about: "how long an answer can be fetched again", fallback: "86400" },
   { name: "RELAYER_FEE_BPS", about: "the relayer's fee of what is charged, hundredths of a percent, at most 1000; invoiced to the receivers", fallback: "0" },
   { name: "RELAYER_FEES", about: "fees of single receivers: address:bps pairs, comma separated", fallback: "" },
-  { name: "RELAYER_FEE_RECEIVER", about: "whom fees are paid to; the address that pays gas when left out", fallback: "" },
+  { name: "RELAYER_FEE_RECEIVER", about: "whom fees are paid to; the first address that pays gas when left out", fallback: "" },
   { name: "RELAYER_INVOICE_PERIOD", about: "day or month (UTC)", fallback: "month" },
   { name: "RELAYER_INVOICE_THRESHOLD", about: "an invoice is issued early when it comes to this, atomic units; 0 is never", fallback: "10000000" },
   { name: "RELAYER_INVOICE_DUE_S", about: "time to pay an invoice", fallback: "1209600" },
@@ -168,7 +176,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     erc3009Collector: address("RELAYER_ERC3009_COLLECTOR"),
     token: chain?.usdc ?? { address: SESSION_CHANNELS, name: "", version: "" },
     settlementMode: parse("RELAYER_SETTLEMENT_MODE", readMode, "tallystick or canonical", "tallystick"),
-    submitterKey: parse("RELAYER_SUBMITTER_KEY", readKey, "a 32-byte hex private key", "0x"),
+    submitterKeys: parse("RELAYER_SUBMITTER_KEYS", readDistinctKeys, "32-byte hex private keys, each once", []),
     receiverAuthorizerKeys: parse("RELAYER_AUTHORIZER_KEYS", readKeys, "32-byte hex private keys", []),
     confirmations: integer("RELAYER_CONFIRMATIONS", 1, 1000),
     transferConfirmations: parse("RELAYER_TRANSFER_CONFIRMATIONS", readSteps, "amount:depth pairs, comma separated, rising from 0", []),
@@ -183,6 +191,11 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       minValueAtomic: parse("RELAYER_SETTLE_MIN_VALUE", readAmount, "atomic units", 0n),
       maxRows: integer("RELAYER_SETTLE_MAX_ROWS", 1, 500),
     },
+    exposure: {
+      perChannelAtomic: parse("RELAYER_MAX_UNSETTLED_CHANNEL", readAmount, "atomic units", 0n),
+      perPayerAtomic: parse("RELAYER_MAX_UNSETTLED_PAYER", readAmount, "atomic units", 0n),
+    },
+    answerKeys: parse("RELAYER_ANSWER_KEYS", readSecrets, "32-byte hex keys", []),
     limits: {
       requestBytes: integer("RELAYER_MAX_REQUEST_BYTES", 1, 1 << 30),
       answerBytes: integer("RELAYER_MAX_ANSWER_BYTES", 1, 1 << 30),
@@ -192,7 +205,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     fee: {
       bps: integer("RELAYER_FEE_BPS", 0, MAX_FEE_BPS),
       overrides: parse("RELAYER_FEES", readFees, `address:bps pairs, comma separated, each address once, at most ${MAX_FEE_BPS}`, []),
-      receiver: raw("RELAYER_FEE_RECEIVER") === "" ? addressOf(env["RELAYER_SUBMITTER_KEY"] ?? "") : address("RELAYER_FEE_RECEIVER"),
+      receiver: raw("RELAYER_FEE_RECEIVER") === "" ? addressOf(env["RELAYER_SUBMITTER_KEYS"] ?? "") : address("RELAYER_FEE_RECEIVER"),
       invoicePeriod: parse("RELAYER_INVOICE_PERIOD", (value) => (value === "day" || value === "month" ? value : undefined), "day or month", "month"),
       invoiceThreshold: parse("RELAYER_INVOICE_THRESHOLD", readAmount, "atomic units", 0n),
       dueS: integer("RELAYER_INVOICE_DUE_S", 0, 31_536_000),
@@ -263,6 +276,15 @@ function addressOf(keys: string): Address {
 function readKeys(value: string): Hex[] | undefined {
   const keys = value.split(",").map((key) => readKey(key.trim()));
   return keys.every((key) => key !== undefined) ? keys : undefined;
+}
+/** A key that is listed twice would be two lanes over one nonce. */
+function readDistinctKeys(value: string): Hex[] | undefined {
+  const keys = readKeys(value);
+  return new Set(keys?.map((key) => key.toLowerCase())).size === keys?.length ? keys : undefined;
+}
+function readSecrets(value: string): Hex[] | undefined {
+  const keys = value.split(",").map((key) => key.trim());
+  return keys.every((key) => /^0x[0-9a-fA-F]{64}$/.test(key)) ? (keys as Hex[]) : undefined;
 }
 function readMode(value: string): SettlementMode | undefined {
   return value === "tallystick" || value === "canonical" ? value : undefined;

@@ -2,8 +2,10 @@
 import type { Chain } from "./chain/client.ts";
 import type { Keyring } from "./chain/keyring.ts";
 import type { Submitter } from "./chain/submitter.ts";
+import type { LedgerGroups } from "./capabilities/ledger/groups.ts";
 import type { Reached } from "./commit-points.ts";
 import type { Config } from "./config.ts";
+import type { Vault } from "./crypto/vault.ts";
 import type { Db } from "./db/pool.ts";
 import type { Outbound } from "./http/outbound.ts";
 import type { Log } from "./telemetry/log.ts";
@@ -13,6 +15,10 @@ export type Deps = {
   config: Config;
   db: Db;
   chain: Chain;
+  /** The ledger's writes, many to a commit. */
+  groups: LedgerGroups;
+  /** Seals answers at rest. */
+  vault: Vault;
   keyring: Keyring;
   /** The only part that sends transactions. */
   submitter: Submitter;

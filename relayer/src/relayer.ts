@@ -5,13 +5,16 @@ import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
+import { createKnownChannels } from "./capabilities/channels/known.ts";
 import { sweepEvents } from "./capabilities/events/service.ts";
 import { applyTerms } from "./capabilities/fees/booking.ts";
 import { sweepFees } from "./capabilities/fees/sweep.ts";
+import { createCatalog } from "./capabilities/gateway/catalog.ts";
 import type { Handlers } from "./capabilities/gateway/handler.ts";
 import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { configureServices } from "./capabilities/gateway/service.ts";
+import { createLedgerGroups } from "./capabilities/ledger/groups.ts";
 import { sweep } from "./capabilities/ledger/service.ts";
 import { createSettlementWorker } from "./capabilities/settlement/service.ts";
 import { followSettled } from "./capabilities/statements/settled.ts";
@@ -23,7 +26,8 @@ import { keyringFromPrivateKeys } from "./chain/keyring.ts";
 import { createSubmitter } from "./chain/submitter.ts";
 import type { Reached } from "./commit-points.ts";
 import type { Config } from "./config.ts";
-import { isNative } from "./crypto/secp256k1.ts";
+import { FALLBACKS } from "./crypto/fallbacks.ts";
+import { createVault } from "./crypto/vault.ts";
 import { createHasher } from "./crypto/voucher.ts";
 import { migrate } from "./db/migrate.ts";
 import { openPool } from "./db/pool.ts";
@@ -56,19 +60,23 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const chain = openChain(config.rpcUrls, config.chainId);
   const hasher = createHasher(sessionChannelsDomain(config.chainId, config.sessionChannels));
   const parts = { config, db, chain, log, metrics, reached, now: () => new Date() };
-  const submitter = createSubmitter({ ...parts, signer: privateKeyToAccount(config.submitterKey) });
+  const submitter = createSubmitter({ ...parts, signers: config.submitterKeys.map((key) => privateKeyToAccount(key)) });
   const deps: GatewayDeps = {
     ...parts,
     keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys),
     submitter,
+    groups: createLedgerGroups(parts),
+    vault: createVault(config.answerKeys),
     outbound: createOutbound({ allowPrivate: config.outboundAllowPrivate }),
     hasher,
     handlers,
+    knownChannels: createKnownChannels(),
+    catalog: createCatalog(db),
     chainReadAt: () => follower.lastReadAt(),
   };
   const follower = createFollower(deps);
-  metrics.nativeSignatures.set(isNative ? 1 : 0);
-  if (!isNative) log.warn({ event: EVENT.started }, "native secp256k1 is missing: vouchers are checked by slower JavaScript");
+  metrics.nativeSignatures.set(FALLBACKS.length === 0 ? 1 : 0);
+  for (const fallback of FALLBACKS) log.warn({ event: EVENT.started }, fallback);
   const applied = await migrate(db);
   if (applied.length > 0) log.info({ event: EVENT.started, applied }, "migrations applied");
   await checkContracts(deps);

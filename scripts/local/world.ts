@@ -1,6 +1,6 @@
 // The local world: PostgreSQL, chain, contracts, indexer, provider and relayer, each a child process on 127.0.0.1.
 import { join } from "node:path";
-import { parseUnits, type Address } from "viem";
+import { keccak256, parseUnits, stringToBytes, type Address } from "viem";
 import { BASE_SEPOLIA } from "../../sdk/src/constants.ts";
 import { AUTHORIZER_INDEX, EXACT_INDEXES, localAccount, localKey, RECEIVER_INDEX, SUBMITTER_INDEX } from "./accounts.ts";
 import { rpc, startChain } from "./chain.ts";
@@ -150,8 +150,9 @@ function relayerEnv(at: Addresses, users: Record<string, string>): Record<string
     DATABASE_URL: at.ledgerUrl,
     RPC_URL: at.rpcUrl,
     CHAIN_ID: String(BASE_SEPOLIA.chainId),
-    RELAYER_SUBMITTER_KEY: localKey(SUBMITTER_INDEX),
+    RELAYER_SUBMITTER_KEYS: localKey(SUBMITTER_INDEX),
     RELAYER_AUTHORIZER_KEYS: localKey(AUTHORIZER_INDEX),
+    RELAYER_ANSWER_KEYS: keccak256(stringToBytes("the local world's answers")),
     RELAYER_OUTBOUND_ALLOW_PRIVATE: "true",
     RELAYER_INDEXER_URL: at.indexerUrl,
     RELAYER_SERVICES: JSON.stringify([service]),

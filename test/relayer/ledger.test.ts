@@ -2,10 +2,12 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { getAddress, pad, toHex, type Hex } from "viem";
+import { createLedgerGroups } from "../../relayer/src/capabilities/ledger/groups.ts";
 import { decide } from "../../relayer/src/capabilities/ledger/logic.ts";
 import * as ledger from "../../relayer/src/capabilities/ledger/service.ts";
 import type { Answer, Delivery, PaymentRequest } from "../../relayer/src/capabilities/ledger/types.ts";
 import { findChannel, insertChannel, updateChainView, type ChainView } from "../../relayer/src/capabilities/channels/store.ts";
+import { createVault } from "../../relayer/src/crypto/vault.ts";
 import { migrate, pendingMigrations } from "../../relayer/src/db/migrate.ts";
 import { openPool, type Db } from "../../relayer/src/db/pool.ts";
 import type { Deps } from "../../relayer/src/deps.ts";
@@ -35,8 +37,9 @@ describe("ledger", function () {
     db = openPool(url);
     await migrate(db);
     const config = testConfig(url, "http://127.0.0.1:1");
-    deps = { config, db, log: createLog("silent"), metrics: createMetrics(), reached: () => {}, now: () => new Date() } as unknown as Deps;
-    other = { ...deps, db: openPool(url) };
+    const over = (pool: Db) => ({ config, db: pool, groups: createLedgerGroups({ config, db: pool }), vault: createVault(config.answerKeys), log: createLog("silent"), metrics: createMetrics(), reached: () => {}, now: () => new Date() }) as unknown as Deps;
+    deps = over(db);
+    other = over(openPool(url));
   });
   after(async () => {
     await Promise.all([db.end(), other.db.end()]);
@@ -224,11 +227,7 @@ describe("ledger", function () {
 
   /** One attempt, without waiting for a busy channel. */
   async function reserveOnce(on: Deps, payment: PaymentRequest): Promise<boolean> {
-    const store = await import("../../relayer/src/capabilities/ledger/store.ts");
-    return store.reserve(on.db, payment, TIMEOUT_MS).catch((error: { constraint?: string }) => {
-      if (error.constraint === "payment_voucher") return false;
-      throw error;
-    });
+    return (await on.groups.reserve({ payment, leaseMs: TIMEOUT_MS })) === "reserved";
   }
 
   async function checkInvariants(id: Hex, balance: bigint): Promise<void> {

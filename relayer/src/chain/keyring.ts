@@ -4,7 +4,7 @@
 //
 // Rotation: new channels are opened under the active key (the one the 402 advertises); retired keys stay in the ring until
 // their last channel is settled. A KMS fits behind `AuthorizerSigner`.
-import { getAddress, hashTypedData, type Address, type Hex, type TypedData, type TypedDataDefinition } from "viem";
+import { hexToBytes, type Address, type Hex } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import type { Receipt } from "../../../sdk/src/receipt.ts";
 import {
@@ -13,6 +13,7 @@ import {
 } from "../../../sdk/src/typed-data.ts";
 import { TallystickError } from "../../../sdk/src/errors.ts";
 import { signDigest } from "../crypto/secp256k1.ts";
+import { prepare, preparedByDomain } from "../crypto/typed-hash.ts";
 
 export type PackedClaimMessage = {
   receiver: Address;
@@ -49,31 +50,38 @@ export type Keyring = {
 
 /** A keyring over private keys held in memory; the first is active. */
 export function keyringFromPrivateKeys(keys: readonly Hex[]): Keyring {
-  const signers = new Map(keys.map(localSigner).map((signer) => [signer.address, signer]));
-  const [active] = signers.keys();
-  if (active === undefined) throw new TallystickError({ code: "config_invalid", status: 500, retry: "never", detail: "The keyring needs at least one key." });
+  const signers = new Map(keys.map(localSigner).map((signer) => [lower(signer.address), signer]));
+  const [first] = signers.values();
+  if (first === undefined) throw new TallystickError({ code: "config_invalid", status: 500, retry: "never", detail: "The keyring needs at least one key." });
   return {
-    active,
-    has: (authorizer) => signers.has(getAddress(authorizer)),
+    active: first.address,
+    has: (authorizer) => signers.has(lower(authorizer)),
     signerFor(authorizer) {
-      const signer = signers.get(getAddress(authorizer));
+      const signer = signers.get(lower(authorizer));
       if (signer !== undefined) return signer;
       throw new TallystickError({ code: "authorizer_unknown", status: 500, retry: "never", detail: `No key for receiverAuthorizer ${authorizer}.` });
     },
   };
 }
 
+const lower = (address: Address): string => address.toLowerCase();
+
+const hashPackedClaim = preparedByDomain(packedClaimTypes, "PackedClaim");
+const hashClaimBatch = preparedByDomain(claimBatchTypes, "ClaimBatch");
+const hashRefund = preparedByDomain(refundTypes, "Refund");
+const hashReceipt = preparedByDomain(receiptTypes, "Receipt");
+const hashX402Offer = prepare(x402OfferDomain, x402OfferTypes, "Offer");
+const hashX402Receipt = prepare(x402ReceiptDomain, x402ReceiptTypes, "Receipt");
+
 function localSigner(key: Hex): AuthorizerSigner {
-  const sign = <const types extends TypedData, name extends keyof types>(definition: TypedDataDefinition<types, name>) => signDigest(key, hashTypedData(definition));
+  const bytes = hexToBytes(key);
   return {
     address: privateKeyToAccount(key).address,
-    signPackedClaim: (domain, message) => sign({ domain, types: packedClaimTypes, primaryType: "PackedClaim", message }),
-    signClaimBatch: (domain, claims) => sign({ domain, types: claimBatchTypes, primaryType: "ClaimBatch", message: { claims } }),
-    signRefund: (domain, message) => sign({ domain, types: refundTypes, primaryType: "Refund", message }),
-    signReceipt: (domain, message) => sign({ domain, types: receiptTypes, primaryType: "Receipt", message }),
-    signX402Offer: ({ version, validUntil, ...rest }) =>
-      sign({ domain: x402OfferDomain, types: x402OfferTypes, primaryType: "Offer", message: { ...rest, version: BigInt(version), validUntil: BigInt(validUntil) } }),
-    signX402Receipt: ({ version, issuedAt, ...rest }) =>
-      sign({ domain: x402ReceiptDomain, types: x402ReceiptTypes, primaryType: "Receipt", message: { ...rest, version: BigInt(version), issuedAt: BigInt(issuedAt) } }),
+    signPackedClaim: async (domain, message) => signDigest(bytes, hashPackedClaim(domain)(message)),
+    signClaimBatch: async (domain, claims) => signDigest(bytes, hashClaimBatch(domain)({ claims })),
+    signRefund: async (domain, message) => signDigest(bytes, hashRefund(domain)(message)),
+    signReceipt: async (domain, receipt) => signDigest(bytes, hashReceipt(domain)(receipt)),
+    signX402Offer: async (offer) => signDigest(bytes, hashX402Offer(offer)),
+    signX402Receipt: async (receipt) => signDigest(bytes, hashX402Receipt(receipt)),
   };
 }

@@ -1,43 +1,39 @@
-// Channel ids and voucher digests with a cached domain separator: the same hashes as sdk/src/typed-data.ts (a test compares
-// them), without encoding the types again for every request.
-import { concat, keccak256, numberToHex, pad, stringToBytes, toBytes, encodeAbiParameters, type Address, type Hex } from "viem";
+// Channel ids and voucher digests with everything prepared: the same hashes as sdk/src/typed-data.ts (a test compares them),
+// without encoding the types again for every request.
+import type { Address, Hex } from "viem";
 import { channelConfigTypes, voucherTypes, type ChannelConfig, type SessionChannelsDomain } from "../../../sdk/src/typed-data.ts";
-import { recoverSigner } from "./secp256k1.ts";
+import { isSignedBy, recoverSigner } from "./secp256k1.ts";
+import { prepare } from "./typed-hash.ts";
 
 export type Hasher = {
   channelId(config: ChannelConfig): Hex;
+  /** @throws RangeError when the ceiling does not fit in 128 bits. */
   voucherDigest(channelId: Hex, ceiling: bigint): Uint8Array;
-  /** Who signed the voucher, or undefined when the contract would refuse the signature. */
+  /** Who signed the voucher, or undefined when the contract would refuse it. */
   voucherSigner(channelId: Hex, ceiling: bigint, signature: Hex): Promise<Address | undefined>;
+  /** Whether that is `authorizer`; cheaper than comparing addresses. */
+  isVoucherOf(authorizer: Address, channelId: Hex, ceiling: bigint, signature: Hex): Promise<boolean>;
 };
 
-type Field = { readonly name: string; readonly type: string };
-const typehash = (name: string, fields: readonly Field[]): Hex =>
-  keccak256(stringToBytes(`${name}(${fields.map((field) => `${field.type} ${field.name}`).join(",")})`));
-
-const CHANNEL_CONFIG = typehash("ChannelConfig", channelConfigTypes.ChannelConfig);
-const VOUCHER = typehash("Voucher", voucherTypes.Voucher);
-const DOMAIN = keccak256(stringToBytes("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"));
+const MAX_CEILING = (1n << 128n) - 1n;
 
 export function createHasher(domain: SessionChannelsDomain): Hasher {
-  const separator = keccak256(
-    encodeAbiParameters(
-      [{ type: "bytes32" }, { type: "bytes32" }, { type: "bytes32" }, { type: "uint256" }, { type: "address" }],
-      [DOMAIN, keccak256(stringToBytes(domain.name)), keccak256(stringToBytes(domain.version)), BigInt(domain.chainId), domain.verifyingContract],
-    ),
-  );
-  const digestOf = (structHash: Hex): Uint8Array => keccak256(concat(["0x1901", separator, structHash]), "bytes");
-  const word = (value: bigint | number): Hex => numberToHex(value, { size: 32 });
-
-  const voucherDigest = (channelId: Hex, ceiling: bigint) => digestOf(keccak256(toBytes(concat([VOUCHER, channelId, word(ceiling)]))));
+  const hashConfig = prepare(domain, channelConfigTypes, "ChannelConfig");
+  const hashVoucher = prepare(domain, voucherTypes, "Voucher");
+  // The config of a channel comes with every request and is one frozen object then (wire-config.ts). Any other may still change.
+  const known = new WeakMap<ChannelConfig, Hex>();
+  const computeId = (config: ChannelConfig): Hex => `0x${Buffer.from(hashConfig(config)).toString("hex")}`;
+  const voucherDigest = (channelId: Hex, maxClaimableAmount: bigint) => hashVoucher({ channelId, maxClaimableAmount });
+  const possible = (ceiling: bigint) => ceiling >= 0n && ceiling <= MAX_CEILING;
   return {
     voucherDigest,
     channelId(config) {
-      const { payer, payerAuthorizer, receiver, receiverAuthorizer, token } = config;
-      const addresses = [payer, payerAuthorizer, receiver, receiverAuthorizer, token].map((value) => pad(value));
-      const structHash = keccak256(concat([CHANNEL_CONFIG, ...addresses, word(config.withdrawDelay), config.salt]));
-      return `0x${Buffer.from(digestOf(structHash)).toString("hex")}`;
+      if (!Object.isFrozen(config)) return computeId(config);
+      let id = known.get(config);
+      if (id === undefined) known.set(config, (id = computeId(config)));
+      return id;
     },
-    voucherSigner: (channelId, ceiling, signature) => recoverSigner(voucherDigest(channelId, ceiling), signature),
+    voucherSigner: async (channelId, ceiling, signature) => (possible(ceiling) ? recoverSigner(voucherDigest(channelId, ceiling), signature) : undefined),
+    isVoucherOf: async (authorizer, channelId, ceiling, signature) => possible(ceiling) && isSignedBy(voucherDigest(channelId, ceiling), signature, authorizer),
   };
 }

@@ -1,5 +1,5 @@
 // Structured logs. Keys, signatures and payment headers never reach them.
-import { pino, type DestinationStream, type Logger } from "pino";
+import { destination, pino, type DestinationStream, type Logger } from "pino";
 
 export type Log = Logger;
 
@@ -28,6 +28,7 @@ export const EVENT = {
   txSigned: "tx.signed",
   txBroadcast: "tx.broadcast",
   txResolved: "tx.resolved",
+  laneState: "lane.state",
   chainLag: "chain.lag",
   channelSynced: "channel.synced",
   feeTerms: "fees.terms",
@@ -45,8 +46,19 @@ export const EVENT = {
 
 const SECRET = ["signature", "*.signature", "privateKey", "*.privateKey", "key", "*.key", "req.headers", "authorization", "*.authorization"];
 
-/** @param destination where lines go; stdout when left out. */
-export function createLog(level: string, destination?: DestinationStream): Log {
+const BUFFERED_BYTES = 8_192;
+const FLUSH_MS = 250;
+
+/** Stdout by the buffer: a write for every line would cost a paid call more than its database does. A kill loses the last moment's lines, and no truth. */
+function bufferedStdout(): DestinationStream {
+  const out = destination({ fd: 1, sync: false, minLength: BUFFERED_BYTES });
+  setInterval(() => out.flush(), FLUSH_MS).unref();
+  process.on("exit", () => out.flushSync());
+  return out;
+}
+
+/** @param to where lines go; stdout when left out. */
+export function createLog(level: string, to?: DestinationStream): Log {
   const options = {
     level,
     base: { app: "relayer" },
@@ -55,5 +67,5 @@ export function createLog(level: string, destination?: DestinationStream): Log {
     formatters: { level: (label: string) => ({ level: label }) },
     timestamp: pino.stdTimeFunctions.isoTime,
   };
-  return destination === undefined ? pino(options) : pino(options, destination);
+  return pino(options, to ?? (level === "silent" ? { write: () => {} } : bufferedStdout()));
 }

@@ -3,7 +3,7 @@
 import type { Address, Hex } from "viem";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import { inTransaction, type Db, type Queryable } from "../../db/pool.ts";
-import type { Delivery } from "../ledger/types.ts";
+import type { SealedDelivery } from "../ledger/types.ts";
 import type { Authorization } from "./types.ts";
 
 export type ExactRequest = {
@@ -83,7 +83,7 @@ export async function reserve(db: Db, request: ExactRequest, balance: bigint, le
  * is kept at least as long as the money may move.
  * @returns `gone` when the reservation is; `told` when another seller was told that the authorisation pays for its answer.
  */
-export async function store(db: Queryable, paymentId: string, { answer, startedAt, endedAt }: Delivery, outputHash: Hex, ttlS: number): Promise<"stored" | "gone" | "told"> {
+export async function store(db: Queryable, paymentId: string, { status, sealed, outputHash, startedAt, endedAt }: SealedDelivery, ttlS: number): Promise<"stored" | "gone" | "told"> {
   const { rows } = await db.query<{ outcome: "stored" | "gone" | "told" }>({
     name: "exact_store",
     text: `WITH held AS (
@@ -95,10 +95,10 @@ export async function store(db: Queryable, paymentId: string, { answer, startedA
              UPDATE payment SET state = 'settling', output_hash = $2, started_at = $3, ended_at = $4, reserved_until = now()
              FROM held WHERE payment.payment_id = held.payment_id AND EXISTS (SELECT 1 FROM told) RETURNING payment.payment_id, held.valid_before),
            kept AS (
-             INSERT INTO answer (payment_id, status, headers, body, expires_at)
-             SELECT payment_id, $5::integer, $6::jsonb, $7::bytea, greatest(now() + $8 * interval '1 second', to_timestamp(valid_before) + interval '10 minutes') FROM moved)
+             INSERT INTO answer (payment_id, status, body, sealed, expires_at)
+             SELECT payment_id, $5::integer, $6::bytea, true, greatest(now() + $7 * interval '1 second', to_timestamp(valid_before) + interval '10 minutes') FROM moved)
            SELECT CASE WHEN EXISTS (SELECT 1 FROM moved) THEN 'stored' WHEN EXISTS (SELECT 1 FROM held) THEN 'told' ELSE 'gone' END AS outcome`,
-    values: [paymentId, toBytes(outputHash), startedAt, endedAt, answer.status, JSON.stringify(answer.headers), answer.body, ttlS],
+    values: [paymentId, toBytes(outputHash), startedAt, endedAt, status, sealed, ttlS],
   });
   return rows[0]!.outcome;
 }

@@ -6,7 +6,7 @@ import type { Deps } from "../../deps.ts";
 import { newPaymentId } from "../../payment-id.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
-import { toConfig, type Envelope, type WireConfig } from "../gateway/schemas.ts";
+import { toConfig, type Envelope } from "../gateway/schemas.ts";
 import { checkConfig, sessionTerms } from "../gateway/terms.ts";
 import { feeService, payInvoice } from "./invoices.ts";
 import * as store from "./invoice-store.ts";
@@ -23,7 +23,7 @@ const PASS = 100;
  * @throws TallystickError 400 `channel_not_yours`, `voucher_malformed`; 402 a channel or a signature that does not fit, with its field.
  */
 export async function authorize(deps: GatewayDeps, caller: Address, { channelConfig, vouchers }: WireAuthorization): Promise<store.VoucherState[]> {
-  const config = toConfig(channelConfig as WireConfig);
+  const config = toConfig(channelConfig as Parameters<typeof toConfig>[0]);
   // Vouchers become public when they are claimed: another's must not pay this one's invoices.
   if (!isAddressEqual(config.payer, caller) && !isAddressEqual(config.payerAuthorizer, caller)) throw malformed("channel_not_yours", "channelConfig.payer", `You are signed in as ${caller}; the channel is ${config.payer}'s.`);
   checkConfig(config, sessionTerms(deps.config, feeService(deps, 1n), deps.keyring.active, newPaymentId()), deps.keyring.has(config.receiverAuthorizer));

@@ -15,9 +15,8 @@ import { decodeExactPayload } from "../exact/schemas.ts";
 import { settleAuthorization } from "../exact/service.ts";
 import { findSettlement } from "../exact/store.ts";
 import type { Authorization, Settled } from "../exact/types.ts";
-import { answerHash } from "../ledger/logic.ts";
 import * as ledger from "../ledger/service.ts";
-import { findAnswer } from "../ledger/store.ts";
+import { findAnswer, sealDelivery } from "../ledger/answer-store.ts";
 import type { Answer, Delivery } from "../ledger/types.ts";
 import type { GatewayDeps, OpenPayment, Opened, Order, Rail, Sale } from "./rail.ts";
 import { directReceipt, receiptExtensions } from "./receipts.ts";
@@ -161,7 +160,7 @@ function openPayment(deps: GatewayDeps, { paymentId, authorization, service, pri
     async charge(delivery: Delivery) {
       // The transfer is for the whole price and cannot be changed: a provider that wants less has to sell by channel.
       if (delivery.amount !== price) deps.log.warn({ event: EVENT.paymentCharged, paymentId, asked: delivery.amount.toString(), priceAtomic: price.toString() }, "exact pays the price, whatever the service asked for");
-      const kept = await payments.store(deps.db, paymentId, delivery, answerHash(delivery.answer), deps.config.limits.answerTtlS);
+      const kept = await payments.store(deps.db, paymentId, sealDelivery(deps, paymentId, delivery), deps.config.limits.answerTtlS);
       if (kept === "stored") deps.reached("exact.stored");
       if (kept === "told") {
         await ledger.giveBack(deps, paymentId, "authorization_used");
@@ -187,7 +186,7 @@ async function resume(deps: GatewayDeps, paymentId: string): Promise<Opened | un
 /** Settles what is stored and hands it out. @throws 503 `settlement_pending` (safe), 402 when the money can never move. */
 async function finish(deps: GatewayDeps, payment: ExactPayment): Promise<Sale> {
   const txHash = payment.settledTx ?? (await moveMoney(deps, payment));
-  const answer = await findAnswer(deps.db, payment.paymentId);
+  const answer = await findAnswer(deps, payment.paymentId);
   if (answer === undefined) throw new TallystickError({ code: "answer_expired", status: 410, retry: "never", detail: `The answer of payment ${payment.paymentId} is no longer kept.` });
   return saleOf(deps, payment, txHash, answer);
 }

@@ -1,16 +1,17 @@
 // ANY /s/<service>/*: decode, call the service, encode.
-import { encodePaymentResponseHeader } from "@x402/core/http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { PassThrough } from "node:stream";
 import { Type } from "typebox";
 import { RECEIPT_EXTENSION } from "../../../../sdk/src/receipt.ts";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
+import { encodePaymentResponse } from "../../http/x402-headers.ts";
 import { newPaymentId } from "../../payment-id.ts";
 import { problemResponse } from "../../problem-schema.ts";
 import { createLiveStreams, type LiveStreams } from "../streams/service.ts";
 import { payByTransfer } from "../transfers/service.ts";
 import { challengeOf, unpaid, type Challenge } from "./challenge.ts";
 import { normalisePath } from "./logic.ts";
+import { checkOnSale } from "./pause.ts";
 import * as gateway from "./service.ts";
 import type { GatewayDeps, Sale } from "./rail.ts";
 import type { Service } from "./store.ts";
@@ -63,6 +64,7 @@ async function sell(deps: GatewayDeps, streams: LiveStreams, request: FastifyReq
   const path = normalisePath(request.raw.url ?? "", service.name);
   const url = deps.config.publicUrl + gateway.targetOf(service, path);
   const header = paymentHeader(request);
+  if (header === undefined) checkOnSale(service);
   if (header === undefined) return challenge(deps, request, reply, { service, url, paymentId: newPaymentId(), problem: unpaid() });
 
   const started = process.hrtime.bigint();
@@ -135,7 +137,7 @@ const base64 = (value: unknown): string => Buffer.from(JSON.stringify(value)).to
 export function saleHeaders({ settlement, paymentId }: Sale, aliases: boolean): Record<string, string> {
   const headers: Record<string, string> = { "Tallystick-Payment-Id": paymentId };
   if (settlement === undefined) return headers;
-  headers["PAYMENT-RESPONSE"] = encodePaymentResponseHeader(settlement);
+  headers["PAYMENT-RESPONSE"] = encodePaymentResponse(settlement);
   if (!aliases) return headers;
   const { channelId } = (settlement.extra?.["channelState"] ?? {}) as { channelId?: string };
   if (channelId !== undefined) headers["X-402-Session-Id"] = channelId;

@@ -8,11 +8,12 @@ import { paymentIdFrom } from "../../payment-id.ts";
 import { contentTypeOf } from "../ledger/logic.ts";
 import type { Delivery } from "../ledger/types.ts";
 import { requestHash } from "./logic.ts";
+import { pauseOf } from "./pause.ts";
 import type { GatewayDeps, OpenPayment, Opened, Sale } from "./rail.ts";
 import { railOf, RAILS } from "./rails.ts";
 import { decodeEnvelope, type Envelope } from "./schemas.ts";
 import { deliverStream } from "./streaming.ts";
-import { findService, listServices, upsertService, type Service } from "./store.ts";
+import { listServices, upsertService, type Service } from "./store.ts";
 import { checkAccepted, schemeFault } from "./terms.ts";
 import { deliveryOf, openUpstream, type Call, type UpstreamRun } from "./upstream.ts";
 
@@ -28,14 +29,14 @@ export async function services(deps: Deps): Promise<Service[]> {
 }
 
 /** @throws TallystickError 404 `service_unknown`. */
-export async function serviceNamed(deps: Deps, name: string): Promise<Service> {
-  const service = await findService(deps.db, name);
+export async function serviceNamed(deps: GatewayDeps, name: string): Promise<Service> {
+  const service = await deps.catalog.find(name);
   if (service !== undefined) return service;
   throw new TallystickError({ code: "service_unknown", status: 404, retry: "never", field: "service", detail: `No service is called ${name}.` });
 }
 
 /** A service that the gateway itself runs. @throws TallystickError 404 `service_unknown`, `service_self_hosted`. */
-export async function gatewayService(deps: Deps, name: string): Promise<Service> {
+export async function gatewayService(deps: GatewayDeps, name: string): Promise<Service> {
   const service = await serviceNamed(deps, name);
   if (service.url === undefined) return service;
   throw new TallystickError({ code: "service_self_hosted", status: 404, retry: "never", field: "service", detail: `${name} is sold by its provider's own server: ${service.url}`, extra: { url: service.url } });
@@ -61,7 +62,14 @@ export async function openPurchase(deps: GatewayDeps, purchase: Purchase, { enve
   if (rail === undefined) throw schemeFault(envelope.accepted.scheme, RAILS.map(({ scheme }) => scheme));
   const terms = rail.terms(deps, purchase.service, paymentId);
   checkAccepted(envelope.accepted, terms);
-  return rail.open(deps, { ...purchase, envelope, terms, paymentId, clientId: clientIdOf(envelope) });
+  const opened = await rail.open(deps, { ...purchase, envelope, terms, paymentId, clientId: clientIdOf(envelope) });
+  // Only now is it known whether this is new, or an answer that was paid for before.
+  const pause = opened.outcome === "open" && opened.payment.stream?.owed !== true ? pauseOf(purchase.service) : undefined;
+  if (opened.outcome === "open" && pause !== undefined) {
+    await opened.payment.abandon("service_paused");
+    throw pause;
+  }
+  return opened;
 }
 
 function clientIdOf(envelope: Envelope): string | undefined {

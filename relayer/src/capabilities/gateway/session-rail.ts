@@ -3,18 +3,20 @@
 import type { SettleResponse } from "@x402/core/types";
 import type { Address, Hex } from "viem";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
+import type { ChannelConfig } from "../../../../sdk/src/typed-data.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { assertChainFresh } from "../channels/freshness.ts";
 import * as channels from "../channels/service.ts";
 import { findChannel, unknownChannel, type Channel } from "../channels/store.ts";
 import { decide } from "../ledger/logic.ts";
 import * as ledger from "../ledger/service.ts";
-import { findAnswer, findPayment } from "../ledger/store.ts";
+import { findAnswer } from "../ledger/answer-store.ts";
+import { findPayment, type Standing } from "../ledger/store.ts";
 import type { Answer, Payment, PaymentRequest } from "../ledger/types.ts";
 import { endStream, leaseMsOf, MAX_RUNS } from "../streams/service.ts";
 import { reopenFixed } from "../streams/store.ts";
 import type { GatewayDeps, OpenPayment, Opened, Order, Rail, Sale, StreamSale } from "./rail.ts";
-import { receiptExtensions, sessionReceipt, signReceipt } from "./receipts.ts";
+import { receiptExtensions, sessionReceipt, signReceipt, wantsX402Receipt } from "./receipts.ts";
 import { refusalFault } from "./refusals.ts";
 import { decodeSchemePayload, type SchemePayload } from "./schemas.ts";
 import { endOwed } from "./streaming.ts";
@@ -81,21 +83,30 @@ async function checkVoucher(deps: GatewayDeps, payload: SchemePayload, channelId
 async function reserve(deps: GatewayDeps, purchase: Purchase): Promise<Opened> {
   const request = purchase.payload.type === "deposit" ? await withDeposit(deps, purchase) : purchase.request;
   await ensureChannel(deps, purchase);
-  await ledger.limitUnbilledRuns(deps, request.payer);
-  const taken = await ledger.take(deps, request, purchase.order.service.upstreamTimeoutMs);
+  const taken = await take(deps, purchase, request);
   if (taken.outcome === "refused") return refuse(deps, request, taken.refusal, taken.channel);
   if (taken.outcome === "replay") {
     deps.metrics.payments.inc({ outcome: "replayed" });
     deps.log.info({ event: EVENT.paymentReplayed, paymentId: taken.payment.paymentId }, "same payment, same answer, no charge");
-    return { outcome: "sold", sale: await saleOf(deps, taken.payment, taken.answer) };
+    return { outcome: "sold", sale: await replayOf(deps, taken.payment, taken.answer, wantsX402Receipt(purchase.order.envelope)) };
   }
-  if (taken.outcome === "owed") return { outcome: "open", payment: await owedPayment(deps, taken.payment, purchase.order.service) };
+  if (taken.outcome === "owed") return { outcome: "open", payment: await owedPayment(deps, taken.payment, purchase.order) };
   const { payment } = taken;
-  deps.log.info({ event: EVENT.paymentReserved, paymentId: payment.paymentId, channelId: request.channelId, service: request.service, priceAtomic: request.price.toString() }, "reserved");
-  return { outcome: "open", payment: openPayment(deps, payment) };
+  deps.log.debug({ event: EVENT.paymentReserved, paymentId: payment.paymentId, channelId: request.channelId, service: request.service, priceAtomic: request.price.toString() }, "reserved");
+  return { outcome: "open", payment: openPayment(deps, payment, purchase.payload.config, wantsX402Receipt(purchase.order.envelope)) };
 }
 
-function openPayment(deps: GatewayDeps, payment: PaymentRequest): OpenPayment {
+/** Knowing a channel is a memory of this process: a database that lost it says so, and it is looked up anew when the buyer comes back. */
+async function take(deps: GatewayDeps, { order }: Purchase, request: PaymentRequest): Promise<ledger.Taken> {
+  try {
+    return await ledger.take(deps, request, order.service.upstreamTimeoutMs);
+  } catch (error) {
+    if (error instanceof TallystickError && error.code === "channel_unknown") deps.knownChannels.delete(request.channelId);
+    throw error;
+  }
+}
+
+function openPayment(deps: GatewayDeps, payment: PaymentRequest, config: ChannelConfig, x402Receipt: boolean): OpenPayment {
   const { paymentId, payer, service, price, requestHash } = payment;
   return {
     paymentId, payer, service, price, requestHash,
@@ -106,7 +117,7 @@ function openPayment(deps: GatewayDeps, payment: PaymentRequest): OpenPayment {
       }
       deps.metrics.payments.inc({ outcome: "charged" });
       deps.log.info({ event: EVENT.paymentCharged, paymentId, channelId: payment.channelId, service, chargedAtomic: delivery.amount.toString() }, "charged");
-      return saleOf(deps, charged, delivery.answer);
+      return saleOf(deps, charged, { config, ...charged.standing }, delivery.answer, x402Receipt);
     },
     async abandon(reason) {
       await ledger.giveBack(deps, paymentId, reason);
@@ -117,11 +128,7 @@ function openPayment(deps: GatewayDeps, payment: PaymentRequest): OpenPayment {
 }
 
 function streamSale(deps: GatewayDeps, payment: PaymentRequest, owed: boolean): StreamSale {
-  const channel = async () => {
-    const found = await findChannel(deps.db, payment.channelId);
-    if (found === undefined) throw new Error("invariant: a payment by channel has a channel");
-    return found;
-  };
+  const channel = () => channelOf(deps, payment);
   return {
     owed,
     settlement: async (charged, cumulative) => settlement(deps, payment, await channel(), charged, cumulative),
@@ -134,7 +141,7 @@ function streamSale(deps: GatewayDeps, payment: PaymentRequest, owed: boolean): 
 }
 
 /** A paid stream that broke off runs again, one attempt at a time; nothing is charged. @throws 503 `payment_in_progress`. */
-async function owedPayment(deps: GatewayDeps, payment: Payment, service: Order["service"]): Promise<OpenPayment> {
+async function owedPayment(deps: GatewayDeps, payment: Payment, { service, envelope }: Order): Promise<OpenPayment> {
   const { paymentId, payer, price, requestHash } = payment;
   const leaseMs = leaseMsOf(service.upstreamTimeoutMs);
   if (!(await reopenFixed(deps.db, paymentId, MAX_RUNS, deps.config.limits.answerTtlS, leaseMs))) throw ledger.inProgress(paymentId);
@@ -144,7 +151,7 @@ async function owedPayment(deps: GatewayDeps, payment: Payment, service: Order["
       const head = { paymentId, unitPrice: undefined, status: answer.status, headers: answer.headers, startedAt };
       const delivered = (await endOwed(deps, paymentId, head, answer.body, leaseMs)) ? await findPayment(deps.db, paymentId) : undefined;
       if (delivered === undefined) throw ledger.inProgress(paymentId);
-      return saleOf(deps, delivered, answer);
+      return replayOf(deps, delivered, answer, wantsX402Receipt(envelope));
     },
     async abandon() {
       await endStream(deps, paymentId, "upstream_broken");
@@ -156,9 +163,9 @@ async function owedPayment(deps: GatewayDeps, payment: Payment, service: Order["
 
 async function resume(deps: GatewayDeps, paymentId: string): Promise<Opened | undefined> {
   const payment = await findPayment(deps.db, paymentId);
-  if (payment?.state === "reserved") return { outcome: "open", payment: openPayment(deps, payment) };
-  const answer = payment?.state === "charged" ? await findAnswer(deps.db, paymentId) : undefined;
-  return payment === undefined || answer === undefined ? undefined : { outcome: "sold", sale: await saleOf(deps, payment, answer) };
+  if (payment?.state === "reserved") return { outcome: "open", payment: openPayment(deps, payment, (await channelOf(deps, payment)).config, true) };
+  const answer = payment?.state === "charged" ? await findAnswer(deps, paymentId) : undefined;
+  return payment === undefined || answer === undefined ? undefined : { outcome: "sold", sale: await replayOf(deps, payment, answer, true) };
 }
 
 /** Puts the deposit on chain first: only a confirmed balance counts. */
@@ -194,13 +201,22 @@ async function refuse(deps: GatewayDeps, request: PaymentRequest, refusal: Param
   throw refused;
 }
 
+async function channelOf(deps: GatewayDeps, { channelId }: Pick<PaymentRequest, "channelId">): Promise<Channel> {
+  const channel = await findChannel(deps.db, channelId);
+  if (channel === undefined) throw new Error("invariant: a payment by channel has a channel");
+  return channel;
+}
+
+async function replayOf(deps: GatewayDeps, payment: Payment, answer: Answer, x402Receipt: boolean): Promise<Sale> {
+  return saleOf(deps, payment, await channelOf(deps, payment), answer, x402Receipt);
+}
+
 /** A charged payment as it is delivered; the same on a replay. */
-async function saleOf(deps: GatewayDeps, payment: Payment, answer: Answer): Promise<Sale> {
-  const channel = await findChannel(deps.db, payment.channelId);
-  if (channel === undefined || payment.charged === undefined || payment.chargedCumulative === undefined) throw new Error("invariant: a charged payment has a channel");
+async function saleOf(deps: GatewayDeps, payment: Payment, channel: Standing & Pick<Channel, "config">, answer: Answer, x402Receipt: boolean): Promise<Sale> {
+  if (payment.charged === undefined || payment.chargedCumulative === undefined) throw new Error("invariant: a charged payment says what it was charged");
   const settled = settlement(deps, payment, channel, payment.charged, payment.chargedCumulative);
   const facts = sessionReceipt(payment, channel);
-  return { answer, paymentId: payment.paymentId, settlement: facts === undefined ? settled : { ...settled, extensions: await receiptExtensions(deps, facts) } };
+  return { answer, paymentId: payment.paymentId, settlement: facts === undefined ? settled : { ...settled, extensions: await receiptExtensions(deps, facts, x402Receipt) } };
 }
 
 /** A deposit that stands although the call failed: the buyer learns of it, charged nothing. */
@@ -209,20 +225,22 @@ async function depositOnly(deps: GatewayDeps, payment: PaymentRequest): Promise<
   return channel === undefined ? undefined : settlement(deps, payment, channel, 0n, channel.charged);
 }
 
-function settlement(deps: GatewayDeps, payment: PaymentRequest, channel: Channel, charged: bigint, chargedCumulative: bigint): SettleResponse {
+function settlement(deps: GatewayDeps, payment: PaymentRequest, channel: Standing, charged: bigint, chargedCumulative: bigint): SettleResponse {
   return {
     success: true,
     payer: payment.payer,
     transaction: payment.deposit?.hash ?? "",
     network: deps.config.network,
     amount: payment.deposit?.amount.toString() ?? "",
-    extra: { chargedAmount: charged.toString(), paymentId: payment.paymentId, channelState: channelState(channel, chargedCumulative) },
+    extra: { chargedAmount: charged.toString(), paymentId: payment.paymentId, channelState: channelState(payment.channelId, channel, chargedCumulative) },
   };
 }
 
 /** A channel we do not know is read from the chain once; a voucher on one without balance is refused there. */
 async function ensureChannel(deps: GatewayDeps, { payload, request }: Purchase): Promise<void> {
+  if (deps.knownChannels.has(request.channelId)) return;
   if ((await findChannel(deps.db, request.channelId)) === undefined) await channels.openChannel(deps, payload.config);
+  deps.knownChannels.add(request.channelId);
 }
 
 async function refund(deps: GatewayDeps, purchase: Purchase, amount: bigint | undefined): Promise<Sale> {
@@ -241,7 +259,7 @@ async function refund(deps: GatewayDeps, purchase: Purchase, amount: bigint | un
       transaction: done.txHash,
       network: deps.config.network,
       amount: done.amount.toString(),
-      extra: { paymentId: request.paymentId, channelState: channelState(done.channel, done.channel.charged) },
+      extra: { paymentId: request.paymentId, channelState: channelState(request.channelId, done.channel, done.channel.charged) },
     },
     paymentId: request.paymentId,
   };

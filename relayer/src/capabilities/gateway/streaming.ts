@@ -65,7 +65,7 @@ async function beginMetered({ deps, payment, sale, run, running }: Selling, unit
 /** An owed answer that is no stream after all. */
 export async function endOwed(deps: GatewayDeps, paymentId: string, head: store.StreamHead, body: Buffer, leaseMs: number): Promise<boolean> {
   await store.replaceHead(deps.db, head);
-  if (!(await store.keep(deps.db, paymentId, body, leaseMs))) return false;
+  if (!(await store.keep(deps.db, paymentId, deps.vault.seal(paymentId, body), leaseMs))) return false;
   await endStream(deps, paymentId, "complete");
   return true;
 }

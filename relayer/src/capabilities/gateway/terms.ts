@@ -1,11 +1,12 @@
 // What a 402 offers, and whether a payment answers that offer. Pure.
 import type { PaymentRequired, PaymentRequirements } from "@x402/core/types";
 import { declarePaymentIdentifierExtension, PAYMENT_IDENTIFIER } from "@x402/extensions/payment-identifier";
-import type { Address } from "viem";
+import type { Address, Hex } from "viem";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import type { ChannelConfig } from "../../../../sdk/src/typed-data.ts";
 import type { Config } from "../../config.ts";
 import type { Channel } from "../channels/store.ts";
+import type { Standing } from "../ledger/store.ts";
 import type { Service } from "./store.ts";
 
 /** Reasons of the `batch-settlement` scheme that stock clients know, by our code. */
@@ -74,12 +75,12 @@ export function withChannelState(terms: PaymentRequirements, channel: Channel): 
     channel.signedSignature === undefined
       ? {}
       : { voucherState: { signedMaxClaimable: channel.signedCeiling.toString(), signature: channel.signedSignature } };
-  return { ...terms, extra: { ...terms.extra, channelState: channelState(channel, channel.charged), ...voucherState } };
+  return { ...terms, extra: { ...terms.extra, channelState: channelState(channel.channelId, channel, channel.charged), ...voucherState } };
 }
 
-export function channelState(channel: Channel, chargedCumulative: bigint): Record<string, unknown> {
+export function channelState(channelId: Hex, channel: Standing, chargedCumulative: bigint): Record<string, unknown> {
   return {
-    channelId: channel.channelId,
+    channelId,
     balance: channel.balance.toString(),
     totalClaimed: channel.totalClaimed.toString(),
     withdrawRequestedAt: channel.withdrawInitiatedAt,

@@ -2,12 +2,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Hex } from "viem";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
-import { violatedConstraint } from "../../db/pool.ts";
 import type { Deps } from "../../deps.ts";
 import { newPaymentId } from "../../payment-id.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { findChannel, type Channel } from "../channels/store.ts";
-import { answerHash, decide, type Refusal } from "./logic.ts";
+import { decide, type Refusal } from "./logic.ts";
+import { deleteExpiredAnswers, findAnswer, sealDelivery } from "./answer-store.ts";
 import * as store from "./store.ts";
 import type { Answer, Delivery, Payment, PaymentRequest } from "./types.ts";
 
@@ -25,47 +25,50 @@ export type Taken =
   | { outcome: "owed"; payment: Payment }
   | { outcome: "refused"; refusal: Refusal | "voucher_used" | "voucher_public" | "answer_expired"; channel: Channel };
 
+/** As it is delivered: with what the buyer is told of its channel. */
+export type ChargedPayment = Payment & { standing: store.Standing };
+
 /**
  * Reserves the price under the voucher, or finds that this payment is known.
  * @throws TallystickError `payment_identifier_conflict` (409): the identifier belongs to another request.
+ * @throws TallystickError `exposure_limit` (503, safe): too much of this channel or payer is unsettled; `unbilled_runs_exceeded` (429).
  * @throws TallystickError `payment_in_progress` (503, safe): the same payment is being served, or its process just died.
  */
 export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutMs: number): Promise<Taken> {
   const deadline = Date.now() + BUSY_WAIT_MS;
   let payment = request;
   for (;;) {
-    const named = await knownByClientId(deps, payment);
-    const answered = named === undefined ? "busy" : await replay(deps, payment, named, deadline);
-    if (answered !== "busy") return answered;
-    try {
-      if (await store.reserve(deps.db, payment, upstreamTimeoutMs + LEASE_MARGIN_MS)) {
-        deps.reached("payment.reserved");
-        return { outcome: "reserved", payment };
-      }
-    } catch (error) {
-      const constraint = violatedConstraint(error);
-      if (constraint === "payment_pkey") {
-        payment = { ...payment, paymentId: newPaymentId() };
-        continue;
-      }
-      if (constraint !== "payment_voucher" && constraint !== "payment_client_id") throw error;
+    const verdict = await deps.groups.reserve({ payment, leaseMs: upstreamTimeoutMs + LEASE_MARGIN_MS });
+    if (verdict === "reserved") {
+      deps.reached("payment.reserved");
+      return { outcome: "reserved", payment };
     }
-    const settled = await explain(deps, payment, deadline);
-    if (settled !== "busy") return settled;
-    await sleep(BUSY_POLL_MS);
+    const settled = await explain(deps, payment, verdict, deadline);
+    if (settled === "id_taken") payment = { ...payment, paymentId: newPaymentId() };
+    else if (settled !== "busy") return settled;
+    else await sleep(BUSY_POLL_MS);
   }
 }
 
-/** Why the reservation was not made: a replay, a refusal, or that waiting may help. */
-async function explain(deps: Deps, request: PaymentRequest, deadline: number): Promise<Taken | "busy"> {
+/** Why the reservation was not made: a replay, a refusal, that waiting may help, or that another payment has this id. */
+async function explain(deps: Deps, request: PaymentRequest, verdict: store.Verdict, deadline: number): Promise<Taken | "busy" | "id_taken"> {
   const known = (await knownByClientId(deps, request)) ?? (await store.findByVoucher(deps.db, request.channelId, request.ceiling));
   if (known !== undefined) return replay(deps, request, known, deadline);
+  if (verdict === "conflict") return (await store.isTaken(deps.db, request.paymentId)) ? "id_taken" : "busy";
+  if (verdict === "unbilled") throw tooManyUnbilledRuns(deps);
+  if (verdict === "channel_exposure" || verdict === "payer_exposure") throw exposed(verdict);
   const channel = await findChannel(deps.db, request.channelId);
   if (channel === undefined) throw new TallystickError({ code: "channel_unknown", status: 500, retry: "safe", detail: "The channel is not in the ledger." });
   const decision = decide(channel, request.ceiling, request.price);
   // Accepted here: the channel changed since the reserving statement.
   const refusal = decision.accept ? "channel_busy" : decision.refusal;
   return refusal === "channel_busy" && Date.now() < deadline ? "busy" : { outcome: "refused", refusal, channel };
+}
+
+/** Ours, not the buyer's: what it owes is not claimed yet, and we extend no more until it is. */
+function exposed(verdict: "channel_exposure" | "payer_exposure"): TallystickError {
+  const whose = verdict === "channel_exposure" ? "this channel owes" : "this payer's channels owe";
+  return new TallystickError({ code: "exposure_limit", status: 503, retry: "safe", detail: `As much as ${whose} may be unsettled is unsettled; it is being claimed. Send the same payment again.`, extra: { retryAfterS: 5 } });
 }
 
 async function knownByClientId(deps: Deps, request: PaymentRequest): Promise<Payment | undefined> {
@@ -92,7 +95,7 @@ async function replay(deps: Deps, request: PaymentRequest, known: Payment, deadl
   if (resolved.state === "reserved") throw inProgress(resolved.paymentId);
   const identified = request.clientId !== undefined && request.clientId === resolved.clientId;
   if (!identified && channel.broadcastCeiling === resolved.ceiling) return refuse("voucher_public");
-  const answer = await store.findAnswer(deps.db, resolved.paymentId);
+  const answer = await findAnswer(deps, resolved.paymentId);
   if (answer !== undefined) return { outcome: "replay", payment: resolved, answer };
   const stream = await store.findStreamState(deps.db, resolved.paymentId);
   if (stream === "open") throw inProgress(resolved.paymentId);
@@ -123,27 +126,27 @@ async function waitWhileReserved(deps: Deps, known: Payment, deadline: number): 
  * Charges and stores the answer in one durable statement; only then may a byte of it leave.
  * @returns undefined when the lease ran out meanwhile: nothing was charged, nothing may be delivered.
  */
-export async function charge(deps: Deps, payment: PaymentRequest, delivery: Delivery): Promise<Payment | undefined> {
+export async function charge(deps: Deps, payment: PaymentRequest, delivery: Delivery): Promise<ChargedPayment | undefined> {
   const { amount, startedAt, endedAt } = delivery;
-  const outputHash = answerHash(delivery.answer);
   deps.reached("upstream.answered");
-  const charged = await chargeOrFree(deps, payment.paymentId, delivery, outputHash);
+  const stored = sealDelivery(deps, payment.paymentId, delivery);
+  const charged = await chargeOrFree(deps, { paymentId: payment.paymentId, amount, ...stored });
   if (charged === undefined) return undefined;
   if (amount > payment.price || charged.chargedCumulative < amount) throw new Error("invariant: charged within the price");
   deps.reached("payment.charged");
   deps.metrics.chargedAtomic.inc(Number(amount));
-  return { ...payment, state: "charged", charged: amount, ...charged, outputHash, startedAt, endedAt };
+  return { ...payment, state: "charged", charged: amount, ...charged, outputHash: stored.outputHash, startedAt, endedAt };
 }
 
 /**
  * When the database breaks off, the statement may or may not have happened. Releasing is conditional on the reservation, so
  * trying it is safe either way: exactly one of the two stands, and the buyer's retry finds out which.
  */
-async function chargeOrFree(deps: Deps, paymentId: string, delivery: Delivery, outputHash: Hex): Promise<store.Charged | undefined> {
+async function chargeOrFree(deps: Deps, charge: store.Charge): Promise<store.Charged | undefined> {
   try {
-    return await store.charge(deps.db, paymentId, delivery, outputHash, deps.config.limits.answerTtlS);
+    return await deps.groups.charge(charge);
   } catch (error) {
-    await giveBack(deps, paymentId, "charge_failed");
+    await giveBack(deps, charge.paymentId, "charge_failed");
     throw error;
   }
 }
@@ -166,7 +169,7 @@ export async function giveBack(deps: Deps, paymentId: string, reason: string): P
 }
 
 async function releaseOnce(deps: Deps, paymentId: string, reason: string): Promise<void> {
-  if (await store.release(deps.db, paymentId, reason)) {
+  if (await deps.groups.release({ paymentId, reason })) {
     deps.reached("payment.released");
     deps.metrics.payments.inc({ outcome: "released" });
     deps.log.info({ event: EVENT.paymentReleased, paymentId, reason }, "reservation released, nothing charged");
@@ -178,16 +181,18 @@ export async function recordRefusal(deps: Deps, request: Omit<store.AuditEntry, 
   await store.insertAudit(deps.db, { paymentId: request.paymentId, channelId: request.channelId, payer: request.payer, service: request.service, code, detail });
 }
 
-/** @throws TallystickError `unbilled_runs_exceeded` (429) when the payer caused too many upstream runs that were not charged. */
+/** For schemes without a channel. @throws TallystickError `unbilled_runs_exceeded` (429) when the payer caused too many upstream runs that were not charged. */
 export async function limitUnbilledRuns(deps: Deps, payer: Hex): Promise<void> {
-  const runs = await store.countUnbilledRuns(deps.db, payer);
-  const most = deps.config.limits.unbilledRunsPerMinute;
-  if (runs < most) return;
-  throw new TallystickError({
+  if ((await store.countUnbilledRuns(deps.db, payer)) >= deps.config.limits.unbilledRunsPerMinute) throw tooManyUnbilledRuns(deps);
+}
+
+function tooManyUnbilledRuns({ config }: Pick<Deps, "config">): TallystickError {
+  const most = config.limits.unbilledRunsPerMinute;
+  return new TallystickError({
     code: "unbilled_runs_exceeded",
     status: 429,
     retry: "safe",
-    detail: `This payer caused ${runs} upstream runs without a charge in the last minute; at most ${most} are served. Wait a minute.`,
+    detail: `This payer caused ${most} or more upstream runs without a charge in the last minute; no more are served. Wait a minute.`,
     extra: { retryAfterS: 60 },
   });
 }
@@ -195,7 +200,7 @@ export async function limitUnbilledRuns(deps: Deps, payer: Hex): Promise<void> {
 /** Gives back what died with its process and forgets answers past their time. Runs every few seconds in every process. */
 export async function sweep(deps: Deps): Promise<void> {
   for (const paymentId of await store.findExpired(deps.db, 100)) await giveBack(deps, paymentId, "lease_expired");
-  await store.deleteExpiredAnswers(deps.db, 1_000);
+  await deleteExpiredAnswers(deps.db, 1_000);
 }
 
 /** True when this very voucher or identifier has been seen with a payment that stands: then a deposit that came with it is done. */

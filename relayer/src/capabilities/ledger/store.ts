@@ -1,10 +1,11 @@
-// SQL of payments and answers. Each function is one statement, so it happens whole or not at all; conditional updates in
-// Postgres decide, never memory, so any relayer process may serve any channel.
+// SQL of payments. Each function is one statement, so it happens whole or not at all; Postgres decides, never memory, so any relayer process
+// may serve any channel. The three that move money take many payments at once: functions of migration 0011.
 import type { Hex } from "viem";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import type { Queryable } from "../../db/pool.ts";
+import type { ChainView } from "../channels/store.ts";
 import type { Refusal } from "./logic.ts";
-import type { Answer, Delivery, Payment, PaymentRequest } from "./types.ts";
+import type { Payment, PaymentRequest, SealedDelivery } from "./types.ts";
 
 type Row = {
   payment_id: string; channel_id: Buffer; payer: Buffer; ceiling: bigint; signature: Buffer; service: string; request_hash: Buffer;
@@ -36,72 +37,73 @@ function paymentFromRow(row: Row): Payment {
   };
 }
 
-/**
- * Sets the price aside when the voucher covers it; money rule 3 as one conditional update.
- * @returns false when the channel does not allow it (logic.ts says why).
- * @throws a violation of `payment_voucher`, `payment_client_id` or `payment_pkey` when the payment is known.
- */
-export async function reserve(db: Queryable, payment: PaymentRequest, leaseMs: number): Promise<boolean> {
-  const { rowCount } = await db.query({
-    name: "payment_reserve",
-    text: `WITH held AS (
-             UPDATE channel SET reserved = reserved + $4
-             WHERE channel_id = $2 AND charged + reserved + $4 <= $3 AND $3 <= balance AND withdraw_initiated_at = 0
-               AND frozen_by IS NULL AND payer_authorizer <> '\\x0000000000000000000000000000000000000000'
-             RETURNING channel_id, payer)
-           INSERT INTO payment (payment_id, channel_id, payer, ceiling, signature, service, request_hash, client_id, price_atomic,
-             deposit_tx, deposit_atomic, reserved_until, resource)
-           SELECT $1, channel_id, payer, $3, $5, $6, $7, $8, $4, $9, $10, now() + $11 * interval '1 millisecond', $12 FROM held`,
-    values: [payment.paymentId, toBytes(payment.channelId), payment.ceiling, payment.price, toBytes(payment.signature), payment.service,
-      toBytes(payment.requestHash), payment.clientId ?? null, payment.deposit === undefined ? null : toBytes(payment.deposit.hash),
-      payment.deposit?.amount ?? null, leaseMs, payment.resource],
+/** One item of reserveAll. */
+export type Reservation = { payment: PaymentRequest; leaseMs: number };
+/** conflict: the payment, its voucher or its identifier is known. channel: the voucher does not cover it; logic.ts says why. */
+export type Verdict = "reserved" | "conflict" | "channel" | "channel_exposure" | "payer_exposure" | "unbilled";
+/** Amounts in atomic units. */
+export type ReserveLimits = { perChannelAtomic: bigint; perPayerAtomic: bigint; unbilledRunsPerMinute: number };
+
+/** Sets prices aside where the vouchers cover them: money rule 3, in the order given; one verdict an item. */
+export async function reserveAll(db: Queryable, items: readonly Reservation[], limits: ReserveLimits): Promise<Verdict[]> {
+  const of = <T>(pick: (payment: PaymentRequest, leaseMs: number) => T) => items.map(({ payment, leaseMs }) => pick(payment, leaseMs));
+  const { rows } = await db.query<{ nth: bigint; outcome: Verdict }>({
+    name: "payments_reserve",
+    text: "SELECT nth, outcome FROM reserve_payments($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+    values: [
+      of((p) => p.paymentId), of((p) => toBytes(p.channelId)), of((p) => p.ceiling), of((p) => p.price), of((p) => toBytes(p.signature)), of((p) => p.service),
+      of((p) => toBytes(p.requestHash)), of((p) => p.clientId ?? null), of((p) => (p.deposit === undefined ? null : toBytes(p.deposit.hash))), of((p) => p.deposit?.amount ?? null),
+      of((_p, leaseMs) => leaseMs), of((p) => p.resource), limits.perChannelAtomic, limits.perPayerAtomic, limits.unbilledRunsPerMinute,
+    ],
   });
-  return rowCount === 1;
+  const verdicts: Verdict[] = [];
+  for (const { nth, outcome } of rows) verdicts[Number(nth) - 1] = outcome;
+  return verdicts;
 }
 
-export type Charged = { chargedCumulative: bigint; requestNumber: bigint };
+/** One item of chargeAll. */
+export type Charge = SealedDelivery & { paymentId: string; amount: bigint };
+/** What the buyer is told of its channel as of the charge. */
+export type Standing = Pick<ChainView, "balance" | "totalClaimed" | "withdrawInitiatedAt" | "refundNonce">;
+export type Charged = { chargedCumulative: bigint; requestNumber: bigint; standing: Standing };
 
 /**
- * Charges the payment and stores its answer, together. The commit is durable before this returns.
- * @returns undefined when the reservation is gone (its lease ran out): then nothing was charged and nothing may be delivered.
+ * Charges payments and stores their answers, together. The commit is durable before this returns.
+ * @returns an item each; undefined where the reservation is gone (its lease ran out): then nothing was charged and nothing may be delivered.
  */
-export async function charge(db: Queryable, paymentId: string, { amount, answer, startedAt, endedAt }: Delivery, outputHash: Hex, ttlS: number): Promise<Charged | undefined> {
-  const { rows } = await db.query<{ charged: bigint; request_count: bigint }>({
-    name: "payment_charge",
-    text: `WITH held AS (
-             SELECT payment_id, channel_id, price_atomic, ceiling, signature FROM payment
-             WHERE payment_id = $1 AND state = 'reserved' AND $2 <= price_atomic FOR UPDATE),
-           moved AS (
-             UPDATE channel SET reserved = reserved - held.price_atomic, charged = charged + $2, request_count = request_count + 1,
-               signed_signature = CASE WHEN held.ceiling > signed_ceiling THEN held.signature ELSE signed_signature END,
-               signed_ceiling = GREATEST(signed_ceiling, held.ceiling)
-             FROM held WHERE channel.channel_id = held.channel_id
-             RETURNING channel.charged, channel.request_count),
-           resolved AS (
-             UPDATE payment SET state = 'charged', charged_atomic = $2, charged_cumulative = moved.charged,
-               request_number = moved.request_count, resolved_at = now(), output_hash = $7, started_at = $8, ended_at = $9
-             FROM moved WHERE payment.payment_id = $1),
-           kept AS (
-             INSERT INTO answer (payment_id, status, headers, body, expires_at)
-             SELECT $1, $3, $4, $5, now() + $6 * interval '1 second' FROM moved)
-           SELECT charged, request_count FROM moved`,
-    values: [paymentId, amount, answer.status, JSON.stringify(answer.headers), answer.body, ttlS, toBytes(outputHash), startedAt, endedAt],
+export async function chargeAll(db: Queryable, items: readonly Charge[], ttlS: number): Promise<(Charged | undefined)[]> {
+  const { rows } = await db.query<{
+    nth: bigint; cumulative: bigint; request_no: bigint; now_balance: bigint; now_claimed: bigint; withdrawing_at: bigint; next_refund: bigint;
+  }>({
+    name: "payments_charge",
+    text: "SELECT * FROM charge_payments($1, $2, $3, $4, $5, $6, $7, $8)",
+    values: [
+      items.map((item) => item.paymentId), items.map((item) => item.amount), items.map((item) => item.status), items.map((item) => item.sealed), items.map((item) => toBytes(item.outputHash)),
+      items.map((item) => item.startedAt), items.map((item) => item.endedAt), ttlS,
+    ],
   });
-  return rows[0] === undefined ? undefined : { chargedCumulative: rows[0].charged, requestNumber: rows[0].request_count };
+  const charged: (Charged | undefined)[] = items.map(() => undefined);
+  for (const row of rows) {
+    const standing = { balance: row.now_balance, totalClaimed: row.now_claimed, withdrawInitiatedAt: Number(row.withdrawing_at), refundNonce: row.next_refund };
+    charged[Number(row.nth) - 1] = { chargedCumulative: row.cumulative, requestNumber: row.request_no, standing };
+  }
+  return charged;
 }
 
-/** Gives a reservation back; nothing is charged. @returns false when it was resolved already. */
-export async function release(db: Queryable, paymentId: string, reason: string): Promise<boolean> {
-  const { rowCount } = await db.query({
-    name: "payment_release",
-    text: `WITH freed AS (
-             UPDATE payment SET state = 'released', release_reason = $2, resolved_at = now()
-             WHERE payment_id = $1 AND state = 'reserved' RETURNING channel_id, price_atomic),
-           back AS (
-             UPDATE channel SET reserved = reserved - freed.price_atomic FROM freed WHERE channel.channel_id = freed.channel_id)
-           SELECT 1 FROM freed`,
-    values: [paymentId, reason],
+/** Gives reservations of whatever scheme back; nothing is charged. @returns an item each: false when it was resolved already. */
+export async function releaseAll(db: Queryable, items: readonly { paymentId: string; reason: string }[]): Promise<boolean[]> {
+  const { rows } = await db.query<{ released_id: string }>({
+    name: "payments_release",
+    text: "SELECT released_id FROM release_payments($1, $2)",
+    values: [items.map(({ paymentId }) => paymentId), items.map(({ reason }) => reason)],
   });
+  const released = new Set(rows.map(({ released_id }) => released_id));
+  return items.map(({ paymentId }) => released.delete(paymentId));
+}
+
+/** True for the id of a payment in whatever state and scheme. */
+export async function isTaken(db: Queryable, paymentId: string): Promise<boolean> {
+  const { rowCount } = await db.query({ name: "payment_taken", text: "SELECT 1 FROM payment WHERE payment_id = $1", values: [paymentId] });
   return rowCount === 1;
 }
 
@@ -139,15 +141,6 @@ export async function findPayment(db: Queryable, paymentId: string): Promise<Pay
   return rows[0] === undefined ? undefined : paymentFromRow(rows[0]);
 }
 
-export async function findAnswer(db: Queryable, paymentId: string): Promise<Answer | undefined> {
-  const { rows } = await db.query<{ status: number; headers: Answer["headers"]; body: Buffer }>({
-    name: "answer_find",
-    text: "SELECT status, headers, body FROM answer WHERE payment_id = $1 AND expires_at > now()",
-    values: [paymentId],
-  });
-  return rows[0];
-}
-
 /** Of a payment without an answer: its stream is under way, or was paid at a fixed price and broke off. See streams/README.md. */
 export async function findStreamState(db: Queryable, paymentId: string): Promise<"open" | "owed" | undefined> {
   const { rows } = await db.query<{ state: "open" | "owed" }>({
@@ -157,15 +150,6 @@ export async function findStreamState(db: Queryable, paymentId: string): Promise
     values: [paymentId],
   });
   return rows[0]?.state;
-}
-
-export async function deleteExpiredAnswers(db: Queryable, limit: number): Promise<number> {
-  const { rowCount } = await db.query({
-    name: "answer_expire",
-    text: "DELETE FROM answer WHERE payment_id IN (SELECT payment_id FROM answer WHERE expires_at < now() LIMIT $1)",
-    values: [limit],
-  });
-  return rowCount ?? 0;
 }
 
 /** Upstream runs of a payer in the last minute that ended without a charge. */

@@ -35,5 +35,8 @@ export type Payment = PaymentRequest & {
 /** What the upstream made of a payment: the answer, what it costs (at most the price), and when it ran. */
 export type Delivery = { answer: Answer; amount: bigint; startedAt: Date; endedAt: Date };
 
+/** A delivery as it is stored: the answer sealed. */
+export type SealedDelivery = Pick<Delivery, "startedAt" | "endedAt"> & { status: number; sealed: Buffer; outputHash: Hex };
+
 /** An upstream answer as it is stored and delivered. */
 export type Answer = { status: number; headers: Record<string, string | string[]>; body: Buffer };

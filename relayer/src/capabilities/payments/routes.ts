@@ -2,8 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
 import { problemResponse } from "../../problem-schema.ts";
 import { callerOf, type AccessDeps } from "../access/service.ts";
-import type { ReceiptDeps } from "../receipts/service.ts";
-import { answerFor, paymentFor, paymentsOf, traceOf, type Told } from "./service.ts";
+import { answerFor, paymentFor, paymentsOf, traceOf, type Told, type PaymentDeps } from "./service.ts";
 
 const Atomic = Type.String({ description: "Atomic token units" });
 const PaymentView = Type.Object({
@@ -25,7 +24,7 @@ const refusals = { 401: problemResponse("Not signed in"), 404: problemResponse("
 
 type ById = { Params: { paymentId: string } };
 
-export function paymentRoutes(app: FastifyInstance, deps: ReceiptDeps & AccessDeps): void {
+export function paymentRoutes(app: FastifyInstance, deps: PaymentDeps & AccessDeps): void {
   app.get<ById>("/api/v1/payments/:paymentId", { schema: { tags: ["payments"], summary: "What became of a payment of yours: SETTLED, PENDING or NEVER", response: { 200: PaymentView, ...refusals } } }, async (request) =>
     view(await paymentFor(deps, request.params.paymentId, (await callerOf(deps, request)).address)),
   );

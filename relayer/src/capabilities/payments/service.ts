@@ -1,13 +1,13 @@
 // A payment's status and its story, for its parties.
 import { isAddressEqual, type Address } from "viem";
 import type { Deps } from "../../deps.ts";
-import { findAnswer } from "../ledger/store.ts";
+import { findAnswer } from "../ledger/answer-store.ts";
 import type { Answer } from "../ledger/types.ts";
 import { notYours, receiptFor, type ReceiptDeps } from "../receipts/service.ts";
 import { statusOf, type Status } from "./logic.ts";
 import { claimsCovering, findCarrier, findStory, listStories, partiesOf, refusalsOf, type Carrier, type PaymentStory } from "./store.ts";
 
-type PaymentDeps = ReceiptDeps & Pick<Deps, "db">;
+export type PaymentDeps = ReceiptDeps & Pick<Deps, "db" | "vault">;
 export type Told = { story: PaymentStory; status: Status };
 
 /** @throws TallystickError 404 for a payment that the caller has no part in. */
@@ -27,7 +27,7 @@ export async function paymentsOf(deps: PaymentDeps, caller: Address, before: Dat
 export async function answerFor(deps: PaymentDeps, paymentId: string, caller: Address): Promise<Answer> {
   const { story } = await paymentFor(deps, paymentId, caller);
   // The seller has it already; only the buyer's side is handed the answer, and only once it is paid.
-  const answer = story.state === "charged" && !isAddressEqual(story.receiver, caller) ? await findAnswer(deps.db, paymentId) : undefined;
+  const answer = story.state === "charged" && !isAddressEqual(story.receiver, caller) ? await findAnswer(deps, paymentId) : undefined;
   if (answer === undefined) throw notYours("answer");
   return answer;
 }

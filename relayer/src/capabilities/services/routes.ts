@@ -3,6 +3,7 @@ import { Type, type Static } from "typebox";
 import { problemResponse } from "../../problem-schema.ts";
 import { callerOf, type AccessDeps } from "../access/service.ts";
 import * as gateway from "../gateway/service.ts";
+import type { GatewayDeps } from "../gateway/rail.ts";
 import type { Service } from "../gateway/store.ts";
 import type { Deps } from "../../deps.ts";
 import { ListBody, NameParams, ReplaceBody, ServiceView } from "./schemas.ts";
@@ -13,7 +14,7 @@ type Named = { Params: Static<typeof NameParams> };
 const refusals = { 400: problemResponse("Malformed, or an origin that is refused"), 401: problemResponse("Not signed in") };
 const notYours = { 403: problemResponse("Another's"), 404: problemResponse("No such service") };
 
-export function serviceRoutes(app: FastifyInstance, deps: Deps & AccessDeps): void {
+export function serviceRoutes(app: FastifyInstance, deps: GatewayDeps & AccessDeps): void {
   app.get("/api/v1/services", { schema: { tags: ["services"], summary: "What is for sale", response: { 200: Type.Object({ services: Type.Array(ServiceView) }) } } }, async () => ({
     services: (await gateway.services(deps)).map((service) => view(deps, service)),
   }));

@@ -7,12 +7,13 @@ import { readOrigin, SERVICE_DEFAULTS } from "../../config.ts";
 import type { Deps } from "../../deps.ts";
 import { isPublic } from "../../http/outbound.ts";
 import { EVENT } from "../../telemetry/log.ts";
+import type { GatewayDeps } from "../gateway/rail.ts";
 import type { Service } from "../gateway/store.ts";
 import { checkOrigin } from "./logic.ts";
 import type { WireTerms } from "./schemas.ts";
 import * as store from "./store.ts";
 
-type ServiceDeps = Pick<Deps, "config" | "db" | "log">;
+type ServiceDeps = Pick<GatewayDeps, "config" | "db" | "log" | "catalog">;
 
 /** Names of one owner, on sale or not: they are taken for good, so not without end. */
 const MOST_NAMES = 100;
@@ -24,6 +25,7 @@ const MOST_NAMES = 100;
 export async function list(deps: ServiceDeps, caller: Address, name: string, terms: WireTerms): Promise<Service> {
   const service = serviceOf(deps, caller, name, terms);
   if (await store.insertService(deps.db, service, MOST_NAMES)) {
+    deps.catalog.changed(name);
     deps.log.info({ event: EVENT.serviceListed, service: name, owner: caller }, "service listed");
     return service;
   }
@@ -39,6 +41,7 @@ export async function list(deps: ServiceDeps, caller: Address, name: string, ter
 export async function replace(deps: ServiceDeps, caller: Address, name: string, terms: WireTerms): Promise<Service> {
   const service = serviceOf(deps, caller, name, terms);
   if (!(await store.replaceService(deps.db, service))) throw await notChangeable(deps, caller, name);
+  deps.catalog.changed(name);
   deps.log.info({ event: EVENT.serviceListed, service: name, owner: caller }, "service changed");
   return service;
 }
@@ -46,6 +49,7 @@ export async function replace(deps: ServiceDeps, caller: Address, name: string, 
 /** Takes it off sale; twice is once. What was bought stays charged; sales under way may still be charged. */
 export async function remove(deps: ServiceDeps, caller: Address, name: string): Promise<void> {
   if (!(await store.removeService(deps.db, name, caller))) throw await notChangeable(deps, caller, name);
+  deps.catalog.changed(name);
   deps.log.info({ event: EVENT.serviceRemoved, service: name, owner: caller }, "service taken off sale");
 }
 

@@ -3,16 +3,17 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { SseSplitter, writeEvent, type SseEvent } from "../../../../sdk/src/sse.ts";
 import type { SignedReceipt } from "../../../../sdk/src/receipt.ts";
-import { inTransaction } from "../../db/pool.ts";
+import { inTransaction, type Queryable } from "../../db/pool.ts";
 import type { Deps } from "../../deps.ts";
 import { EVENT } from "../../telemetry/log.ts";
+import { sealAnswer } from "../ledger/answer-store.ts";
 import { insertAudit } from "../ledger/store.ts";
 import { answerHash } from "../ledger/logic.ts";
 import { affordable, type EndReason } from "./logic.ts";
 import type { Sink } from "./sink.ts";
 import * as store from "./store.ts";
 
-export type StreamDeps = Pick<Deps, "config" | "db" | "log" | "metrics" | "now" | "reached">;
+export type StreamDeps = Pick<Deps, "config" | "db" | "log" | "metrics" | "now" | "reached" | "vault">;
 
 /** A stream that has begun. */
 export type Running = {
@@ -52,7 +53,7 @@ export async function passFixed(deps: StreamDeps, running: Running): Promise<voi
   let reason: EndReason = "complete";
   try {
     for await (const chunk of upstream) {
-      if (!(await store.keep(deps.db, paymentId, chunk, running.leaseMs))) throw lost(paymentId);
+      if (!(await store.keep(deps.db, paymentId, deps.vault.seal(paymentId, chunk), running.leaseMs))) throw lost(paymentId);
       await sink.send(chunk);
     }
   } catch (error) {
@@ -97,7 +98,7 @@ async function sell(deps: StreamDeps, running: Metered, ready: SseEvent[]): Prom
     const batch = affordable(events, running.unitPrice, running.funds);
     if (batch.paid.length > 0) {
       const body = Buffer.concat(batch.paid.map(({ raw }) => raw));
-      const after = await store.charge(deps.db, running.paymentId, { amount: batch.amount, units: batch.units, body }, running.leaseMs);
+      const after = await store.charge(deps.db, running.paymentId, { amount: batch.amount, units: batch.units, sealed: deps.vault.seal(running.paymentId, body) }, running.leaseMs);
       if (after === undefined) throw lost(running.paymentId);
       deps.reached("stream.charged");
       running.funds = after;
@@ -150,16 +151,22 @@ function lost(paymentId: string): TallystickError {
   return new TallystickError({ code: "stream_lost", status: 503, retry: "safe", detail: `Stream ${paymentId} was ended by another process.` });
 }
 
+/** Everything that was committed of a stream, in order. */
+async function committed({ vault }: StreamDeps, client: Queryable, paymentId: string): Promise<Buffer> {
+  const chunks = await store.committed(client, paymentId);
+  return Buffer.concat(chunks.map(({ body, sealed }) => (sealed ? vault.open(paymentId, body) : body)));
+}
+
 /** Stores what was committed as the answer and gives back what is left. Safe to call twice; what fails here is done by the sweeper. */
 export async function endStream(deps: StreamDeps, paymentId: string, reason: EndReason): Promise<void> {
   try {
     await inTransaction(deps.db, async (client) => {
       const stream = await store.lockOpen(client, paymentId);
       if (stream === undefined) return;
-      const body = await store.committed(client, paymentId);
+      const body = await committed(deps, client, paymentId);
       // A fixed price buys a whole answer: a broken one is run again when the payment is sent again, as often as MAX_RUNS says.
       const whole = stream.unitPrice === undefined ? reason === "complete" || stream.runs >= MAX_RUNS : reason === "complete" || body.length > 0;
-      const answer = whole ? { body, outputHash: answerHash({ status: stream.status, headers: stream.headers, body }) } : undefined;
+      const answer = whole ? { sealed: sealAnswer(deps, paymentId, { headers: stream.headers, body }), outputHash: answerHash({ status: stream.status, headers: stream.headers, body }) } : undefined;
       await store.end(client, paymentId, { reason, endedAt: deps.now(), answer }, deps.config.limits.answerTtlS);
       if (reason === "complete" || reason === "client_gone") return;
       const { channelId, payer, service, runs } = stream;

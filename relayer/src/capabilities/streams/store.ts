@@ -86,24 +86,24 @@ export async function replaceHead(db: Queryable, head: StreamHead): Promise<void
 }
 
 /** Stores bytes of a stream at a fixed price, before they leave. @returns false when somebody else ended the stream. */
-export async function keep(db: Queryable, paymentId: string, body: Uint8Array, leaseMs: number): Promise<boolean> {
+export async function keep(db: Queryable, paymentId: string, sealed: Uint8Array, leaseMs: number): Promise<boolean> {
   const { rowCount } = await db.query({
     name: "stream_keep",
     text: `WITH held AS (
              UPDATE stream SET open_until = now() + $3 * interval '1 millisecond' WHERE payment_id = $1 AND state = 'open' RETURNING payment_id)
-           INSERT INTO stream_chunk (payment_id, body) SELECT payment_id, $2 FROM held`,
-    values: [paymentId, body, leaseMs],
+           INSERT INTO stream_chunk (payment_id, body, sealed) SELECT payment_id, $2, true FROM held`,
+    values: [paymentId, sealed, leaseMs],
   });
   return rowCount === 1;
 }
 
 /** One step of a metered stream: charges `amount` for `units` and stores the bytes that cost it. */
-export type Step = { amount: bigint; units: number; body: Uint8Array };
+export type Step = { amount: bigint; units: number; sealed: Uint8Array };
 
 /**
  * @returns undefined when the stream is over or its money does not cover the step: nothing was charged, nothing may leave.
  */
-export async function charge(db: Queryable, paymentId: string, { amount, units, body }: Step, leaseMs: number): Promise<Standing | undefined> {
+export async function charge(db: Queryable, paymentId: string, { amount, units, sealed }: Step, leaseMs: number): Promise<Standing | undefined> {
   const { rows } = await db.query<FundsRow>({
     name: "stream_charge",
     text: `WITH open_stream AS (
@@ -119,7 +119,7 @@ export async function charge(db: Queryable, paymentId: string, { amount, units, 
                signed_ceiling = CASE WHEN $2 > 0 THEN GREATEST(signed_ceiling, held.ceiling) ELSE signed_ceiling END
              FROM held WHERE channel.channel_id = held.channel_id
              RETURNING channel.charged, channel.request_count, held.was),
-           kept AS (INSERT INTO stream_chunk (payment_id, body) SELECT $1, $4 FROM moved)
+           kept AS (INSERT INTO stream_chunk (payment_id, body, sealed) SELECT $1, $4, true FROM moved)
            UPDATE payment SET reserved_until = now() + $5 * interval '1 millisecond',
              state = CASE WHEN $2 > 0 THEN 'charged' ELSE state END,
              charged_atomic = CASE WHEN $2 > 0 THEN coalesce(charged_atomic, 0) + $2 ELSE charged_atomic END,
@@ -128,7 +128,7 @@ export async function charge(db: Queryable, paymentId: string, { amount, units, 
              resolved_at = CASE WHEN $2 > 0 THEN now() ELSE resolved_at END
            FROM moved WHERE payment.payment_id = $1
            RETURNING price_atomic, coalesce(charged_atomic, 0) AS charged_atomic, coalesce(charged_cumulative, moved.charged) AS charged_cumulative`,
-    values: [paymentId, amount, units, body, leaseMs],
+    values: [paymentId, amount, units, sealed, leaseMs],
   });
   return standingOf(rows[0]);
 }
@@ -220,14 +220,14 @@ export async function lockOpen(client: Queryable, paymentId: string): Promise<St
   return rowCount === 1 ? findStream(client, paymentId) : undefined;
 }
 
-/** Everything that was committed of a stream, in order. */
-export async function committed(db: Queryable, paymentId: string): Promise<Buffer> {
-  const { rows } = await db.query<{ body: Buffer }>("SELECT body FROM stream_chunk WHERE payment_id = $1 ORDER BY chunk_id", [paymentId]);
-  return Buffer.concat(rows.map(({ body }) => body));
+/** What was committed of a stream, in order. */
+export async function committed(db: Queryable, paymentId: string): Promise<{ body: Buffer; sealed: boolean }[]> {
+  const { rows } = await db.query<{ body: Buffer; sealed: boolean }>("SELECT body, sealed FROM stream_chunk WHERE payment_id = $1 ORDER BY chunk_id", [paymentId]);
+  return rows;
 }
 
 /** What a stream leaves: its end, and its answer where there is one to fetch. */
-export type Ending = { reason: EndReason; endedAt: Date; answer: { body: Buffer; outputHash: Hex } | undefined };
+export type Ending = { reason: EndReason; endedAt: Date; answer: { sealed: Buffer; outputHash: Hex } | undefined };
 
 /**
  * Ends a stream: gives back what it may not take any more, and stores what was committed as its answer. A reserved payment that
@@ -255,11 +255,11 @@ export async function end(db: Queryable, paymentId: string, { reason, endedAt, a
                request_number = CASE WHEN moved.was = 'reserved' AND $4::bytea IS NOT NULL THEN moved.request_count ELSE request_number END
              FROM moved WHERE payment.payment_id = $1),
            kept AS (
-             INSERT INTO answer (payment_id, status, headers, body, expires_at)
-             SELECT $1, e.status, e.headers, $4, now() + $6 * interval '1 second' FROM ended e, moved WHERE $4::bytea IS NOT NULL),
+             INSERT INTO answer (payment_id, status, body, sealed, expires_at)
+             SELECT $1, e.status, $4, true, now() + $6 * interval '1 second' FROM ended e, moved WHERE $4::bytea IS NOT NULL),
            dropped AS (DELETE FROM stream_chunk USING ended WHERE payment_id = $1)
            SELECT 1 FROM ended`,
-    values: [paymentId, reason, endedAt, answer?.body ?? null, answer === undefined ? null : toBytes(answer.outputHash), ttlS],
+    values: [paymentId, reason, endedAt, answer?.sealed ?? null, answer === undefined ? null : toBytes(answer.outputHash), ttlS],
   });
   return rowCount === 1;
 }

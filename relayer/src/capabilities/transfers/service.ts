@@ -12,10 +12,10 @@ import { EVENT } from "../../telemetry/log.ts";
 import { normalisePath } from "../gateway/logic.ts";
 import type { GatewayDeps, OpenPayment, Sale } from "../gateway/rail.ts";
 import { directReceipt, receiptDomainOf, receiptExtensions } from "../gateway/receipts.ts";
+import { checkOnSale } from "../gateway/pause.ts";
 import { deliver, gatewayService, purchaseOf, type Call, type Purchase } from "../gateway/service.ts";
-import { answerHash } from "../ledger/logic.ts";
 import * as ledger from "../ledger/service.ts";
-import { findAnswer } from "../ledger/store.ts";
+import { findAnswer, sealDelivery } from "../ledger/answer-store.ts";
 import type { Delivery } from "../ledger/types.ts";
 import { checkAge, checkDecisions, checkUnspent, confirmationsFor, messageFor, paymentFault, pickTransfer, transferKey, usdc } from "./logic.ts";
 import { readTransferHeader, type Ask, type Submit } from "./schemas.ts";
@@ -39,6 +39,7 @@ const requestUnknown = (requestId: string) =>
 /** Writes down what is asked for and its price. @throws 404, 400 `path_refused`, 409 `idempotency_conflict`, 503 `requests_flooded`. */
 export async function ask(deps: GatewayDeps, { providerId, method = "GET", path = "/", body = "", contentType }: Ask, source: string, idempotencyKey: string | undefined): Promise<PayRequest> {
   const service = await gatewayService(deps, providerId);
+  checkOnSale(service);
   const headers = contentType === undefined ? {} : { "content-type": contentType };
   const call = { method, path: normalisePath(`/s/${service.name}${path}`, service.name), headers, body: Buffer.from(body) };
   const { requestHash } = purchaseOf(deps, service, call);
@@ -191,7 +192,7 @@ function openPayment(deps: GatewayDeps, payment: TransferPayment): OpenPayment {
     async charge(delivery: Delivery) {
       // The transfer is for the whole price and has been made: a provider that wants less has to sell by channel.
       if (delivery.amount !== price) deps.log.warn({ event: EVENT.paymentCharged, paymentId, asked: String(delivery.amount), priceAtomic: String(price) }, "a transfer pays the price, whatever the service asked for");
-      if (!(await store.charge(deps.db, paymentId, delivery, answerHash(delivery.answer), deps.config.limits.answerTtlS))) {
+      if (!(await store.charge(deps.db, paymentId, sealDelivery(deps, paymentId, delivery), deps.config.limits.answerTtlS))) {
         throw new TallystickError({ code: "reservation_expired", status: 503, retry: "safe", detail: "The answer came after the reservation had run out; submit the same transaction again." });
       }
       deps.metrics.payments.inc({ outcome: "charged" });
@@ -209,7 +210,7 @@ function openPayment(deps: GatewayDeps, payment: TransferPayment): OpenPayment {
 /** The stored answer of a charged payment. @throws 410 `answer_expired`. */
 async function saleOf(deps: GatewayDeps, payment: StoredTransferPayment): Promise<Sale> {
   const { paymentId, payer, price, txHash, outputHash, startedAt, endedAt } = payment;
-  const answer = await findAnswer(deps.db, paymentId);
+  const answer = await findAnswer(deps, paymentId);
   if (answer === undefined) throw new TallystickError({ code: "answer_expired", status: 410, retry: "never", detail: `The answer of payment ${paymentId} is no longer kept.` });
   const extensions = await receiptExtensions(deps, directReceipt(deps, { ...payment, scheme: "transfer", amount: price, outputHash: outputHash!, startedAt: startedAt!, endedAt: endedAt! }));
   return {

@@ -3,7 +3,7 @@
 import type { Address, Hex } from "viem";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import type { Queryable } from "../../db/pool.ts";
-import type { Delivery } from "../ledger/types.ts";
+import type { SealedDelivery } from "../ledger/types.ts";
 import type { PayRequest, StoredTransferPayment, TransferPayment } from "./types.ts";
 
 type RequestRow = {
@@ -86,7 +86,7 @@ export async function reserve(db: Queryable, payment: TransferPayment, leaseMs: 
 }
 
 /** Charges and stores the answer, together. @returns false when the reservation is gone. */
-export async function charge(db: Queryable, paymentId: string, { answer, startedAt, endedAt }: Delivery, outputHash: Hex, ttlS: number): Promise<boolean> {
+export async function charge(db: Queryable, paymentId: string, { status, sealed, outputHash, startedAt, endedAt }: SealedDelivery, ttlS: number): Promise<boolean> {
   const { rowCount } = await db.query({
     name: "transfer_charge",
     text: `WITH held AS (
@@ -94,9 +94,9 @@ export async function charge(db: Queryable, paymentId: string, { answer, started
                output_hash = $2, started_at = $3, ended_at = $4
              WHERE payment_id = $1 AND state = 'reserved' AND scheme = 'transfer' RETURNING payment_id),
            kept AS (
-             INSERT INTO answer (payment_id, status, headers, body, expires_at) SELECT payment_id, $5, $6, $7, now() + $8 * interval '1 second' FROM held)
+             INSERT INTO answer (payment_id, status, body, sealed, expires_at) SELECT payment_id, $5, $6, true, now() + $7 * interval '1 second' FROM held)
            SELECT 1 FROM held`,
-    values: [paymentId, toBytes(outputHash), startedAt, endedAt, answer.status, JSON.stringify(answer.headers), answer.body, ttlS],
+    values: [paymentId, toBytes(outputHash), startedAt, endedAt, status, sealed, ttlS],
   });
   return rowCount === 1;
 }
