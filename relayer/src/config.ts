@@ -3,6 +3,7 @@ import { BATCH_SETTLEMENT, chainById, ERC3009_COLLECTOR, SESSION_CHANNELS } from
 import { getAddress, isAddress, type Address, type Hex } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { TallystickError } from "../../sdk/src/errors.ts";
+import { FEE_KEYS, readFeeConfig, type FeeConfig } from "./fee-config.ts";
 
 /** What the gateway sells, as configured. Amounts are atomic token units. */
 export type ServiceConfig = {
@@ -21,22 +22,19 @@ export type ServiceConfig = {
   stream: { unit: string; unitPrice: bigint } | undefined;
 };
 
-/** What the relayer takes of its providers' sales. */
-export type FeeConfig = {
-  /** Hundredths of a percent of what is charged; of everybody without terms of their own. */
-  bps: number;
-  overrides: { receiver: Address; bps: number }[];
-  /** Who invoices are paid to. */
-  receiver: Address;
-  invoicePeriod: "day" | "month";
-  /** An invoice is issued before its period is over when it comes to this; 0 is never. */
-  invoiceThreshold: bigint;
-  dueS: number;
-  /** Services of a receiver are paused when its invoice is overdue for so long; undefined is never. */
-  graceS: number | undefined;
-};
-
 export type SettlementMode = "tallystick" | "canonical";
+
+export type SettleConfig = {
+  maxAgeS: number;
+  hardAgeS: number;
+  minValueAtomic: bigint;
+  maxGasShareBps: bigint;
+  /** What an ether is worth in units of the token; 0 lets gas count for nothing. */
+  etherPriceAtomic: bigint;
+  maxRows: number;
+  maxGas: bigint;
+  maxCalldataBytes: number;
+};
 
 export type Config = {
   databaseUrl: string;
@@ -63,18 +61,26 @@ export type Config = {
   confirmations: number;
   /** How deep a plain transfer has to be, by its amount; the first step is from 0. */
   transferConfirmations: { fromAtomic: bigint; depth: number }[];
+  /** How deep a deposit has to be, by what its payer has put in lately; never less than `confirmations`. */
+  depositConfirmations: { fromAtomic: bigint; depth: number }[];
+  /** By payer in lower case: how much of its deposits counts before it is that deep, at the operator's risk. */
+  bridgedPayers: ReadonlyMap<string, bigint>;
   chainPollMs: number;
   /** Payments are refused (503) when the chain has not been read for this long. */
   chainMaxLagMs: number;
   /** A transaction that waits this long gets higher fees, up to the cap. */
   fees: { bumpAfterMs: number; maxFeeWei: bigint };
-  settle: { maxAgeS: number; minValueAtomic: bigint; maxRows: number };
+  settle: SettleConfig;
   /** What may be unsettled, atomic units: beyond it new calls wait until something is claimed. */
   exposure: { perChannelAtomic: bigint; perPayerAtomic: bigint };
   /** Seal stored answers; the first seals, all open. */
   answerKeys: Hex[];
-  limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number };
   fee: FeeConfig;
+  limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number; storedAnswerBytes: number };
+  /** Where this process keeps what outlives it and the database: how far the ledger was. */
+  stateDir: string | undefined;
+  /** A standby that takes over has every commit (it is synchronous), so a failover is no loss. */
+  trustFailover: boolean;
   /** For whom the facilitator pays gas: anybody, nobody, the receivers of what is sold here, or these. */
   facilitator: "open" | "off" | "services" | Address[];
   outboundAllowPrivate: boolean;
@@ -100,7 +106,9 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_SUBMITTER_KEYS", about: "private keys that pay gas, comma separated; each is a nonce lane of its own, used in parallel", secret: true },
   { name: "RELAYER_AUTHORIZER_KEYS", about: "receiverAuthorizer private keys, comma separated; the first is advertised", secret: true },
   { name: "RELAYER_ANSWER_KEYS", about: "32-byte hex keys that stored answers are encrypted with, comma separated; the first is used for new ones", secret: true },
-  { name: "RELAYER_CONFIRMATIONS", about: "blocks before a deposit counts, the including one counted", fallback: "1" },
+  { name: "RELAYER_CONFIRMATIONS", about: "blocks before a transaction of ours is final enough to act on, and before any deposit counts; the including one counted", fallback: "1" },
+  { name: "RELAYER_DEPOSIT_CONFIRMATIONS", about: "blocks before deposits count, by what a payer has put in lately: atomic units and depth, from 0 upwards", fallback: "0:1,10000000:3" },
+  { name: "RELAYER_BRIDGE_PAYERS", about: "payers whose young deposits count at the operator's risk, each up to an amount: address:atomic units, comma separated", fallback: "" },
   { name: "RELAYER_TRANSFER_CONFIRMATIONS", about: "blocks before a payment by transaction hash counts, by amount: atomic units and depth, from 0 upwards", fallback: "0:1,10000000:3" },
   { name: "RELAYER_CHAIN_POLL_MS", about: "how often the chain is followed", fallback: "1000" },
   { name: "RELAYER_CHAIN_MAX_LAG_MS", about: "refuse payments when the chain was not read for this long", fallback: "60000" },
@@ -108,20 +116,22 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_MAX_FEE_WEI", about: "highest fee per gas that is ever offered", fallback: "100000000000" },
   { name: "RELAYER_SETTLE_MAX_AGE_S", about: "claim a channel when its oldest unclaimed charge is this old", fallback: "3600" },
   { name: "RELAYER_SETTLE_MIN_VALUE", about: "claim a receiver's channels when this much is unclaimed, atomic units", fallback: "5000000" },
-  { name: "RELAYER_SETTLE_MAX_ROWS", about: "rows in one claim transaction", fallback: "100" },
+  { name: "RELAYER_SETTLE_MAX_GAS_SHARE_BPS", about: "an old charge waits while its claim's gas is more than this of what it claims, in hundredths of a percent", fallback: "500" },
+  { name: "RELAYER_SETTLE_HARD_AGE_S", about: "but not longer than this, if it is worth more than the gas", fallback: "86400" },
+  { name: "RELAYER_ETH_PRICE_ATOMIC", about: "what an ether is worth, atomic units of the token; 0 lets gas count for nothing", fallback: "3000000000" },
+  { name: "RELAYER_SETTLE_MAX_ROWS", about: "rows in one claim transaction", fallback: "500" },
+  { name: "RELAYER_SETTLE_MAX_GAS", about: "estimated gas of one claim transaction; with a fifth of room it stays below Base's 16777216", fallback: "12000000" },
+  { name: "RELAYER_SETTLE_MAX_CALLDATA_BYTES", about: "calldata of one claim transaction", fallback: "100000" },
   { name: "RELAYER_MAX_UNSETTLED_CHANNEL", about: "most that one channel may owe unsettled, atomic units", fallback: "20000000" },
   { name: "RELAYER_MAX_UNSETTLED_PAYER", about: "most that all channels of one payer may owe unsettled, atomic units", fallback: "100000000" },
   { name: "RELAYER_MAX_REQUEST_BYTES", about: "largest request body", fallback: "4194304" },
   { name: "RELAYER_MAX_ANSWER_BYTES", about: "largest upstream answer", fallback: "16777216" },
   { name: "RELAYER_MAX_UNBILLED_RUNS", about: "upstream runs a payer may cause in a minute without being charged", fallback: "30" },
   { name: "RELAYER_ANSWER_TTL_S", about: "how long an answer can be fetched again", fallback: "86400" },
-  { name: "RELAYER_FEE_BPS", about: "the relayer's fee of what is charged, hundredths of a percent, at most 1000; invoiced to the receivers", fallback: "0" },
-  { name: "RELAYER_FEES", about: "fees of single receivers: address:bps pairs, comma separated", fallback: "" },
-  { name: "RELAYER_FEE_RECEIVER", about: "whom fees are paid to; the first address that pays gas when left out", fallback: "" },
-  { name: "RELAYER_INVOICE_PERIOD", about: "day or month (UTC)", fallback: "month" },
-  { name: "RELAYER_INVOICE_THRESHOLD", about: "an invoice is issued early when it comes to this, atomic units; 0 is never", fallback: "10000000" },
-  { name: "RELAYER_INVOICE_DUE_S", about: "time to pay an invoice", fallback: "1209600" },
-  { name: "RELAYER_FEE_GRACE_S", about: "a receiver's services are paused when an invoice is overdue for so long; never when left out", fallback: "" },
+  ...FEE_KEYS,
+  { name: "RELAYER_MAX_STORED_ANSWER_BYTES", about: "bytes of answers kept for one payer; who is full buys nothing until some expire or are deleted", fallback: "268435456" },
+  { name: "RELAYER_STATE_DIR", about: "folder on this machine's own disk that remembers how far the ledger was, so that a restored backup is noticed; empty: memory only", fallback: "" },
+  { name: "RELAYER_TRUST_FAILOVER", about: "true when every standby of the database is synchronous, so that a failover loses nothing; else sales by channel stop until an operator resumes", fallback: "false" },
   { name: "RELAYER_FACILITATOR", about: "whom the facilitator settles for: services (receivers of what is sold here), open, off, or addresses, comma separated", fallback: "services" },
   { name: "RELAYER_OUTBOUND_ALLOW_PRIVATE", about: "true lets services live on private addresses (local use only)", fallback: "false" },
   { name: "RELAYER_INDEXER_URL", about: "indexer whose lag readiness reports", fallback: "" },
@@ -162,6 +172,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   const port = integer("RELAYER_PORT", 1, 65535);
   const host = raw("RELAYER_HOST");
 
+  const submitterKeys = parse("RELAYER_SUBMITTER_KEYS", readDistinctKeys, "32-byte hex private keys, each once", [] as Hex[]);
   const config: Config = {
     databaseUrl: parse("DATABASE_URL", readUrl, "a URL", ""),
     rpcUrls: parse("RPC_URL", readUrls, "URLs, comma separated", []),
@@ -176,9 +187,11 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     erc3009Collector: address("RELAYER_ERC3009_COLLECTOR"),
     token: chain?.usdc ?? { address: SESSION_CHANNELS, name: "", version: "" },
     settlementMode: parse("RELAYER_SETTLEMENT_MODE", readMode, "tallystick or canonical", "tallystick"),
-    submitterKeys: parse("RELAYER_SUBMITTER_KEYS", readDistinctKeys, "32-byte hex private keys, each once", []),
+    submitterKeys,
     receiverAuthorizerKeys: parse("RELAYER_AUTHORIZER_KEYS", readKeys, "32-byte hex private keys", []),
-    confirmations: integer("RELAYER_CONFIRMATIONS", 1, 1000),
+    confirmations: integer("RELAYER_CONFIRMATIONS", 1, MOST_DEPTH),
+    depositConfirmations: parse("RELAYER_DEPOSIT_CONFIRMATIONS", readDepositSteps, `amount:depth pairs, comma separated, rising from 0, to a depth of at most ${MOST_DEPTH}`, []),
+    bridgedPayers: raw("RELAYER_BRIDGE_PAYERS") === "" ? new Map() : parse("RELAYER_BRIDGE_PAYERS", readBridged, "address:amount pairs, comma separated", new Map()),
     transferConfirmations: parse("RELAYER_TRANSFER_CONFIRMATIONS", readSteps, "amount:depth pairs, comma separated, rising from 0", []),
     chainPollMs: integer("RELAYER_CHAIN_POLL_MS", 10, 600_000),
     chainMaxLagMs: integer("RELAYER_CHAIN_MAX_LAG_MS", 1000, 600_000),
@@ -189,7 +202,12 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     settle: {
       maxAgeS: integer("RELAYER_SETTLE_MAX_AGE_S", 0, 604_800),
       minValueAtomic: parse("RELAYER_SETTLE_MIN_VALUE", readAmount, "atomic units", 0n),
+      hardAgeS: integer("RELAYER_SETTLE_HARD_AGE_S", 0, 2_592_000),
+      maxGasShareBps: BigInt(integer("RELAYER_SETTLE_MAX_GAS_SHARE_BPS", 0, 10_000)),
+      etherPriceAtomic: parse("RELAYER_ETH_PRICE_ATOMIC", readAmount, "atomic units", 0n),
       maxRows: integer("RELAYER_SETTLE_MAX_ROWS", 1, 500),
+      maxGas: BigInt(integer("RELAYER_SETTLE_MAX_GAS", 500_000, 13_900_000)),
+      maxCalldataBytes: integer("RELAYER_SETTLE_MAX_CALLDATA_BYTES", 4_096, 120_000),
     },
     exposure: {
       perChannelAtomic: parse("RELAYER_MAX_UNSETTLED_CHANNEL", readAmount, "atomic units", 0n),
@@ -201,16 +219,11 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       answerBytes: integer("RELAYER_MAX_ANSWER_BYTES", 1, 1 << 30),
       unbilledRunsPerMinute: integer("RELAYER_MAX_UNBILLED_RUNS", 1, 1_000_000),
       answerTtlS: integer("RELAYER_ANSWER_TTL_S", 1, 31_536_000),
+      storedAnswerBytes: integer("RELAYER_MAX_STORED_ANSWER_BYTES", 1, Number.MAX_SAFE_INTEGER),
     },
-    fee: {
-      bps: integer("RELAYER_FEE_BPS", 0, MAX_FEE_BPS),
-      overrides: parse("RELAYER_FEES", readFees, `address:bps pairs, comma separated, each address once, at most ${MAX_FEE_BPS}`, []),
-      receiver: raw("RELAYER_FEE_RECEIVER") === "" ? addressOf(env["RELAYER_SUBMITTER_KEYS"] ?? "") : address("RELAYER_FEE_RECEIVER"),
-      invoicePeriod: parse("RELAYER_INVOICE_PERIOD", (value) => (value === "day" || value === "month" ? value : undefined), "day or month", "month"),
-      invoiceThreshold: parse("RELAYER_INVOICE_THRESHOLD", readAmount, "atomic units", 0n),
-      dueS: integer("RELAYER_INVOICE_DUE_S", 0, 31_536_000),
-      graceS: raw("RELAYER_FEE_GRACE_S") === "" ? undefined : integer("RELAYER_FEE_GRACE_S", 0, 31_536_000),
-    },
+    fee: readFeeConfig({ parse, integer }, submitterKeys),
+    stateDir: raw("RELAYER_STATE_DIR") || undefined,
+    trustFailover: parse("RELAYER_TRUST_FAILOVER", readBoolean, "true or false", false),
     facilitator: parse("RELAYER_FACILITATOR", readFacilitator, "services, open, off, or addresses", "services"),
     outboundAllowPrivate: parse("RELAYER_OUTBOUND_ALLOW_PRIVATE", readBoolean, "true or false", false),
     indexerUrl: raw("RELAYER_INDEXER_URL") === "" ? undefined : parse("RELAYER_INDEXER_URL", readUrl, "a URL", ""),
@@ -242,6 +255,17 @@ function readSteps(value: string): Config["transferConfirmations"] | undefined {
   const rising = steps.every(({ fromAtomic, depth }, at) => (at === 0 ? fromAtomic === 0n : fromAtomic > steps[at - 1]!.fromAtomic && depth >= steps[at - 1]!.depth));
   return steps.length === pairs.length && rising ? steps : undefined;
 }
+/** 800 s on Base, less than the shortest withdrawDelay: no withdrawal begins and ends between two depths that are compared. */
+const MOST_DEPTH = 400;
+function readDepositSteps(value: string): Config["depositConfirmations"] | undefined {
+  const steps = readSteps(value);
+  return steps?.every(({ depth }) => depth <= MOST_DEPTH) ? steps : undefined;
+}
+function readBridged(value: string): Config["bridgedPayers"] | undefined {
+  const pairs = value.split(",").map((pair) => pair.trim().split(":"));
+  const bridged = pairs.map(([payer = "", most = "", ...rest]) => (rest.length > 0 ? undefined : ([readAddress(payer)?.toLowerCase(), readAmount(most)] as const)));
+  return bridged.every((entry): entry is readonly [string, bigint] => entry?.[0] !== undefined && entry[1] !== undefined) ? new Map(bridged) : undefined;
+}
 function readUrl(value: string): string | undefined {
   return URL.canParse(value) ? value : undefined;
 }
@@ -260,18 +284,6 @@ function readKey(value: string): Hex | undefined {
   } catch {
     return undefined; // zero or not below the curve order
   }
-}
-const MAX_FEE_BPS = 1_000;
-function readFees(value: string): FeeConfig["overrides"] | undefined {
-  const pairs = value === "" ? [] : value.split(",").map((pair) => /^(0x[0-9a-fA-F]{40}):(\d{1,4})$/.exec(pair.trim()));
-  const fees = pairs.flatMap((pair) => (pair === null ? [] : [{ receiver: readAddress(pair[1]!)!, bps: Number(pair[2]) }]));
-  const sound = fees.length === pairs.length && fees.every(({ bps }) => bps <= MAX_FEE_BPS) && new Set(fees.map(({ receiver }) => receiver)).size === fees.length;
-  return sound ? fees : undefined;
-}
-/** Of the first key; a key that is none is reported where it is read. */
-function addressOf(keys: string): Address {
-  const key = readKey(keys.split(",")[0]!.trim());
-  return key === undefined ? SESSION_CHANNELS : privateKeyToAccount(key).address;
 }
 function readKeys(value: string): Hex[] | undefined {
   const keys = value.split(",").map((key) => readKey(key.trim()));

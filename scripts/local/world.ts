@@ -145,6 +145,7 @@ function relayerEnv(at: Addresses, users: Record<string, string>): Record<string
     RELAYER_FACILITATOR: "open",
     // A few batches while one looks on, instead of one an hour.
     RELAYER_SETTLE_MAX_AGE_S: "5",
+    RELAYER_ETH_PRICE_ATOMIC: "0", // the local node's gas price says nothing of Base's
     RELAYER_SETTLE_MIN_VALUE: String(PRICE_ATOMIC * 400n),
     ...users,
     DATABASE_URL: at.ledgerUrl,

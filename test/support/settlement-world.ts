@@ -85,6 +85,7 @@ function testConfig(rpcUrl: string, databaseUrl: string, submitterKeys: Hex[], e
     RELAYER_AUTHORIZER_KEYS: AUTHORIZER_KEY,
     RELAYER_ANSWER_KEYS: `0x${"5a".repeat(32)}`,
     RELAYER_CHAIN_POLL_MS: "20",
+    RELAYER_ETH_PRICE_ATOMIC: "0", // the local node's gas price says nothing of Base's
     RELAYER_LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? "silent",
     ...env,
   });
@@ -128,6 +129,7 @@ let payments = 0;
 export async function charge(db: Db, buyer: Buyer, upTo: bigint, { ceiling = upTo, signature, agoS = 0 }: { ceiling?: bigint; signature?: Hex; agoS?: number } = {}): Promise<void> {
   const signed = signature ?? (await signVoucher(buyer, ceiling));
   await db.query("UPDATE channel SET charged = $2, signed_ceiling = $3, signed_signature = $4, request_count = request_count + 1 WHERE channel_id = $1", [toBytes(buyer.channelId), upTo, ceiling, toBytes(signed)]);
+  await db.query("UPDATE settlement_due SET since = LEAST(since, now() - $2 * interval '1 second'), queued_at = LEAST(queued_at, now() - $2 * interval '1 second') WHERE channel_id = $1", [toBytes(buyer.channelId), agoS]);
   await db.query(
     `INSERT INTO payment (payment_id, channel_id, payer, ceiling, signature, service, request_hash, price_atomic, charged_atomic, charged_cumulative, state, reserved_until, resolved_at)
      VALUES ($1, $2, $3, $4, $5, 'test', $6, 1, 1, $8, 'charged', now(), now() - $7 * interval '1 second')`,
