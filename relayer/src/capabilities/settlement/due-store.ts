@@ -7,11 +7,11 @@ import type { Claimable } from "./logic.ts";
 import type { Payee } from "./payout-store.ts";
 
 /** Rows looked at in one pass; what does not fit comes with the next. */
-const QUEUE_LIMIT = 5_000;
-const LEAVING_LIMIT = 2_000;
-const RIDERS_A_PAYEE = 1_000;
-const RICHEST_A_PAYEE = 5_000;
-const CLAIMABLE_LIMIT = 20_000;
+const CLAIMABLE_LIMIT = 5_000;
+const QUEUE_LIMIT = 2_000;
+const LEAVING_LIMIT = 1_000;
+const RICHEST_A_PAYEE = 2_000;
+const RIDERS_A_PAYEE = 50;
 
 /** Of the queue as `d`: not in flight, not under refund, not refused as it stands ($1: now). */
 const FREE = `NOT EXISTS (SELECT 1 FROM settlement_row r WHERE r.channel_id = d.channel_id AND r.state = 'sent')
@@ -43,16 +43,19 @@ export async function dueChannels(db: Queryable, now: Date, turn: Date, rich: re
        UNION
        (SELECT d.channel_id::bytea, d.receiver::bytea, d.token::bytea FROM channel c JOIN settlement_due d USING (channel_id)
         WHERE c.withdraw_initiated_at > 0 AND ${FREE} ORDER BY c.charged - c.total_claimed DESC LIMIT ${LEAVING_LIMIT})),
-     chosen AS (
-       SELECT channel_id FROM ready
-       UNION
-       SELECT rider.channel_id::bytea FROM (SELECT DISTINCT receiver, token FROM ready) payee CROSS JOIN LATERAL (
-         SELECT channel_id FROM settlement_due WHERE receiver = payee.receiver AND token = payee.token ORDER BY since LIMIT ${RIDERS_A_PAYEE}) rider
-       UNION
-       SELECT top.channel_id::bytea FROM unnest($3::bytea[], $4::bytea[]) AS rich (receiver, token) CROSS JOIN LATERAL (
-         SELECT d.channel_id FROM settlement_due d JOIN channel c USING (channel_id) WHERE d.receiver = rich.receiver AND d.token = rich.token
-         ORDER BY c.charged - c.total_claimed DESC LIMIT ${RICHEST_A_PAYEE}) top)
-     ${SELECTED} JOIN chosen ON chosen.channel_id = d.channel_id WHERE ${CLAIMABLE} LIMIT ${CLAIMABLE_LIMIT}`,
+     chosen AS MATERIALIZED (
+       SELECT channel_id FROM (
+         SELECT 0 AS rank, channel_id FROM ready
+         UNION ALL
+         SELECT 1, top.channel_id::bytea FROM unnest($3::bytea[], $4::bytea[]) AS rich (receiver, token) CROSS JOIN LATERAL (
+           SELECT d.channel_id FROM settlement_due d JOIN channel c USING (channel_id) WHERE d.receiver = rich.receiver AND d.token = rich.token
+           ORDER BY c.charged - c.total_claimed DESC LIMIT ${RICHEST_A_PAYEE}) top
+         UNION ALL
+         SELECT 2, rider.channel_id::bytea FROM (SELECT DISTINCT receiver, token FROM ready) payee CROSS JOIN LATERAL (
+           SELECT channel_id FROM settlement_due WHERE receiver = payee.receiver AND token = payee.token ORDER BY since LIMIT ${RIDERS_A_PAYEE}) rider) ranked
+       GROUP BY channel_id ORDER BY min(rank), channel_id LIMIT ${CLAIMABLE_LIMIT})
+     -- LIMIT 1: one look-up a row, whatever the planner takes the number of rows for.
+     SELECT found.* FROM chosen CROSS JOIN LATERAL (${SELECTED} WHERE d.channel_id = chosen.channel_id AND ${CLAIMABLE} LIMIT 1) found`,
     [now, turn, rich.map(({ receiver }) => toBytes(receiver)), rich.map(({ token }) => toBytes(token))],
   );
   return rows.map((row) => dueFromRow(row, turn));
