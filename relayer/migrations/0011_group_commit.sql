@@ -1,5 +1,6 @@
 -- Many payments in one statement. Each function takes its locks first (payers, then channels, each in one order everywhere) and looks
 -- afterwards: in a volatile function every statement sees what was committed before it, so what is decided is decided on what is locked.
+-- Their plans are kept by each connection, from when the tables were small too: so they go by the indexes whatever the statistics say.
 
 -- Answers and stream chunks are sealed by the relayer (AES-256-GCM, bound to the payment); what was stored before stays readable.
 ALTER TABLE answer ADD COLUMN sealed boolean NOT NULL DEFAULT false, ALTER COLUMN headers DROP NOT NULL;
@@ -18,7 +19,7 @@ CREATE INDEX channel_payer ON channel (payer) INCLUDE (channel_id);
 CREATE FUNCTION reserve_payments(
   ids text[], channels bytea[], ceilings numeric[], prices numeric[], signatures bytea[], services text[], hashes bytea[], client_ids text[],
   deposit_txs bytea[], deposits numeric[], leases_ms bigint[], resources text[], most_per_channel numeric, most_per_payer numeric, most_unbilled bigint
-) RETURNS TABLE (nth bigint, outcome text) LANGUAGE plpgsql AS $$
+) RETURNS TABLE (nth bigint, outcome text) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
   PERFORM pg_advisory_xact_lock(key) FROM (
@@ -67,7 +68,7 @@ END $$;
  */
 CREATE FUNCTION charge_payments(
   ids text[], amounts numeric[], statuses integer[], bodies bytea[], output_hashes bytea[], starts timestamptz[], ends timestamptz[], ttl_s integer
-) RETURNS TABLE (nth bigint, cumulative numeric, request_no bigint, now_balance numeric, now_claimed numeric, withdrawing_at bigint, next_refund numeric) LANGUAGE plpgsql AS $$
+) RETURNS TABLE (nth bigint, cumulative numeric, request_no bigint, now_balance numeric, now_claimed numeric, withdrawing_at bigint, next_refund numeric) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
   PERFORM 1 FROM channel WHERE channel_id IN (SELECT p.channel_id FROM payment p WHERE p.payment_id = ANY(ids)) ORDER BY channel_id FOR NO KEY UPDATE;
   RETURN QUERY
@@ -101,7 +102,7 @@ BEGIN
 END $$;
 
 /* Gives reservations back, nothing charged; those without a channel (exact, transfer) too. Returns the payments that were still reserved. */
-CREATE FUNCTION release_payments(ids text[], reasons text[]) RETURNS TABLE (released_id text) LANGUAGE plpgsql AS $$
+CREATE FUNCTION release_payments(ids text[], reasons text[]) RETURNS TABLE (released_id text) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
   PERFORM 1 FROM channel WHERE channel_id IN (SELECT p.channel_id FROM payment p WHERE p.payment_id = ANY(ids)) ORDER BY channel_id FOR NO KEY UPDATE;
   RETURN QUERY

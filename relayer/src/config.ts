@@ -53,12 +53,17 @@ export type Config = {
   token: { address: Address; name: string; version: string };
   settlementMode: SettlementMode;
   /** Pays gas. */
-  submitterKey: Hex;
+  /** Pay gas, one nonce lane each. */
+  submitterKeys: Hex[];
   /** Authorise claims and refunds for the receivers; the first is advertised, the others stay good for old channels. */
   receiverAuthorizerKeys: Hex[];
   confirmations: number;
   /** How deep a plain transfer has to be, by its amount; the first step is from 0. */
   transferConfirmations: { fromAtomic: bigint; depth: number }[];
+  /** How deep a deposit has to be, by what its payer has put in lately; never less than `confirmations`. */
+  depositConfirmations: { fromAtomic: bigint; depth: number }[];
+  /** By payer in lower case: how much of its deposits counts before it is that deep, at the operator's risk. */
+  bridgedPayers: ReadonlyMap<string, bigint>;
   chainPollMs: number;
   /** Payments are refused (503) when the chain has not been read for this long. */
   chainMaxLagMs: number;
@@ -69,7 +74,11 @@ export type Config = {
   exposure: { perChannelAtomic: bigint; perPayerAtomic: bigint };
   /** Seal stored answers; the first seals, all open. */
   answerKeys: Hex[];
-  limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number };
+  limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number; storedAnswerBytes: number };
+  /** Where this process keeps what outlives it and the database: how far the ledger was. */
+  stateDir: string | undefined;
+  /** A standby that takes over has every commit (it is synchronous), so a failover is no loss. */
+  trustFailover: boolean;
   /** For whom the facilitator pays gas: anybody, nobody, the receivers of what is sold here, or these. */
   facilitator: "open" | "off" | "services" | Address[];
   outboundAllowPrivate: boolean;
@@ -92,10 +101,12 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_SESSION_CHANNELS", about: "SessionChannels contract", fallback: SESSION_CHANNELS },
   { name: "RELAYER_ERC3009_COLLECTOR", about: "deposit collector that stock clients sign for", fallback: ERC3009_COLLECTOR },
   { name: "RELAYER_SETTLEMENT_MODE", about: "tallystick (packed claims) or canonical (published interface only)", fallback: "tallystick" },
-  { name: "RELAYER_SUBMITTER_KEY", about: "private key that pays gas", secret: true },
+  { name: "RELAYER_SUBMITTER_KEYS", about: "private keys that pay gas, comma separated; each is a nonce lane of its own, used in parallel", secret: true },
   { name: "RELAYER_AUTHORIZER_KEYS", about: "receiverAuthorizer private keys, comma separated; the first is advertised", secret: true },
   { name: "RELAYER_ANSWER_KEYS", about: "32-byte hex keys that stored answers are encrypted with, comma separated; the first is used for new ones", secret: true },
-  { name: "RELAYER_CONFIRMATIONS", about: "blocks before a deposit counts, the including one counted", fallback: "1" },
+  { name: "RELAYER_CONFIRMATIONS", about: "blocks before a transaction of ours is final enough to act on, and before any deposit counts; the including one counted", fallback: "1" },
+  { name: "RELAYER_DEPOSIT_CONFIRMATIONS", about: "blocks before deposits count, by what a payer has put in lately: atomic units and depth, from 0 upwards", fallback: "0:1,10000000:3" },
+  { name: "RELAYER_BRIDGE_PAYERS", about: "payers whose young deposits count at the operator's risk, each up to an amount: address:atomic units, comma separated", fallback: "" },
   { name: "RELAYER_TRANSFER_CONFIRMATIONS", about: "blocks before a payment by transaction hash counts, by amount: atomic units and depth, from 0 upwards", fallback: "0:1,10000000:3" },
   { name: "RELAYER_CHAIN_POLL_MS", about: "how often the chain is followed", fallback: "1000" },
   { name: "RELAYER_CHAIN_MAX_LAG_MS", about: "refuse payments when the chain was not read for this long", fallback: "60000" },
@@ -115,6 +126,9 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_MAX_ANSWER_BYTES", about: "largest upstream answer", fallback: "16777216" },
   { name: "RELAYER_MAX_UNBILLED_RUNS", about: "upstream runs a payer may cause in a minute without being charged", fallback: "30" },
   { name: "RELAYER_ANSWER_TTL_S", about: "how long an answer can be fetched again", fallback: "86400" },
+  { name: "RELAYER_MAX_STORED_ANSWER_BYTES", about: "bytes of answers kept for one payer; who is full buys nothing until some expire or are deleted", fallback: "268435456" },
+  { name: "RELAYER_STATE_DIR", about: "folder on this machine's own disk that remembers how far the ledger was, so that a restored backup is noticed; empty: memory only", fallback: "" },
+  { name: "RELAYER_TRUST_FAILOVER", about: "true when every standby of the database is synchronous, so that a failover loses nothing; else sales by channel stop until an operator resumes", fallback: "false" },
   { name: "RELAYER_FACILITATOR", about: "whom the facilitator settles for: services (receivers of what is sold here), open, off, or addresses, comma separated", fallback: "services" },
   { name: "RELAYER_OUTBOUND_ALLOW_PRIVATE", about: "true lets services live on private addresses (local use only)", fallback: "false" },
   { name: "RELAYER_INDEXER_URL", about: "indexer whose lag readiness reports", fallback: "" },
@@ -169,9 +183,11 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     erc3009Collector: address("RELAYER_ERC3009_COLLECTOR"),
     token: chain?.usdc ?? { address: SESSION_CHANNELS, name: "", version: "" },
     settlementMode: parse("RELAYER_SETTLEMENT_MODE", readMode, "tallystick or canonical", "tallystick"),
-    submitterKey: parse("RELAYER_SUBMITTER_KEY", readKey, "a 32-byte hex private key", "0x"),
+    submitterKeys: parse("RELAYER_SUBMITTER_KEYS", readDistinctKeys, "32-byte hex private keys, each once", []),
     receiverAuthorizerKeys: parse("RELAYER_AUTHORIZER_KEYS", readKeys, "32-byte hex private keys", []),
-    confirmations: integer("RELAYER_CONFIRMATIONS", 1, 1000),
+    confirmations: integer("RELAYER_CONFIRMATIONS", 1, MOST_DEPTH),
+    depositConfirmations: parse("RELAYER_DEPOSIT_CONFIRMATIONS", readDepositSteps, `amount:depth pairs, comma separated, rising from 0, to a depth of at most ${MOST_DEPTH}`, []),
+    bridgedPayers: raw("RELAYER_BRIDGE_PAYERS") === "" ? new Map() : parse("RELAYER_BRIDGE_PAYERS", readBridged, "address:amount pairs, comma separated", new Map()),
     transferConfirmations: parse("RELAYER_TRANSFER_CONFIRMATIONS", readSteps, "amount:depth pairs, comma separated, rising from 0", []),
     chainPollMs: integer("RELAYER_CHAIN_POLL_MS", 10, 600_000),
     chainMaxLagMs: integer("RELAYER_CHAIN_MAX_LAG_MS", 1000, 600_000),
@@ -199,7 +215,10 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       answerBytes: integer("RELAYER_MAX_ANSWER_BYTES", 1, 1 << 30),
       unbilledRunsPerMinute: integer("RELAYER_MAX_UNBILLED_RUNS", 1, 1_000_000),
       answerTtlS: integer("RELAYER_ANSWER_TTL_S", 1, 31_536_000),
+      storedAnswerBytes: integer("RELAYER_MAX_STORED_ANSWER_BYTES", 1, Number.MAX_SAFE_INTEGER),
     },
+    stateDir: raw("RELAYER_STATE_DIR") || undefined,
+    trustFailover: parse("RELAYER_TRUST_FAILOVER", readBoolean, "true or false", false),
     facilitator: parse("RELAYER_FACILITATOR", readFacilitator, "services, open, off, or addresses", "services"),
     outboundAllowPrivate: parse("RELAYER_OUTBOUND_ALLOW_PRIVATE", readBoolean, "true or false", false),
     indexerUrl: raw("RELAYER_INDEXER_URL") === "" ? undefined : parse("RELAYER_INDEXER_URL", readUrl, "a URL", ""),
@@ -231,6 +250,17 @@ function readSteps(value: string): Config["transferConfirmations"] | undefined {
   const rising = steps.every(({ fromAtomic, depth }, at) => (at === 0 ? fromAtomic === 0n : fromAtomic > steps[at - 1]!.fromAtomic && depth >= steps[at - 1]!.depth));
   return steps.length === pairs.length && rising ? steps : undefined;
 }
+/** 800 s on Base, less than the shortest withdrawDelay: no withdrawal begins and ends between two depths that are compared. */
+const MOST_DEPTH = 400;
+function readDepositSteps(value: string): Config["depositConfirmations"] | undefined {
+  const steps = readSteps(value);
+  return steps?.every(({ depth }) => depth <= MOST_DEPTH) ? steps : undefined;
+}
+function readBridged(value: string): Config["bridgedPayers"] | undefined {
+  const pairs = value.split(",").map((pair) => pair.trim().split(":"));
+  const bridged = pairs.map(([payer = "", most = "", ...rest]) => (rest.length > 0 ? undefined : ([readAddress(payer)?.toLowerCase(), readAmount(most)] as const)));
+  return bridged.every((entry): entry is readonly [string, bigint] => entry?.[0] !== undefined && entry[1] !== undefined) ? new Map(bridged) : undefined;
+}
 function readUrl(value: string): string | undefined {
   return URL.canParse(value) ? value : undefined;
 }
@@ -253,6 +283,11 @@ function readKey(value: string): Hex | undefined {
 function readKeys(value: string): Hex[] | undefined {
   const keys = value.split(",").map((key) => readKey(key.trim()));
   return keys.every((key) => key !== undefined) ? keys : undefined;
+}
+/** A key that is listed twice would be two lanes over one nonce. */
+function readDistinctKeys(value: string): Hex[] | undefined {
+  const keys = readKeys(value);
+  return new Set(keys?.map((key) => key.toLowerCase())).size === keys?.length ? keys : undefined;
 }
 function readSecrets(value: string): Hex[] | undefined {
   const keys = value.split(",").map((key) => key.trim());

@@ -151,7 +151,7 @@ function relayerEnv(at: Addresses, users: Record<string, string>): Record<string
     DATABASE_URL: at.ledgerUrl,
     RPC_URL: at.rpcUrl,
     CHAIN_ID: String(BASE_SEPOLIA.chainId),
-    RELAYER_SUBMITTER_KEY: localKey(SUBMITTER_INDEX),
+    RELAYER_SUBMITTER_KEYS: localKey(SUBMITTER_INDEX),
     RELAYER_AUTHORIZER_KEYS: localKey(AUTHORIZER_INDEX),
     RELAYER_ANSWER_KEYS: keccak256(stringToBytes("the local world's answers")),
     RELAYER_OUTBOUND_ALLOW_PRIVATE: "true",

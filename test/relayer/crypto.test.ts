@@ -2,9 +2,14 @@
 import { expect } from "chai";
 import fc from "fast-check";
 import { readFile } from "node:fs/promises";
-import { bytesToHex, getAddress, hexToBytes, numberToHex, pad, type Hex } from "viem";
+import { createRequire } from "node:module";
+import { bytesToHex, getAddress, hexToBytes, keccak256, numberToHex, pad, type Address, type Hex } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
-import { isNative, recoverSigner } from "../../relayer/src/crypto/secp256k1.ts";
+import { addressOf, toAddress } from "../../relayer/src/crypto/address.ts";
+import { createBoundedCache } from "../../relayer/src/crypto/bounded-cache.ts";
+import { FALLBACKS } from "../../relayer/src/crypto/fallbacks.ts";
+import { hashesRight, isWasm, keccak, slowKeccak } from "../../relayer/src/crypto/keccak.ts";
+import { isNative, isRight, isSignedBy, recoverSigner, signDigest, type Bindings } from "../../relayer/src/crypto/secp256k1.ts";
 import { createHasher } from "../../relayer/src/crypto/voucher.ts";
 import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { channelIdOf, sessionChannelsDomain, voucherDigest, voucherTypes } from "../../sdk/src/typed-data.ts";
@@ -20,7 +25,7 @@ const config = fc.record({
 });
 
 describe("voucher hashing and recovery", () => {
-  it("uses the native library here", () => expect(isNative).to.equal(true));
+  it("uses the native library here", () => expect([isNative, isWasm, FALLBACKS.length]).to.deep.equal([true, true, 0]));
 
   it("gives the published vectors", async () => {
     const vector = async (name: string) => JSON.parse(await readFile(new URL(`../contracts/vectors/${name}.json`, import.meta.url), "utf8"));
@@ -56,5 +61,115 @@ describe("voucher hashing and recovery", () => {
     await fc.assert(fc.asyncProperty(fc.uint8Array({ maxLength: 70 }), async (bytes) => {
       await recoverSigner(hexToBytes(pad("0x7")), bytesToHex(bytes));
     }));
+  });
+
+  it("tells whose voucher it is as it tells the signer, in any case of letters", async () => {
+    const [account, other] = [privateKeyToAccount(generatePrivateKey()), privateKeyToAccount(generatePrivateKey())];
+    await fc.assert(fc.asyncProperty(hex(32), fc.bigInt(0n, (1n << 128n) - 1n), fc.boolean(), async (channelId, ceiling, right) => {
+      const signature = await (right ? account : other).sign({ hash: voucherDigest(domain, channelId, ceiling) });
+      for (const authorizer of [account.address, account.address.toLowerCase() as Address]) expect(await hasher.isVoucherOf(authorizer, channelId, ceiling, signature)).to.equal(right);
+    }), { numRuns: 25 });
+  });
+
+  it("is nobody's voucher above what the contract can hold", async () => {
+    const account = privateKeyToAccount(generatePrivateKey());
+    for (const ceiling of [1n << 128n, (1n << 256n) - 1n, -1n]) {
+      const signature = await account.sign({ hash: keccak256("0x01") });
+      expect(await hasher.voucherSigner(pad("0x1"), ceiling, signature)).to.equal(undefined);
+      expect(await hasher.isVoucherOf(account.address, pad("0x1"), ceiling, signature)).to.equal(false);
+      expect(() => hasher.voucherDigest(pad("0x1"), ceiling)).to.throw(RangeError);
+    }
+  });
+
+  it("remembers the id of a config that cannot change, and of no other", () => {
+    fc.assert(fc.property(config, hex(32), (value, salt) => {
+      const frozen = Object.freeze({ ...value });
+      expect([hasher.channelId(frozen), hasher.channelId(frozen)]).to.deep.equal([channelIdOf(domain, value), channelIdOf(domain, value)]);
+      const open = { ...value };
+      hasher.channelId(open);
+      open.salt = salt;
+      expect(hasher.channelId(open)).to.equal(channelIdOf(domain, open));
+    }));
+  });
+
+  it("signs as viem's account does, to the byte", async () => {
+    await fc.assert(fc.asyncProperty(fc.uint8Array({ minLength: 32, maxLength: 32 }), hex(32), async (digest, key) => {
+      const account = privateKeyToAccount(key);
+      const signature = await signDigest(hexToBytes(key), digest);
+      expect(signature).to.equal(await account.sign({ hash: bytesToHex(digest) }));
+      expect(await isSignedBy(digest, signature, account.address)).to.equal(true);
+    }), { numRuns: 25 });
+  });
+});
+
+describe("keccak and addresses", () => {
+  it("hashes as viem does, whatever the length, bytes or buffer", () => {
+    fc.assert(fc.property(fc.uint8Array({ maxLength: 700 }), (bytes) => {
+      expect(bytesToHex(keccak(bytes))).to.equal(keccak256(bytes));
+      expect(bytesToHex(keccak(Buffer.from(bytes)))).to.equal(keccak256(bytes));
+    }));
+    const large = new Uint8Array(300_000).fill(9);
+    expect(bytesToHex(keccak(large))).to.equal(keccak256(large));
+  });
+
+  it("gives bytes that a later hash does not change", () => {
+    const first = keccak(new Uint8Array(1));
+    const copy = Uint8Array.from(first);
+    keccak(new Uint8Array(2));
+    expect(first).to.deep.equal(copy);
+  });
+
+  it("believes no keccak that is wrong at any edge", () => {
+    expect(hashesRight(slowKeccak)).to.equal(true);
+    for (const length of [0, 32, 135, 136, 137, 1000]) expect(hashesRight((bytes) => (bytes.length === length ? new Uint8Array(32) : slowKeccak(bytes))), String(length)).to.equal(false);
+  });
+
+  it("writes checksums as viem does", () => {
+    fc.assert(fc.property(fc.uint8Array({ minLength: 20, maxLength: 20 }), fc.boolean(), (bytes, upper) => {
+      const text = bytesToHex(bytes);
+      expect(addressOf(bytes)).to.equal(getAddress(text));
+      expect(toAddress(upper ? `0x${text.slice(2).toUpperCase()}` : text)).to.equal(getAddress(text));
+    }));
+  });
+});
+
+describe("the native binding", () => {
+  const right: Bindings = createRequire(import.meta.url)("secp256k1/bindings");
+  const WRONG: Record<string, Partial<Bindings>> = {
+    "signs with another nonce": { ecdsaSign: (digest, key) => right.ecdsaSign(digest.map((byte) => byte ^ 1), key) },
+    "turns the recovery id round": { ecdsaSign: (digest, key) => ({ ...right.ecdsaSign(digest, key), recid: 1 - right.ecdsaSign(digest, key).recid }) },
+    "knows one recovery id": { ecdsaSign: (digest, key) => ({ ...right.ecdsaSign(digest, key), recid: 0 }) },
+    "cannot sign": { ecdsaSign: () => { throw new Error("no"); } },
+    "recovers another key": { ecdsaRecover: (signature, id, digest, compressed) => right.ecdsaRecover(signature, 1 - id, digest, compressed) },
+    "recovers a key for anything": { ecdsaRecover: (signature, id, digest, compressed) => { try { return right.ecdsaRecover(signature, id, digest, compressed); } catch { return new Uint8Array(65); } } },
+    "recovers nothing": { ecdsaRecover: () => { throw new Error("no"); } },
+  };
+
+  it("is believed when it gives the known answers", () => expect(isRight(right)).to.equal(true));
+  for (const [name, wrong] of Object.entries(WRONG)) {
+    it(`is not believed when it ${name}`, () => expect(isRight({ ecdsaSign: right.ecdsaSign, ecdsaRecover: right.ecdsaRecover, ...wrong })).to.equal(false));
+  }
+});
+
+describe("a bounded cache", () => {
+  it("never holds more than its bound, nor another key's value", () => {
+    fc.assert(fc.property(fc.integer({ min: 1, max: 20 }), fc.array(fc.tuple(fc.nat(40), fc.boolean()), { maxLength: 200 }), (max, uses) => {
+      const cache = createBoundedCache<number, string>(max);
+      for (const [key, write] of uses) {
+        if (write) cache.set(key, `v${key}`);
+        else expect([undefined, `v${key}`]).to.include(cache.get(key));
+        expect(cache.size()).to.be.at.most(Math.max(2, max));
+      }
+    }));
+  });
+
+  it("keeps what is used", () => {
+    const cache = createBoundedCache<string, number>(8);
+    cache.set("used", 1);
+    for (let i = 0; i < 100; i++) {
+      cache.set(String(i), i);
+      expect(cache.get("used")).to.equal(1);
+    }
+    expect(cache.get("0")).to.equal(undefined);
   });
 });

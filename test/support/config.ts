@@ -30,7 +30,7 @@ export function testEnvironment(databaseUrl: string, rpcUrl: string, services: T
     DATABASE_URL: databaseUrl,
     RPC_URL: rpcUrl,
     CHAIN_ID: "84532",
-    RELAYER_SUBMITTER_KEY: keyOf(ROLE.submitter),
+    RELAYER_SUBMITTER_KEYS: keyOf(ROLE.submitter),
     RELAYER_AUTHORIZER_KEYS: [keyOf(ROLE.authorizer), keyOf(ROLE.retiredAuthorizer)].join(","),
     RELAYER_ANSWER_KEYS: `0x${"5a".repeat(32)}`,
     RELAYER_CHAIN_POLL_MS: "50",

@@ -3,7 +3,7 @@
 //
 // Sealed bytes: key id (8) | nonce (12) | ciphertext | tag (16). The first key seals; every key of the ring opens, so a key is retired by
 // moving it back and dropping it once the answers it sealed have expired.
-import { createCipheriv, createDecipheriv, createHash, randomBytes } from "node:crypto";
+import { createCipheriv, createDecipheriv, createHash, createSecretKey, randomBytes } from "node:crypto";
 import type { Hex } from "viem";
 import { TallystickError } from "../../../sdk/src/errors.ts";
 
@@ -22,7 +22,8 @@ export function createVault(keys: readonly Hex[]): Vault {
   const ring = keys.map((hex) => {
     const key = Buffer.from(hex.slice(2), "hex");
     if (key.length !== 32) throw new RangeError("an answer key has 32 bytes");
-    return { key, id: createHash("sha256").update("tallystick answer key ").update(key).digest().subarray(0, KEY_ID_BYTES) };
+    // Made once: a raw key is checked and copied again for every answer.
+    return { key: createSecretKey(key), id: createHash("sha256").update("tallystick answer key ").update(key).digest().subarray(0, KEY_ID_BYTES) };
   });
   const [active] = ring;
   if (active === undefined) throw new RangeError("at least one answer key is needed");

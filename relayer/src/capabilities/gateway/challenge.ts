@@ -1,7 +1,7 @@
 // The 402 of a call, whoever sends it: the gateway, or a provider's own server.
-import { encodePaymentRequiredHeader } from "@x402/core/http";
 import { BATCH_SETTLEMENT } from "../../../../sdk/src/constants.ts";
 import { TallystickError, toProblem } from "../../../../sdk/src/errors.ts";
+import { encodePaymentRequired } from "../../http/x402-headers.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import type { Channel } from "../channels/store.ts";
 import type { GatewayDeps } from "./rail.ts";
@@ -25,6 +25,6 @@ export async function challengeOf(deps: GatewayDeps, { service, url, paymentId, 
   deps.metrics.refusals.inc({ code: problem.code });
   const event = problem.code === "payment_required" ? EVENT.paymentRequired : EVENT.paymentRefused;
   deps.log.info({ event, paymentId, service: service.name, code: problem.code, field: problem.field }, problem.message);
-  const headers = { "PAYMENT-REQUIRED": encodePaymentRequiredHeader(required), "Cache-Control": "no-store", "Tallystick-Payment-Id": paymentId, "Content-Type": "application/problem+json" };
+  const headers = { "PAYMENT-REQUIRED": encodePaymentRequired(required), "Cache-Control": "no-store", "Tallystick-Payment-Id": paymentId, "Content-Type": "application/problem+json" };
   return { headers, problem: { ...toProblem(problem), ...extra, channel: undefined, paymentId }, offers };
 }

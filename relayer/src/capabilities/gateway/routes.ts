@@ -1,10 +1,10 @@
 // ANY /s/<service>/*: decode, call the service, encode.
-import { encodePaymentResponseHeader } from "@x402/core/http";
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { PassThrough } from "node:stream";
 import { Type } from "typebox";
 import { RECEIPT_EXTENSION } from "../../../../sdk/src/receipt.ts";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
+import { encodePaymentResponse } from "../../http/x402-headers.ts";
 import { newPaymentId } from "../../payment-id.ts";
 import { problemResponse } from "../../problem-schema.ts";
 import { createLiveStreams, type LiveStreams } from "../streams/service.ts";
@@ -135,7 +135,7 @@ const base64 = (value: unknown): string => Buffer.from(JSON.stringify(value)).to
 export function saleHeaders({ settlement, paymentId }: Sale, aliases: boolean): Record<string, string> {
   const headers: Record<string, string> = { "Tallystick-Payment-Id": paymentId };
   if (settlement === undefined) return headers;
-  headers["PAYMENT-RESPONSE"] = encodePaymentResponseHeader(settlement);
+  headers["PAYMENT-RESPONSE"] = encodePaymentResponse(settlement);
   if (!aliases) return headers;
   const { channelId } = (settlement.extra?.["channelState"] ?? {}) as { channelId?: string };
   if (channelId !== undefined) headers["X-402-Session-Id"] = channelId;

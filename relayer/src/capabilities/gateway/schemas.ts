@@ -65,6 +65,11 @@ export type Envelope = PaymentPayloadV2;
 
 const UTF8 = new TextDecoder("utf-8", { fatal: true });
 
+// Patterns and not lengths, which would be counted in characters as people see them, at a microsecond each.
+const Filled = Type.String({ pattern: "^[\\s\\S]" });
+const CaipNetwork = Type.String({ pattern: "^[\\s\\S]+:[\\s\\S]+$" });
+const Any = Type.Object({});
+
 /**
  * The envelopes that clients really send, checked by compiled code: a part of what the library's schema accepts, and only where
  * that would hand back the value as it is. All else goes by the library's schema, at ten times the cost.
@@ -73,21 +78,21 @@ const PlainEnvelope = Compile(
   Type.Object(
     {
       x402Version: Type.Literal(2),
-      resource: Type.Optional(Type.Object({ url: Type.String({ minLength: 1 }), description: Type.Optional(Type.String()), mimeType: Type.Optional(Type.String()) }, { additionalProperties: false })),
+      resource: Type.Optional(Type.Object({ url: Filled, description: Type.Optional(Type.String()), mimeType: Type.Optional(Type.String()) }, { additionalProperties: false })),
       accepted: Type.Object(
         {
-          scheme: Type.String({ minLength: 1 }),
-          network: Type.String({ minLength: 3, pattern: ":" }),
-          amount: Type.String({ minLength: 1 }),
-          asset: Type.String({ minLength: 1 }),
-          payTo: Type.String({ minLength: 1 }),
+          scheme: Filled,
+          network: CaipNetwork,
+          amount: Filled,
+          asset: Filled,
+          payTo: Filled,
           maxTimeoutSeconds: Type.Number({ exclusiveMinimum: 0 }),
-          extra: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+          extra: Type.Optional(Any),
         },
         { additionalProperties: false },
       ),
-      payload: Type.Record(Type.String(), Type.Unknown()),
-      extensions: Type.Optional(Type.Record(Type.String(), Type.Unknown())),
+      payload: Any,
+      extensions: Type.Optional(Any),
     },
     { additionalProperties: false },
   ),
