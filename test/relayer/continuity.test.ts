@@ -15,6 +15,7 @@ import { judge, type Memory, type Sight } from "../../relayer/src/db/continuity-
 import { createRelayer, type Relayer } from "../../relayer/src/relayer.ts";
 import { createLog } from "../../relayer/src/telemetry/log.ts";
 import { signIn } from "../../sdk/src/access.ts";
+import { tallystick } from "../support/cli.ts";
 import { startTestChain, type TestChain } from "../support/chain.ts";
 import { keyOf, ROLE, testConfig } from "../support/config.ts";
 import { manualBuyer } from "../support/buyer.ts";
@@ -202,7 +203,11 @@ describe("continuity", function () {
     const refused = await imported(bad);
     expect([refused.raised, refused.refused.map(({ code }) => code)]).to.deep.equal([0, ["voucher_invalid", "voucher_invalid", "voucher_invalid", "voucher_malformed"]]);
     expect((await imported(vouchers, privateKeyToAccount(keyOf(ROLE.submitter)))).refused.map(({ code }) => code), "not the receiver").to.deep.equal(["voucher_invalid"]);
-    expect(await imported(vouchers)).to.include({ status: 200, raised: 1, known: 0 });
+    const file = join(folder, "vouchers.jsonl");
+    await writeFile(file, `${vouchers.map((voucher) => JSON.stringify(voucher)).join("\n")}\n{"cut off`);
+    const told = await tallystick(["vouchers", "import", file, "--json"], { env: { TALLYSTICK_PRIVATE_KEY: keyOf(ROLE.receiver), TALLYSTICK_RELAYER_URL: url } });
+    expect(told.json, told.stderr).to.include({ channels: 1, raised: 1, known: 0 });
+    expect([told.code, (told.json["badLines"] as { at: string }[]).map(({ at }) => at)]).to.deep.equal([1, [`${file}:2`]]);
     expect(await imported(vouchers), "the same again").to.include({ status: 200, raised: 0, known: 1 });
     expect(await codeOf(await pay(4n)), "until an operator says so").to.deep.equal([503, "ledger_rewound"]);
 

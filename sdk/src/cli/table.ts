@@ -7,9 +7,10 @@ import { doctor } from "./commands/doctor.ts";
 import { keystoreCreate, keystoreImport, keystoreShow } from "./commands/keystore.ts";
 import { pay } from "./commands/pay.ts";
 import { receiptVerify } from "./commands/receipt.ts";
+import { vouchersImport } from "./commands/vouchers-import.ts";
 import { sell } from "./commands/sell.ts";
 import { trace } from "./commands/trace.ts";
 import { up } from "./commands/up.ts";
 import { withdraw } from "./commands/withdraw.ts";
 
-export const COMMANDS: readonly Command[] = [up, pay, sell, channelsList, channelsShow, channelsClose, withdraw, claim, trace, receiptVerify, doctor, keystoreCreate, keystoreImport, keystoreShow];
+export const COMMANDS: readonly Command[] = [up, pay, sell, channelsList, channelsShow, channelsClose, withdraw, claim, vouchersImport, trace, receiptVerify, doctor, keystoreCreate, keystoreImport, keystoreShow];
