@@ -104,8 +104,8 @@ export async function insertChannel(db: Queryable, channelId: Hex, config: Chann
   await db.query({
     name: "channel_insert",
     text: `INSERT INTO channel (channel_id, payer, payer_authorizer, receiver, receiver_authorizer, token, withdraw_delay_s, salt,
-             balance, total_claimed, withdraw_amount, withdraw_initiated_at, refund_nonce, synced_block, opening_charged, charged)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $10, $10)
+             balance, total_claimed, withdraw_amount, withdraw_initiated_at, refund_nonce, synced_block, opening_charged, charged, history_wanted)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $10, $10, true)
            ON CONFLICT (channel_id) DO NOTHING`,
     values: [toBytes(channelId), ...addresses(config), config.withdrawDelay, toBytes(config.salt), view.balance, view.totalClaimed,
       view.withdrawAmount, view.withdrawInitiatedAt, view.refundNonce, view.syncedBlock],
