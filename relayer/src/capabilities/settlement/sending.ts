@@ -7,7 +7,7 @@ import { EVENT } from "../../telemetry/log.ts";
 import { claimCall, payable, runsPayersCode, withoutPoisoned } from "./adapter.ts";
 import { CONTRACT_WALLET_GAS, PAYOUT } from "./costs.ts";
 import { asPlain, halves, payeeKey, type Batch, type Limits, type PlannedRow } from "./packing.ts";
-import { payoutsDue } from "./payout.ts";
+import { payoutsDue, type Claiming } from "./payout.ts";
 import { postponePayout, type Payee } from "./payout-store.ts";
 import { insertBatch, quarantine, RowsInFlight } from "./store.ts";
 
@@ -91,8 +91,8 @@ function describe({ form, reason, groups }: Batch) {
   return { form, reason, rows, receivers: payees.length, ...(payees.length === 1 ? { receiver: payees[0]!.receiver } : {}) };
 }
 
-function payeesOf({ groups }: Pick<Batch, "groups">): Payee[] {
-  return [...new Map(groups.map((group) => [payeeKey(group), { receiver: group.receiver, token: group.token }])).values()];
+function payeesOf({ groups }: Pick<Batch, "groups">): Claiming[] {
+  return [...Map.groupBy(groups, payeeKey).values()].map((same) => ({ receiver: same[0]!.receiver, token: same[0]!.token, rows: same.flatMap(({ rows }) => rows) }));
 }
 
 export function limitsOf({ config: { settle } }: Pick<Deps, "config">): Limits {
