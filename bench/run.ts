@@ -6,6 +6,10 @@ const benches: Record<string, () => Promise<Bench>> = {
   crypto: () => import("./crypto.ts"),
   gas: () => import("./gas.ts"),
   paid: () => import("./paid.ts"),
+  scale: () => import("./scale.ts"),
+  gateway: () => import("./gateway.ts"),
+  growth: () => import("./growth.ts"),
+  docs: () => import("./docs.ts"),
 };
 
 const [name, ...args] = process.argv.slice(2);

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { Client, type Dispatcher } from "undici";
 import { outputHash, receiptSigner, RECEIPT_EXTENSION, type SignedReceipt } from "../../sdk/src/receipt.ts";
 import { bodyOf } from "./handler.ts";
-import type { Job, LoadChannel, Measured, Signed } from "./job.ts";
+import type { Finished, Job, LoadChannel, Measured, Signed } from "./job.ts";
 import { answer } from "./part.ts";
 import { checkDigests, signVoucher } from "./vouchers.ts";
 
@@ -17,11 +17,14 @@ type Kept = { request: Prepared; answered: Answered };
 let job: Job | undefined;
 let lanes: Lane[] = [];
 let kept: Kept[] = [];
+/** The highest voucher that was answered, by channel. */
+let signed: Signed = new Map();
 
 answer(undefined, {
   /** Signs, connects and warms up. */
-  async prepare(asked: Job): Promise<Signed> {
+  async prepare(asked: Job): Promise<void> {
     job = asked;
+    signed = new Map(job.channels.map((channel) => [channel.channelId, channel.signed]));
     if (job.terms !== undefined) checkDigests(job.channels[0]!);
     await closeAll();
     const count = job.requests + job.warmUp;
@@ -38,15 +41,14 @@ answer(undefined, {
     });
     await run(lanes.map((lane, index) => ({ ...lane, requests: lane.requests.splice(0, share(job!.warmUp, index, job!.inFlight)) })), []);
     await sleep(50);
-    return new Map(job.channels.map((channel) => [channel.channelId, channel.signed + job!.price * BigInt(numbers.get(channel) ?? 0)]));
   },
 
-  /** The measured part. */
+  /** The measured part: ends when all is asked, or the time is over. */
   async run(): Promise<Measured> {
     const latencies: number[] = [];
     const { user, system } = process.cpuUsage();
     const started = process.hrtime.bigint();
-    await run(lanes, latencies);
+    await run(lanes, latencies, performance.now() + job!.atMostS * 1000);
     const seconds = Number(process.hrtime.bigint() - started) / 1e9;
     const spent = process.cpuUsage({ user, system });
     latencies.sort((a, b) => a - b);
@@ -55,11 +57,11 @@ answer(undefined, {
     return { requests, seconds: rounded(seconds), rps: rounded(requests / seconds), p50Ms: quantile(0.5), p99Ms: quantile(0.99), maxMs: quantile(1), clientCpuMsPerRequest: rounded((spent.user + spent.system) / 1000 / requests) };
   },
 
-  /** Receipts as a buyer checks them: who signed, for which answer, which charge. How many were checked. */
-  async checkReceipts(): Promise<number> {
+  /** Checks receipts as a buyer does: who signed, for which answer, which charge. What was signed so far goes with it. */
+  async finish(): Promise<Finished> {
     for (const one of kept) await checkReceipt(one);
     await closeAll();
-    return kept.splice(0).length;
+    return { receiptsChecked: kept.splice(0).length, signed };
   },
 });
 
@@ -87,16 +89,18 @@ function prepared({ path: base, terms, price, origins }: Job, channel: LoadChann
   return { path, headers: { "payment-signature": Buffer.from(JSON.stringify(payment)).toString("base64") }, body: bodyOf(path.slice(base.length)), cumulative: ceiling.toString(), channel };
 }
 
-async function run(over: Lane[], latencies: number[]): Promise<void> {
+async function run(over: Lane[], latencies: number[], deadline = Infinity): Promise<void> {
   const every = Math.max(1, Math.floor(job!.requests / Math.max(1, job!.receipts)));
   let asked = 0;
   await Promise.all(
     over.map(async ({ clients, requests }, lane) => {
       for (const [turn, request] of requests.entries()) {
+        if (performance.now() > deadline) break;
         const started = process.hrtime.bigint();
         const answered = await ask(clients[(lane + turn) % clients.length]!, request);
         latencies.push(Number(process.hrtime.bigint() - started) / 1e6);
         check(request, answered);
+        if (request.cumulative !== undefined) signed.set(request.channel.channelId, BigInt(request.cumulative));
         if (job!.receipts > 0 && asked++ % every === 0) kept.push({ request, answered });
       }
     }),

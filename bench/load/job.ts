@@ -25,6 +25,8 @@ export type Job = {
   /** Before the clock starts. */
   warmUp: number;
   requests: number;
+  /** Stops asking after so long, even when not all is asked. */
+  atMostS: number;
   /** Our receipts are in the answers; how many to check by the SDK, after the clock. */
   receipts: number;
 };
@@ -40,5 +42,7 @@ export type Measured = {
   clientCpuMsPerRequest: number;
 };
 
-/** What the channels have signed after the job, by id. */
+/** The highest voucher that was answered, by channel. */
 export type Signed = Map<Hex, bigint>;
+
+export type Finished = { receiptsChecked: number; signed: Signed };

@@ -1,5 +1,5 @@
 // Runs load on a server and says what it took; afterwards, whether the money adds up.
-import type { Job, Measured, Signed } from "./job.ts";
+import type { Finished, Job, Measured } from "./job.ts";
 import { cpuOfTree, type Part } from "./processes.ts";
 import { PRICE, sum, type LoadServer, type ServerName, type Settled } from "./servers.ts";
 import type { World } from "./world.ts";
@@ -22,6 +22,9 @@ export type Row = Omit<Measured, "requests"> & {
 
 export type Load = { route: Row["route"]; inFlight: number; requests: number; warmUp: number; /** Receipts to check; a stock server gives none. */ receipts: number };
 
+/** A measured run ends then, whatever it was asked for. */
+const AT_MOST_S = 20;
+
 /** One measured run. The channels are moved on by what they signed. */
 export async function measure(world: World, client: Part, server: LoadServer, load: Load): Promise<Row> {
   const paid = load.route === "paid";
@@ -34,15 +37,16 @@ export async function measure(world: World, client: Part, server: LoadServer, lo
     inFlight: load.inFlight,
     warmUp: load.warmUp,
     requests: load.requests,
+    atMostS: AT_MOST_S,
     receipts: paid && server.name === "tallystick" ? load.receipts : 0,
   };
-  const signed = await client.ask<Signed>("prepare", job);
-  if (paid) for (const channel of server.channels) channel.signed = signed.get(channel.channelId)!;
+  await client.ask("prepare", job);
   const before = await usage(world, server);
   const { requests, ...measured } = await client.ask<Measured>("run");
   const after = await usage(world, server);
   const perRequest = (from: number | undefined, to: number | undefined) => (from === undefined || to === undefined ? undefined : Math.round(((to - from) / requests) * 10_000) / 10_000);
-  const receiptsChecked = await client.ask<number>("checkReceipts");
+  const { receiptsChecked, signed } = await client.ask<Finished>("finish");
+  for (const channel of server.channels) channel.signed = signed.get(channel.channelId)!;
   return {
     server: server.name, route: load.route, processes: server.parts.length, inFlight: load.inFlight, n: requests, ...measured,
     cpuMsPerRequest: perRequest(before.cpuMs, after.cpuMs)!,
@@ -85,7 +89,7 @@ function agrees(signed: bigint, { charged, onChain }: Settled, channelId: LoadSe
 export function medianRow(rows: Row[]): Row {
   const [first] = rows;
   if (first === undefined) throw new Error("no rounds");
-  const figures = ["seconds", "rps", "p50Ms", "p99Ms", "maxMs", "cpuMsPerRequest", "postgresCpuMsPerRequest", "clientCpuMsPerRequest", "rssMiB"] as const;
+  const figures = ["n", "seconds", "rps", "p50Ms", "p99Ms", "maxMs", "cpuMsPerRequest", "postgresCpuMsPerRequest", "clientCpuMsPerRequest", "rssMiB"] as const;
   const middle = (figure: (typeof figures)[number]) => rows.map((row) => row[figure]).filter((value) => value !== undefined).toSorted((a, b) => a - b)[Math.floor(rows.length / 2)];
   const receiptsChecked = rows.reduce((total, row) => total + row.receiptsChecked, 0);
   return { ...first, ...(Object.fromEntries(figures.map((figure) => [figure, middle(figure)])) as Pick<Row, (typeof figures)[number]>), receiptsChecked };

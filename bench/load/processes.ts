@@ -2,7 +2,6 @@
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { openSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
-import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { hasEnded, stopChild } from "../../scripts/local/process.ts";
 import type { Question, Reply, Usage } from "./part.ts";
@@ -74,24 +73,33 @@ export type Cores = {
   note: string;
 };
 
-/** Each server on a core of its own and everything else on the rest, as far as the machine has them. */
-export function divideCores(servers: number): Cores {
-  const cores = availableParallelism();
-  const nowhere = Array.from({ length: servers }, () => undefined);
-  if (!hasTaskset()) return { servers: nowhere, others: undefined, note: "taskset is missing: nothing is pinned" };
-  if (cores < 2) return { servers: nowhere, others: undefined, note: "one core: everything shares it" };
-  const pinned = Array.from({ length: servers }, (_, index) => String(index % cores));
-  if (servers >= cores) return { servers: pinned, others: `0-${cores - 1}`, note: `${servers} server processes on ${cores} cores: load client, PostgreSQL and node share the same cores` };
-  return { servers: pinned, others: servers === cores - 1 ? String(servers) : `${servers}-${cores - 1}`, note: `server process n on core n; load client, PostgreSQL and node on the other ${cores - servers} of ${cores} cores` };
+/** What this process may run on as it was started, before it moves itself; undefined where taskset is missing. */
+const ALLOWED = allowedCores();
+
+function allowedCores(): number[] | undefined {
+  let told: string;
+  try {
+    told = execFileSync("taskset", ["-cp", String(process.pid)], { encoding: "utf8" });
+  } catch {
+    return undefined;
+  }
+  const ranges = /: ([\d,-]+)\s*$/.exec(told)?.[1]?.split(",") ?? [];
+  return ranges.flatMap((range) => {
+    const [from, to = from] = range.split("-").map(Number) as [number, number?];
+    return Array.from({ length: to - from + 1 }, (_, index) => from + index);
+  });
 }
 
-function hasTaskset(): boolean {
-  try {
-    execFileSync("taskset", ["-V"], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
+/** Each server on a core of its own and everything else on the rest, as far as the machine has them. */
+export function divideCores(servers: number): Cores {
+  const nowhere = Array.from({ length: servers }, () => undefined);
+  if (ALLOWED === undefined) return { servers: nowhere, others: undefined, note: "taskset is missing: nothing is pinned" };
+  const count = ALLOWED.length;
+  if (count < 2) return { servers: nowhere, others: undefined, note: "one core: everything shares it" };
+  const pinned = Array.from({ length: servers }, (_, index) => String(ALLOWED[index % count]));
+  const rest = ALLOWED.slice(servers);
+  if (rest.length === 0) return { servers: pinned, others: ALLOWED.join(","), note: `${servers} server processes on ${count} cores, which load client, PostgreSQL and node share with them` };
+  return { servers: pinned, others: rest.join(","), note: `${servers} server process(es), each on a core of its own; load client, PostgreSQL and node on the other ${rest.length} of ${count} cores` };
 }
 
 /** Moves this process, and so everything it starts from now on, to these cores. */

@@ -42,10 +42,12 @@ const BLOCKS_AFTER_DEPOSITS = 12;
 /** The peer's own, so that nobody sees another's payouts. */
 const STOCK = { authorizer: 9, receiver: 30 } as const;
 
-export type ServerOptions = { world: World; cores: Cores; channels: number; /** Where calls are passed on to; a function of the server when left out. */ upstream?: string; env?: Record<string, string>; databaseUrl?: string };
+export type ServerOptions = { world: World; cores: Cores; channels: number; /** Where calls are passed on to; a function of the server when left out. */ upstream?: string; env?: Record<string, string>; /** A database that is there already, and the channels that are. */ databaseUrl?: string; opened?: Opened };
+
+export type Opened = Pick<LoadServer, "terms" | "channels">;
 
 /** As many relayer processes over one database as there are cores given. They only serve; a worker claims afterwards. */
-export async function startTallystick({ world, cores, channels, upstream, env: extra = {}, databaseUrl }: ServerOptions): Promise<LoadServer> {
+export async function startTallystick({ world, cores, channels, upstream, env: extra = {}, databaseUrl, opened: earlier }: ServerOptions): Promise<LoadServer> {
   const database = databaseUrl ?? (await world.postgres.database("bench_tallystick", { fresh: true }));
   const origin = upstream ?? "http://127.0.0.1:1"; // a function answers: never asked
   const services = [{ name: SERVICE, origin, priceAtomic: PRICE.toString(), description: "benchmark" }];
@@ -59,7 +61,7 @@ export async function startTallystick({ world, cores, channels, upstream, env: e
   }
   const origins = parts.map(({ ready }) => ready as string);
   const path = `/s/${SERVICE}`;
-  const opened = await withChannels(world, `${origins[0]}${path}/`, "tallystick", channels);
+  const opened = earlier ?? (await withChannels(world, `${origins[0]}${path}/`, "tallystick", channels));
   return {
     name: "tallystick", parts, origins, path, freePath: "/healthz", ...opened,
     async settle() {
@@ -67,7 +69,7 @@ export async function startTallystick({ world, cores, channels, upstream, env: e
       const worker = await startRelayer({ env: { ...local, ...extra, RELAYER_ROLE: "worker", RELAYER_SETTLE_MAX_AGE_S: "0" }, logFile });
       const db = openPool(database, 2);
       try {
-        const { charged, reserved, chargedPayments, otherPayments } = await readLedger(db);
+        const { charged, reserved, chargedPayments, otherPayments } = await readLedger(db, opened.channels.map(({ channelId }) => channelId));
         if (reserved !== 0n || otherPayments !== 0n) throw new Error(`the ledger still holds ${reserved} reserved and ${otherPayments} payments that are not charged`);
         const total = sum(charged.values());
         const onChain = await eventually(() => readChannels(world, opened.channels), ({ receiver }) => receiver.claimed >= total && receiver.settled >= total);
@@ -98,7 +100,7 @@ export async function startStock({ world, cores, channels, upstream }: ServerOpt
   };
 }
 
-async function withChannels(world: World, url: string, name: ServerName, count: number): Promise<{ terms: Terms; channels: LoadChannel[] }> {
+async function withChannels(world: World, url: string, name: ServerName, count: number): Promise<Opened> {
   const terms = await termsOf(url);
   const channels = await openChannels(world, terms, name, count, DEPOSIT);
   await world.chain.mineBlocks(BLOCKS_AFTER_DEPOSITS);

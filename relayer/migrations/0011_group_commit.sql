@@ -1,9 +1,40 @@
 -- Many payments in one statement. Each function takes its locks first (payers, then channels, each in one order everywhere) and looks
 -- afterwards: in a volatile function every statement sees what was committed before it, so what is decided is decided on what is locked.
+-- Their plans are kept by each connection, from when the tables were small too: so they go by the indexes whatever the statistics say.
 
 -- Answers and stream chunks are sealed by the relayer (AES-256-GCM, bound to the payment); what was stored before stays readable.
 ALTER TABLE answer ADD COLUMN sealed boolean NOT NULL DEFAULT false, ALTER COLUMN headers DROP NOT NULL;
 ALTER TABLE stream_chunk ADD COLUMN sealed boolean NOT NULL DEFAULT false;
+
+-- How many bytes of answers are kept for a payer. Statements add what they changed to a heap that nobody waits for; a sweep folds it.
+CREATE TABLE answer_usage (
+  payer address PRIMARY KEY,
+  bytes bigint NOT NULL
+);
+CREATE TABLE answer_usage_delta (
+  payer address NOT NULL,
+  bytes bigint NOT NULL
+);
+
+CREATE FUNCTION answer_usage_added() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO answer_usage_delta (payer, bytes) SELECT p.payer, octet_length(a.body) FROM after_rows a JOIN payment p USING (payment_id);
+  RETURN NULL;
+END $$;
+CREATE FUNCTION answer_usage_removed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO answer_usage_delta (payer, bytes) SELECT p.payer, -octet_length(a.body) FROM before_rows a JOIN payment p USING (payment_id) WHERE octet_length(a.body) > 0;
+  RETURN NULL;
+END $$;
+CREATE FUNCTION answer_usage_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO answer_usage_delta (payer, bytes)
+  SELECT p.payer, octet_length(b.body) - octet_length(a.body) FROM before_rows a JOIN after_rows b USING (payment_id) JOIN payment p USING (payment_id) WHERE octet_length(b.body) <> octet_length(a.body);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER answer_usage_added AFTER INSERT ON answer REFERENCING NEW TABLE AS after_rows FOR EACH STATEMENT EXECUTE FUNCTION answer_usage_added();
+CREATE TRIGGER answer_usage_removed AFTER DELETE ON answer REFERENCING OLD TABLE AS before_rows FOR EACH STATEMENT EXECUTE FUNCTION answer_usage_removed();
+CREATE TRIGGER answer_usage_changed AFTER UPDATE ON answer REFERENCING OLD TABLE AS before_rows NEW TABLE AS after_rows FOR EACH STATEMENT EXECUTE FUNCTION answer_usage_changed();
 
 -- What a payer still has to be settled for is summed over its channels.
 DROP INDEX channel_payer;
@@ -12,13 +43,14 @@ CREATE INDEX channel_payer ON channel (payer) INCLUDE (channel_id);
 /*
  * Money rule 3 for many payments at once. Items are judged in the order given, each as if those before it on its channel had been taken.
  * Outcomes: reserved; conflict (the payment, its voucher or its identifier is known); channel (the voucher does not cover it, logic.ts says
- * why); channel_exposure, payer_exposure (too much would be unsettled); unbilled (too many runs of this payer cost nothing).
+ * why); channel_exposure, payer_exposure (too much would be unsettled); unbilled (too many runs of this payer cost nothing); answers_full (as
+ * many bytes are kept for it as may be).
  * A reservation that a crash of the database forgets is given back: nothing was charged. So its commit need not wait for the disk.
  */
 CREATE FUNCTION reserve_payments(
   ids text[], channels bytea[], ceilings numeric[], prices numeric[], signatures bytea[], services text[], hashes bytea[], client_ids text[],
-  deposit_txs bytea[], deposits numeric[], leases_ms bigint[], resources text[], most_per_channel numeric, most_per_payer numeric, most_unbilled bigint
-) RETURNS TABLE (nth bigint, outcome text) LANGUAGE plpgsql AS $$
+  deposit_txs bytea[], deposits numeric[], leases_ms bigint[], resources text[], most_per_channel numeric, most_per_payer numeric, most_unbilled bigint, most_stored bigint
+) RETURNS TABLE (nth bigint, outcome text) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
   PERFORM pg_advisory_xact_lock(key) FROM (
@@ -36,7 +68,8 @@ BEGIN
   payers AS MATERIALIZED (
     SELECT p.payer,
       (SELECT sum(x.charged + x.reserved - x.total_claimed) FROM channel x WHERE x.payer = p.payer) AS unsettled,
-      (SELECT count(*) FROM payment r WHERE r.payer = p.payer AND r.state = 'released' AND r.resolved_at > now() - interval '1 minute') AS unbilled
+      (SELECT count(*) FROM payment r WHERE r.payer = p.payer AND r.state = 'released' AND r.resolved_at > now() - interval '1 minute') AS unbilled,
+      (SELECT u.bytes FROM answer_usage u WHERE u.payer = p.payer) AS stored
     FROM (SELECT DISTINCT a.payer FROM asked a WHERE a.payer IS NOT NULL) p),
   judged AS MATERIALIZED (
     SELECT a.*, CASE
@@ -46,6 +79,7 @@ BEGIN
         WHEN a.charged + a.reserved + a.on_channel - a.total_claimed > most_per_channel THEN 'channel_exposure'
         WHEN p.unsettled + a.of_payer > most_per_payer THEN 'payer_exposure'
         WHEN p.unbilled >= most_unbilled THEN 'unbilled'
+        WHEN p.stored >= most_stored THEN 'answers_full'
         ELSE 'taken' END AS verdict
     FROM asked a LEFT JOIN payers p ON p.payer = a.payer),
   placed AS (
@@ -67,7 +101,7 @@ END $$;
  */
 CREATE FUNCTION charge_payments(
   ids text[], amounts numeric[], statuses integer[], bodies bytea[], output_hashes bytea[], starts timestamptz[], ends timestamptz[], ttl_s integer
-) RETURNS TABLE (nth bigint, cumulative numeric, request_no bigint, now_balance numeric, now_claimed numeric, withdrawing_at bigint, next_refund numeric) LANGUAGE plpgsql AS $$
+) RETURNS TABLE (nth bigint, cumulative numeric, request_no bigint, now_balance numeric, now_claimed numeric, withdrawing_at bigint, next_refund numeric) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
   PERFORM 1 FROM channel WHERE channel_id IN (SELECT p.channel_id FROM payment p WHERE p.payment_id = ANY(ids)) ORDER BY channel_id FOR NO KEY UPDATE;
   RETURN QUERY
@@ -101,7 +135,7 @@ BEGIN
 END $$;
 
 /* Gives reservations back, nothing charged; those without a channel (exact, transfer) too. Returns the payments that were still reserved. */
-CREATE FUNCTION release_payments(ids text[], reasons text[]) RETURNS TABLE (released_id text) LANGUAGE plpgsql AS $$
+CREATE FUNCTION release_payments(ids text[], reasons text[]) RETURNS TABLE (released_id text) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
   PERFORM 1 FROM channel WHERE channel_id IN (SELECT p.channel_id FROM payment p WHERE p.payment_id = ANY(ids)) ORDER BY channel_id FOR NO KEY UPDATE;
   RETURN QUERY

@@ -12,12 +12,14 @@ import { gatewayRoutes } from "./capabilities/gateway/routes.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { healthRoutes } from "./capabilities/health/routes.ts";
 import { paymentRoutes } from "./capabilities/payments/routes.ts";
+import { recoveryRoutes } from "./capabilities/recovery/routes.ts";
 import { receiptRoutes } from "./capabilities/receipts/routes.ts";
 import { saleRoutes } from "./capabilities/sales/routes.ts";
 import { serviceRoutes } from "./capabilities/services/routes.ts";
 import { sessionRoutes } from "./capabilities/sessions/routes.ts";
 import { streamRoutes } from "./capabilities/streams/routes.ts";
 import { transferRoutes } from "./capabilities/transfers/routes.ts";
+import { isLedgerRewound, ledgerRewound } from "./db/continuity.ts";
 import { databaseUnavailable, isDatabaseUnavailable } from "./db/pool.ts";
 import { allowPages } from "./http/cors.ts";
 import { EVENT } from "./telemetry/log.ts";
@@ -67,6 +69,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
     facilitatorRoutes(scope, deps);
     serviceRoutes(scope, deps);
     saleRoutes(scope, deps);
+    recoveryRoutes(scope, deps);
     exportRoutes(scope, deps);
     gatewayRoutes(scope, deps);
     streamRoutes(scope, deps);
@@ -103,6 +106,7 @@ function endConnectionsWithTheLastAnswer(app: FastifyInstance): void {
 /** Every error becomes a problem with a stable code. What we did not foresee is ours: 500, and it may have happened. */
 function asProblem(error: FastifyError | TallystickError): TallystickError {
   if (error instanceof TallystickError) return error;
+  if (isLedgerRewound(error)) return ledgerRewound(error);
   if (isDatabaseUnavailable(error)) return databaseUnavailable(error);
   const status = error.statusCode ?? 500;
   if (status >= 400 && status < 500) {

@@ -23,6 +23,18 @@ export type ServiceConfig = {
 
 export type SettlementMode = "tallystick" | "canonical";
 
+export type SettleConfig = {
+  maxAgeS: number;
+  hardAgeS: number;
+  minValueAtomic: bigint;
+  maxGasShareBps: bigint;
+  /** What an ether is worth in units of the token; 0 lets gas count for nothing. */
+  etherPriceAtomic: bigint;
+  maxRows: number;
+  maxGas: bigint;
+  maxCalldataBytes: number;
+};
+
 export type Config = {
   databaseUrl: string;
   /** In the order in which they are asked; what money depends on is asked of all. */
@@ -41,12 +53,17 @@ export type Config = {
   token: { address: Address; name: string; version: string };
   settlementMode: SettlementMode;
   /** Pays gas. */
-  submitterKey: Hex;
+  /** Pay gas, one nonce lane each. */
+  submitterKeys: Hex[];
   /** Authorise claims and refunds for the receivers; the first is advertised, the others stay good for old channels. */
   receiverAuthorizerKeys: Hex[];
   confirmations: number;
   /** How deep a plain transfer has to be, by its amount; the first step is from 0. */
   transferConfirmations: { fromAtomic: bigint; depth: number }[];
+  /** How deep a deposit has to be, by what its payer has put in lately; never less than `confirmations`. */
+  depositConfirmations: { fromAtomic: bigint; depth: number }[];
+  /** By payer in lower case: how much of its deposits counts before it is that deep, at the operator's risk. */
+  bridgedPayers: ReadonlyMap<string, bigint>;
   chainPollMs: number;
   /** How often what died with its process is given back, and what is due is tried again. */
   sweepMs: number;
@@ -54,12 +71,16 @@ export type Config = {
   chainMaxLagMs: number;
   /** A transaction that waits this long gets higher fees, up to the cap. */
   fees: { bumpAfterMs: number; maxFeeWei: bigint };
-  settle: { maxAgeS: number; minValueAtomic: bigint; maxRows: number };
+  settle: SettleConfig;
   /** What may be unsettled, atomic units: beyond it new calls wait until something is claimed. */
   exposure: { perChannelAtomic: bigint; perPayerAtomic: bigint };
   /** Seal stored answers; the first seals, all open. */
   answerKeys: Hex[];
-  limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number };
+  limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number; storedAnswerBytes: number };
+  /** Where this process keeps what outlives it and the database: how far the ledger was. */
+  stateDir: string | undefined;
+  /** A standby that takes over has every commit (it is synchronous), so a failover is no loss. */
+  trustFailover: boolean;
   /** For whom the facilitator pays gas: anybody, nobody, the receivers of what is sold here, or these. */
   facilitator: "open" | "off" | "services" | Address[];
   outboundAllowPrivate: boolean;
@@ -82,10 +103,12 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_SESSION_CHANNELS", about: "SessionChannels contract", fallback: SESSION_CHANNELS },
   { name: "RELAYER_ERC3009_COLLECTOR", about: "deposit collector that stock clients sign for", fallback: ERC3009_COLLECTOR },
   { name: "RELAYER_SETTLEMENT_MODE", about: "tallystick (packed claims) or canonical (published interface only)", fallback: "tallystick" },
-  { name: "RELAYER_SUBMITTER_KEY", about: "private key that pays gas", secret: true },
+  { name: "RELAYER_SUBMITTER_KEYS", about: "private keys that pay gas, comma separated; each is a nonce lane of its own, used in parallel", secret: true },
   { name: "RELAYER_AUTHORIZER_KEYS", about: "receiverAuthorizer private keys, comma separated; the first is advertised", secret: true },
   { name: "RELAYER_ANSWER_KEYS", about: "32-byte hex keys that stored answers are encrypted with, comma separated; the first is used for new ones", secret: true },
-  { name: "RELAYER_CONFIRMATIONS", about: "blocks before a deposit counts, the including one counted", fallback: "1" },
+  { name: "RELAYER_CONFIRMATIONS", about: "blocks before a transaction of ours is final enough to act on, and before any deposit counts; the including one counted", fallback: "1" },
+  { name: "RELAYER_DEPOSIT_CONFIRMATIONS", about: "blocks before deposits count, by what a payer has put in lately: atomic units and depth, from 0 upwards", fallback: "0:1,10000000:3" },
+  { name: "RELAYER_BRIDGE_PAYERS", about: "payers whose young deposits count at the operator's risk, each up to an amount: address:atomic units, comma separated", fallback: "" },
   { name: "RELAYER_TRANSFER_CONFIRMATIONS", about: "blocks before a payment by transaction hash counts, by amount: atomic units and depth, from 0 upwards", fallback: "0:1,10000000:3" },
   { name: "RELAYER_CHAIN_POLL_MS", about: "how often the chain is followed", fallback: "1000" },
   { name: "RELAYER_SWEEP_MS", about: "how often what died with its process is given back", fallback: "5000" },
@@ -94,13 +117,21 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_MAX_FEE_WEI", about: "highest fee per gas that is ever offered", fallback: "100000000000" },
   { name: "RELAYER_SETTLE_MAX_AGE_S", about: "claim a channel when its oldest unclaimed charge is this old", fallback: "3600" },
   { name: "RELAYER_SETTLE_MIN_VALUE", about: "claim a receiver's channels when this much is unclaimed, atomic units", fallback: "5000000" },
-  { name: "RELAYER_SETTLE_MAX_ROWS", about: "rows in one claim transaction", fallback: "100" },
+  { name: "RELAYER_SETTLE_MAX_GAS_SHARE_BPS", about: "an old charge waits while its claim's gas is more than this of what it claims, in hundredths of a percent", fallback: "500" },
+  { name: "RELAYER_SETTLE_HARD_AGE_S", about: "but not longer than this, if it is worth more than the gas", fallback: "86400" },
+  { name: "RELAYER_ETH_PRICE_ATOMIC", about: "what an ether is worth, atomic units of the token; 0 lets gas count for nothing", fallback: "3000000000" },
+  { name: "RELAYER_SETTLE_MAX_ROWS", about: "rows in one claim transaction", fallback: "500" },
+  { name: "RELAYER_SETTLE_MAX_GAS", about: "estimated gas of one claim transaction; with a fifth of room it stays below Base's 16777216", fallback: "12000000" },
+  { name: "RELAYER_SETTLE_MAX_CALLDATA_BYTES", about: "calldata of one claim transaction", fallback: "100000" },
   { name: "RELAYER_MAX_UNSETTLED_CHANNEL", about: "most that one channel may owe unsettled, atomic units", fallback: "20000000" },
   { name: "RELAYER_MAX_UNSETTLED_PAYER", about: "most that all channels of one payer may owe unsettled, atomic units", fallback: "100000000" },
   { name: "RELAYER_MAX_REQUEST_BYTES", about: "largest request body", fallback: "4194304" },
   { name: "RELAYER_MAX_ANSWER_BYTES", about: "largest upstream answer", fallback: "16777216" },
   { name: "RELAYER_MAX_UNBILLED_RUNS", about: "upstream runs a payer may cause in a minute without being charged", fallback: "30" },
   { name: "RELAYER_ANSWER_TTL_S", about: "how long an answer can be fetched again", fallback: "86400" },
+  { name: "RELAYER_MAX_STORED_ANSWER_BYTES", about: "bytes of answers kept for one payer; who is full buys nothing until some expire or are deleted", fallback: "268435456" },
+  { name: "RELAYER_STATE_DIR", about: "folder on this machine's own disk that remembers how far the ledger was, so that a restored backup is noticed; empty: memory only", fallback: "" },
+  { name: "RELAYER_TRUST_FAILOVER", about: "true when every standby of the database is synchronous, so that a failover loses nothing; else sales by channel stop until an operator resumes", fallback: "false" },
   { name: "RELAYER_FACILITATOR", about: "whom the facilitator settles for: services (receivers of what is sold here), open, off, or addresses, comma separated", fallback: "services" },
   { name: "RELAYER_OUTBOUND_ALLOW_PRIVATE", about: "true lets services live on private addresses (local use only)", fallback: "false" },
   { name: "RELAYER_INDEXER_URL", about: "indexer whose lag readiness reports", fallback: "" },
@@ -155,9 +186,11 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     erc3009Collector: address("RELAYER_ERC3009_COLLECTOR"),
     token: chain?.usdc ?? { address: SESSION_CHANNELS, name: "", version: "" },
     settlementMode: parse("RELAYER_SETTLEMENT_MODE", readMode, "tallystick or canonical", "tallystick"),
-    submitterKey: parse("RELAYER_SUBMITTER_KEY", readKey, "a 32-byte hex private key", "0x"),
+    submitterKeys: parse("RELAYER_SUBMITTER_KEYS", readDistinctKeys, "32-byte hex private keys, each once", []),
     receiverAuthorizerKeys: parse("RELAYER_AUTHORIZER_KEYS", readKeys, "32-byte hex private keys", []),
-    confirmations: integer("RELAYER_CONFIRMATIONS", 1, 1000),
+    confirmations: integer("RELAYER_CONFIRMATIONS", 1, MOST_DEPTH),
+    depositConfirmations: parse("RELAYER_DEPOSIT_CONFIRMATIONS", readDepositSteps, `amount:depth pairs, comma separated, rising from 0, to a depth of at most ${MOST_DEPTH}`, []),
+    bridgedPayers: raw("RELAYER_BRIDGE_PAYERS") === "" ? new Map() : parse("RELAYER_BRIDGE_PAYERS", readBridged, "address:amount pairs, comma separated", new Map()),
     transferConfirmations: parse("RELAYER_TRANSFER_CONFIRMATIONS", readSteps, "amount:depth pairs, comma separated, rising from 0", []),
     chainPollMs: integer("RELAYER_CHAIN_POLL_MS", 10, 600_000),
     sweepMs: integer("RELAYER_SWEEP_MS", 50, 600_000),
@@ -169,7 +202,12 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     settle: {
       maxAgeS: integer("RELAYER_SETTLE_MAX_AGE_S", 0, 604_800),
       minValueAtomic: parse("RELAYER_SETTLE_MIN_VALUE", readAmount, "atomic units", 0n),
+      hardAgeS: integer("RELAYER_SETTLE_HARD_AGE_S", 0, 2_592_000),
+      maxGasShareBps: BigInt(integer("RELAYER_SETTLE_MAX_GAS_SHARE_BPS", 0, 10_000)),
+      etherPriceAtomic: parse("RELAYER_ETH_PRICE_ATOMIC", readAmount, "atomic units", 0n),
       maxRows: integer("RELAYER_SETTLE_MAX_ROWS", 1, 500),
+      maxGas: BigInt(integer("RELAYER_SETTLE_MAX_GAS", 500_000, 13_900_000)),
+      maxCalldataBytes: integer("RELAYER_SETTLE_MAX_CALLDATA_BYTES", 4_096, 120_000),
     },
     exposure: {
       perChannelAtomic: parse("RELAYER_MAX_UNSETTLED_CHANNEL", readAmount, "atomic units", 0n),
@@ -181,7 +219,10 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       answerBytes: integer("RELAYER_MAX_ANSWER_BYTES", 1, 1 << 30),
       unbilledRunsPerMinute: integer("RELAYER_MAX_UNBILLED_RUNS", 1, 1_000_000),
       answerTtlS: integer("RELAYER_ANSWER_TTL_S", 1, 31_536_000),
+      storedAnswerBytes: integer("RELAYER_MAX_STORED_ANSWER_BYTES", 1, Number.MAX_SAFE_INTEGER),
     },
+    stateDir: raw("RELAYER_STATE_DIR") || undefined,
+    trustFailover: parse("RELAYER_TRUST_FAILOVER", readBoolean, "true or false", false),
     facilitator: parse("RELAYER_FACILITATOR", readFacilitator, "services, open, off, or addresses", "services"),
     outboundAllowPrivate: parse("RELAYER_OUTBOUND_ALLOW_PRIVATE", readBoolean, "true or false", false),
     indexerUrl: raw("RELAYER_INDEXER_URL") === "" ? undefined : parse("RELAYER_INDEXER_URL", readUrl, "a URL", ""),
@@ -213,6 +254,17 @@ function readSteps(value: string): Config["transferConfirmations"] | undefined {
   const rising = steps.every(({ fromAtomic, depth }, at) => (at === 0 ? fromAtomic === 0n : fromAtomic > steps[at - 1]!.fromAtomic && depth >= steps[at - 1]!.depth));
   return steps.length === pairs.length && rising ? steps : undefined;
 }
+/** 800 s on Base, less than the shortest withdrawDelay: no withdrawal begins and ends between two depths that are compared. */
+const MOST_DEPTH = 400;
+function readDepositSteps(value: string): Config["depositConfirmations"] | undefined {
+  const steps = readSteps(value);
+  return steps?.every(({ depth }) => depth <= MOST_DEPTH) ? steps : undefined;
+}
+function readBridged(value: string): Config["bridgedPayers"] | undefined {
+  const pairs = value.split(",").map((pair) => pair.trim().split(":"));
+  const bridged = pairs.map(([payer = "", most = "", ...rest]) => (rest.length > 0 ? undefined : ([readAddress(payer)?.toLowerCase(), readAmount(most)] as const)));
+  return bridged.every((entry): entry is readonly [string, bigint] => entry?.[0] !== undefined && entry[1] !== undefined) ? new Map(bridged) : undefined;
+}
 function readUrl(value: string): string | undefined {
   return URL.canParse(value) ? value : undefined;
 }
@@ -235,6 +287,11 @@ function readKey(value: string): Hex | undefined {
 function readKeys(value: string): Hex[] | undefined {
   const keys = value.split(",").map((key) => readKey(key.trim()));
   return keys.every((key) => key !== undefined) ? keys : undefined;
+}
+/** A key that is listed twice would be two lanes over one nonce. */
+function readDistinctKeys(value: string): Hex[] | undefined {
+  const keys = readKeys(value);
+  return new Set(keys?.map((key) => key.toLowerCase())).size === keys?.length ? keys : undefined;
 }
 function readSecrets(value: string): Hex[] | undefined {
   const keys = value.split(",").map((key) => key.trim());

@@ -4,6 +4,7 @@ import { privateKeyToAccount } from "viem/accounts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
+import { sweepAnswerUsage } from "./capabilities/answers/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
 import { createKnownChannels } from "./capabilities/channels/known.ts";
 import { sweepEvents } from "./capabilities/events/service.ts";
@@ -12,7 +13,7 @@ import type { Handlers } from "./capabilities/gateway/handler.ts";
 import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { configureServices } from "./capabilities/gateway/service.ts";
-import { createLedgerGroups } from "./capabilities/ledger/groups.ts";
+import { createLedgerGroups, type LedgerGroups } from "./capabilities/ledger/groups.ts";
 import { sweep } from "./capabilities/ledger/service.ts";
 import { createSettlementWorker } from "./capabilities/settlement/service.ts";
 import { sweepStreams } from "./capabilities/streams/service.ts";
@@ -26,6 +27,7 @@ import type { Config } from "./config.ts";
 import { FALLBACKS } from "./crypto/fallbacks.ts";
 import { createVault } from "./crypto/vault.ts";
 import { createHasher } from "./crypto/voucher.ts";
+import { createContinuity, type Continuity } from "./db/continuity.ts";
 import { migrate } from "./db/migrate.ts";
 import { openPool } from "./db/pool.ts";
 import { createOutbound } from "./http/outbound.ts";
@@ -48,6 +50,18 @@ export type RelayerOptions = {
   reached?: Reached;
 };
 
+/** Whoever answers for a charge remembers it, so that a database which loses it is caught. */
+function remembering(groups: LedgerGroups, continuity: Continuity): LedgerGroups {
+  return {
+    ...groups,
+    async charge(item) {
+      const charged = await groups.charge(item);
+      if (charged !== undefined) continuity.charged(item.paymentId);
+      return charged;
+    },
+  };
+}
+
 /** @throws TallystickError when the database or the chain is not what the configuration says. */
 export async function createRelayer(config: Config, log: Log, { handlers = new Map(), reached = () => {} }: RelayerOptions = {}): Promise<Relayer> {
   const db = openPool(config.databaseUrl);
@@ -55,12 +69,13 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const chain = openChain(config.rpcUrls, config.chainId);
   const hasher = createHasher(sessionChannelsDomain(config.chainId, config.sessionChannels));
   const parts = { config, db, chain, log, metrics, reached, now: () => new Date() };
-  const submitter = createSubmitter({ ...parts, signer: privateKeyToAccount(config.submitterKey) });
+  const continuity = createContinuity(parts);
+  const submitter = createSubmitter({ ...parts, signers: config.submitterKeys.map((key) => privateKeyToAccount(key)) });
   const deps: GatewayDeps = {
     ...parts,
     keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys),
     submitter,
-    groups: createLedgerGroups(parts),
+    groups: remembering(createLedgerGroups(parts), continuity),
     vault: createVault(config.answerKeys),
     outbound: createOutbound({ allowPrivate: config.outboundAllowPrivate }),
     hasher,
@@ -84,10 +99,11 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     deps,
     settlement,
     async start() {
+      await continuity.start();
       await submitter.start();
       await follower.start();
       if (config.role !== "server") await settlement.start();
-      const sweepAll = () => Promise.all([sweep(deps), sweepStreams(deps), settleWithheld(deps), sweepAccess(deps), sweepEvents(deps), sweepTransfers(deps)]);
+      const sweepAll = () => Promise.all([sweep(deps), sweepStreams(deps), settleWithheld(deps), sweepAccess(deps), sweepEvents(deps), sweepTransfers(deps), sweepAnswerUsage(deps)]);
       if (config.role !== "server") sweeper = setInterval(() => void sweepAll().catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), config.sweepMs);
       const address = await app.listen({ host: config.host, port: config.port });
       log.info({ event: EVENT.started, role: config.role, address, network: config.network, mode: config.settlementMode }, "relayer listens");
@@ -100,6 +116,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await follower.stop();
       await submitter.stop();
       await deps.outbound.close();
+      await continuity.stop();
       await db.end();
     },
   };

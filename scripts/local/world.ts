@@ -145,12 +145,13 @@ function relayerEnv(at: Addresses, users: Record<string, string>): Record<string
     RELAYER_FACILITATOR: "open",
     // A few batches while one looks on, instead of one an hour.
     RELAYER_SETTLE_MAX_AGE_S: "5",
+    RELAYER_ETH_PRICE_ATOMIC: "0", // the local node's gas price says nothing of Base's
     RELAYER_SETTLE_MIN_VALUE: String(PRICE_ATOMIC * 400n),
     ...users,
     DATABASE_URL: at.ledgerUrl,
     RPC_URL: at.rpcUrl,
     CHAIN_ID: String(BASE_SEPOLIA.chainId),
-    RELAYER_SUBMITTER_KEY: localKey(SUBMITTER_INDEX),
+    RELAYER_SUBMITTER_KEYS: localKey(SUBMITTER_INDEX),
     RELAYER_AUTHORIZER_KEYS: localKey(AUTHORIZER_INDEX),
     RELAYER_ANSWER_KEYS: keccak256(stringToBytes("the local world's answers")),
     RELAYER_OUTBOUND_ALLOW_PRIVATE: "true",

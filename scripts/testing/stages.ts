@@ -33,10 +33,12 @@ export function allStages(): Stage[] {
     suite("interop", "test/interop/*.test.ts"),
     suite("indexer"),
     suite("local"),
+    suite("bench"),
     { name: "typecheck", args: ["node_modules/typescript/bin/tsc", "--noEmit"], reports: false },
     suite("sdk"),
     suite("cli"),
     suite("package"),
+    suite("bench"),
     suite("browser"),
     mocha("tidy", ["test/tidy.test.ts"]),
   ];

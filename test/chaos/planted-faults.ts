@@ -13,7 +13,7 @@ export type PlantedFault = {
   source?: SourcePatch[];
   sql?: SqlPatch[];
   /** What has to happen for it to show; else any round does. */
-  needs?: ("postgres" | "reorg" | "stall" | "kill at tx.broadcast" | "few kills")[];
+  needs?: ("postgres" | "freezes" | "kill at tx.broadcast" | "few kills")[];
 };
 
 const LEDGER = "relayer/src/capabilities/ledger";
@@ -105,7 +105,7 @@ function remembered({ channelId, ceiling }: PaymentRequest): bigint {
     name: "charge-not-conditional",
     rule: "what was given back is not charged",
     sql: [{ function: "charge_payments", find: "WHERE p.state = 'reserved' AND p.channel_id IS NOT NULL", replace: "WHERE p.state IN ('reserved', 'released') AND p.channel_id IS NOT NULL" }, { function: "charge_payments", find: "reserved = c.reserved - t.price", replace: "reserved = GREATEST(0, c.reserved - t.price)" }],
-    needs: ["stall"],
+    needs: ["freezes", "few kills"],
   },
 ];
 

@@ -13,7 +13,7 @@ import { Books, type Violation } from "./books.ts";
 import { Buyer, type Stage } from "./buyer.ts";
 import { fetchAgain, UNIT } from "./delivery.ts";
 import { carryOut, STREAM_LEASE_MS } from "./faults.ts";
-import { channelRows, passTime, paymentRows, trailOf, unresolved, type ChannelRow } from "./ledger.ts";
+import { channelRows, contradicted, passTime, paymentRows, trailOf, unresolved, type ChannelRow } from "./ledger.ts";
 import { killsOf, type Plan } from "./plan.ts";
 import { Processes, type SlotOptions } from "./processes.ts";
 import { checkBooks, checkUnbilled, checkUnchanged } from "./verify.ts";
@@ -152,6 +152,7 @@ async function audit({ world, processes, books, plan, stage, probes, receivers, 
   await caughtUp(world);
   const { payments, channels, byId } = await read();
   const runsOf = (tag: string) => world.provider.runs.get(tag) ?? [];
+  for (const paymentId of await contradicted(world.db, payments.map((row) => row.paymentId))) books.violate("given back and charged", `${paymentId} was both`, { paymentId });
   checkBooks(books, runsOf, payments, byId);
   // Under way at once, or begun by a process that died before it could write down how it ended.
   checkUnbilled(books, runsOf, UNBILLED_MOST + 8 + 4 * killsOf(plan).length);

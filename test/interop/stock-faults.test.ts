@@ -2,7 +2,11 @@
 // instead. A test that fails here tells of a better package: then the workaround for it can go.
 import { toClientEvmSigner } from "@x402/evm";
 import { ExactEvmScheme } from "@x402/evm/exact/client";
+import { FileChannelStorage } from "@x402/evm/batch-settlement/server/file-storage";
 import { expect } from "chai";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createPublicClient, http, type Hex, type LocalAccount } from "viem";
 import { baseSepolia } from "viem/chains";
@@ -156,6 +160,21 @@ describe("faults of the official packages", function () {
     const settled = (await (await fetch(`${world.stockFacilitator.url}/settle`, { method: "POST", body })).json()) as { success: boolean; transaction: Hex };
     expect(settled.success).to.equal(true);
     expect(await world.usdcOf(requirements.payTo as Hex)).to.equal(0n);
+  });
+
+  // @x402/evm batch-settlement/server/file-storage: acquireLock polls for ever; nobody takes a dead process's lock file away.
+  it("a server with its state on disk hangs where a process died holding the lock file", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "tallystick-stock-lock-"));
+    const channelId = `0x${"ab".repeat(32)}` as const;
+    const lock = join(directory, "server", `${channelId}.json.lock`);
+    await mkdir(dirname(lock), { recursive: true });
+    await writeFile(lock, "");
+    const storage = new FileChannelStorage({ directory });
+    const update = storage.updateChannel(channelId, (current) => current).then(() => "done");
+    expect(await Promise.race([update, sleep(1_000, "waits")])).to.equal("waits");
+    await rm(lock);
+    expect(await update).to.equal("done");
+    await rm(directory, { recursive: true });
   });
 });
 

@@ -275,7 +275,7 @@ describe("channels", function () {
     const deep = await world.relayer({ env: { RELAYER_CONFIRMATIONS: "4" } });
     const buyer = await newBuyer(world);
     await externalDeposit(buyer, 300n);
-    expect(await failure(openChannel(deep, buyer.config))).to.include({ code: "channel_not_found" });
+    expect(await failure(openChannel(deep, buyer.config))).to.include({ code: "deposit_pending", status: 503, retry: "safe" });
     await mineOther(world, 3);
     expect((await openChannel(deep, buyer.config)).balance).to.equal(300n);
   });

@@ -3,7 +3,7 @@ import { encodeFunctionData, numberToHex, type Hex } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
 import { rpc } from "../../scripts/local/chain.ts";
 import { testUSDCAbi } from "../../sdk/src/abi/test-usdc.ts";
-import { mineOther, startWorld, USDC, type TestDeps, type World } from "../support/settlement-world.ts";
+import { failure, mineOther, startWorld, until, USDC, type TestDeps, type World } from "../support/settlement-world.ts";
 
 describe("submitter", function () {
   this.timeout(60_000);
@@ -208,7 +208,8 @@ describe("submitter", function () {
     });
 
     it("is never offered more than the cap", async () => {
-      const deps = await bumping({ RELAYER_MAX_FEE_WEI: "1000" });
+      const block = await rpc<{ baseFeePerGas: Hex }>(world.nodeUrl, "eth_getBlockByNumber", ["latest", false]);
+      const deps = await bumping({ RELAYER_MAX_FEE_WEI: String(BigInt(block.baseFeePerGas) + 1_000n) }); // enough for the next block, not for more
       await rpc(world.nodeUrl, "evm_setAutomine", [false]);
       const { txId } = await send(deps);
       await new Promise((next) => setTimeout(next, 150));
@@ -232,18 +233,3 @@ describe("submitter", function () {
     });
   });
 });
-
-async function failure(promise: Promise<unknown>): Promise<Error & { code?: string }> {
-  return promise.then(
-    () => { throw new Error("it did not fail"); },
-    (error: Error) => error,
-  );
-}
-
-async function until(done: () => Promise<boolean>, timeoutMs = 10_000): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  while (!(await done())) {
-    if (performance.now() > deadline) throw new Error("it took too long");
-    await new Promise((next) => setTimeout(next, 20));
-  }
-}

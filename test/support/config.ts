@@ -30,10 +30,11 @@ export function testEnvironment(databaseUrl: string, rpcUrl: string, services: T
     DATABASE_URL: databaseUrl,
     RPC_URL: rpcUrl,
     CHAIN_ID: "84532",
-    RELAYER_SUBMITTER_KEY: keyOf(ROLE.submitter),
+    RELAYER_SUBMITTER_KEYS: keyOf(ROLE.submitter),
     RELAYER_AUTHORIZER_KEYS: [keyOf(ROLE.authorizer), keyOf(ROLE.retiredAuthorizer)].join(","),
     RELAYER_ANSWER_KEYS: `0x${"5a".repeat(32)}`,
     RELAYER_CHAIN_POLL_MS: "50",
+    RELAYER_ETH_PRICE_ATOMIC: "0", // the local node's gas price says nothing of Base's
     RELAYER_OUTBOUND_ALLOW_PRIVATE: "true",
     RELAYER_LOG_LEVEL: "silent",
     RELAYER_SERVICES: JSON.stringify(services.map((service) => ({ receiver: addressOf(ROLE.receiver), priceAtomic: "1000", ...service }))),

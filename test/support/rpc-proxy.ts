@@ -8,9 +8,17 @@ export type Fault = {
   method: string;
   /**
    * drop: the connection breaks before the node sees the call. lose: the node does what was asked, its answer is lost.
-   * error: the node says it cannot now. delay: the answer comes late. lie: the result is another one.
+   * error: an error is answered, the node sees nothing. late: the node does what was asked, an error is answered. status: an HTTP status.
+   * delay: the answer comes late. lie: the result is another one. fake: the same, and the node sees nothing.
    */
-  kind: "drop" | "lose" | "error" | "delay" | "lie";
+  kind: "drop" | "lose" | "error" | "late" | "status" | "delay" | "lie" | "fake";
+  /** Only calls with such parameters. */
+  when?: (params: unknown[]) => boolean | Promise<boolean>;
+  /** What an error says; "node is busy" when left out. */
+  message?: string;
+  code?: number;
+  /** HTTP status; 500 when left out. */
+  status?: number;
   /** What a lie says instead of the true result. */
   lie?: (result: unknown, params: unknown[]) => unknown;
   /** How many calls fail; all of them until `heal` when left out. */
@@ -42,20 +50,27 @@ export async function startRpcProxy(upstream: string): Promise<RpcProxy> {
     const body = Buffer.concat(chunks).toString();
     const call = JSON.parse(body) as Call;
     calls.set(call.method, (calls.get(call.method) ?? 0) + 1);
-    const fault = take(call.method);
+    const fault = await take(call);
     if (fault?.kind === "drop") return void request.socket.destroy();
-    if (fault?.kind === "error") return send(response, JSON.stringify({ jsonrpc: "2.0", id: call.id, error: { code: -32603, message: "node is busy" } }));
+    if (fault?.kind === "error") return send(response, refusal(fault, call));
+    if (fault?.kind === "status") return send(response, "no", fault.status ?? 500);
+    if (fault?.kind === "fake") return send(response, JSON.stringify({ jsonrpc: "2.0", id: call.id, result: fault.lie?.(undefined, call.params) ?? null }));
     if (call.method === "eth_sendRawTransaction") sent.push(String(call.params[0]));
     const upstreamAnswer = await (await fetch(upstream, { method: "POST", headers: { "content-type": "application/json" }, body })).text();
     if (fault?.kind === "lose") return void request.socket.destroy();
+    if (fault?.kind === "late") return send(response, refusal(fault, call));
     if (fault?.kind === "delay") await sleep(fault.delayMs ?? 1000);
     send(response, fault?.kind === "lie" ? twisted(upstreamAnswer, fault, call) : upstreamAnswer);
   }
 
-  function take(method: string): Fault | undefined {
-    const fault = faults.find((candidate) => candidate.method === method || candidate.method === "*");
-    if (fault?.times !== undefined && --fault.times === 0) faults = faults.filter((candidate) => candidate !== fault);
-    return fault;
+  async function take({ method, params }: Call): Promise<Fault | undefined> {
+    for (const fault of faults) {
+      if ((fault.method !== method && fault.method !== "*") || !((await fault.when?.(params)) ?? true)) continue;
+      if (fault.times === 0) continue;
+      if (fault.times !== undefined) fault.times -= 1;
+      return fault;
+    }
+    return undefined;
   }
 
   const server = createServer((request, response) => void answer(request, response).catch(() => request.socket.destroy()));
@@ -78,7 +93,12 @@ function twisted(answer: string, { lie }: Fault, { params }: Call): string {
   return JSON.stringify({ ...truth, result: lie?.(truth.result, params) ?? null });
 }
 
-function send(response: ServerResponse, body: string): void {
+function refusal({ code = -32603, message = "node is busy" }: Fault, { id }: Call): string {
+  return JSON.stringify({ jsonrpc: "2.0", id, error: { code, message } });
+}
+
+function send(response: ServerResponse, body: string, status = 200): void {
+  response.statusCode = status;
   response.setHeader("content-type", "application/json");
   response.end(body);
 }

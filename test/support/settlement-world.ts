@@ -39,12 +39,12 @@ export type World = {
   proxy: RpcProxy;
   databaseUrl: string;
   db: Db;
-  /** A relayer as another process would have it: own pool, own submitter; `submitterKey` says which lane. */
+  /** A relayer as another process would have it: own pool, own submitter; `submitterKey` says which lane, `submitterKeys` which lanes. */
   relayer(options?: RelayerOptions): Promise<TestDeps>;
   stop(): Promise<void>;
 };
 
-export type RelayerOptions = { submitterKey?: Hex; env?: Record<string, string>; direct?: boolean };
+export type RelayerOptions = { submitterKey?: Hex; submitterKeys?: Hex[]; env?: Record<string, string>; direct?: boolean };
 
 export async function startWorld(): Promise<World> {
   const folder = await mkdtemp(join(tmpdir(), "tallystick-test-"));
@@ -57,14 +57,14 @@ export async function startWorld(): Promise<World> {
   const pools = [db];
   return {
     nodeUrl: chain.url, proxy, databaseUrl, db,
-    async relayer({ submitterKey = generatePrivateKey(), env = {}, direct = false } = {}) {
-      const config = testConfig(direct ? chain.url : proxy.url, databaseUrl, submitterKey, env);
+    async relayer({ submitterKey = generatePrivateKey(), submitterKeys = [submitterKey], env = {}, direct = false } = {}) {
+      const config = testConfig(direct ? chain.url : proxy.url, databaseUrl, submitterKeys, env);
       const own = openPool(databaseUrl, 40);
       pools.push(own);
-      const signer = privateKeyToAccount(submitterKey);
-      await rpc(chain.url, "hardhat_setBalance", [signer.address, numberToHex(10n ** 20n)]);
+      const signers = submitterKeys.map((key) => privateKeyToAccount(key));
+      for (const { address } of signers) await rpc(chain.url, "hardhat_setBalance", [address, numberToHex(10n ** 20n)]);
       const base = { config, db: own, chain: openChain(config.rpcUrls, config.chainId), log: createLog(config.logLevel), metrics: createMetrics(), reached: () => {} };
-      const submitter: Submitter = createSubmitter({ ...base, signer });
+      const submitter: Submitter = createSubmitter({ ...base, signers });
       return { ...base, submitter, groups: createLedgerGroups(base), vault: createVault(config.answerKeys), keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys), now: () => new Date() };
     },
     async stop() {
@@ -76,15 +76,16 @@ export async function startWorld(): Promise<World> {
   };
 }
 
-function testConfig(rpcUrl: string, databaseUrl: string, submitterKey: Hex, env: Record<string, string>): Config {
+function testConfig(rpcUrl: string, databaseUrl: string, submitterKeys: Hex[], env: Record<string, string>): Config {
   return readConfig({
     DATABASE_URL: databaseUrl,
     RPC_URL: rpcUrl,
     CHAIN_ID: String(BASE_SEPOLIA.chainId),
-    RELAYER_SUBMITTER_KEY: submitterKey,
+    RELAYER_SUBMITTER_KEYS: submitterKeys.join(","),
     RELAYER_AUTHORIZER_KEYS: AUTHORIZER_KEY,
     RELAYER_ANSWER_KEYS: `0x${"5a".repeat(32)}`,
     RELAYER_CHAIN_POLL_MS: "20",
+    RELAYER_ETH_PRICE_ATOMIC: "0", // the local node's gas price says nothing of Base's
     RELAYER_LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? "silent",
     ...env,
   });
@@ -128,6 +129,7 @@ let payments = 0;
 export async function charge(db: Db, buyer: Buyer, upTo: bigint, { ceiling = upTo, signature, agoS = 0 }: { ceiling?: bigint; signature?: Hex; agoS?: number } = {}): Promise<void> {
   const signed = signature ?? (await signVoucher(buyer, ceiling));
   await db.query("UPDATE channel SET charged = $2, signed_ceiling = $3, signed_signature = $4, request_count = request_count + 1 WHERE channel_id = $1", [toBytes(buyer.channelId), upTo, ceiling, toBytes(signed)]);
+  await db.query("UPDATE settlement_due SET since = LEAST(since, now() - $2 * interval '1 second'), queued_at = LEAST(queued_at, now() - $2 * interval '1 second') WHERE channel_id = $1", [toBytes(buyer.channelId), agoS]);
   await db.query(
     `INSERT INTO payment (payment_id, channel_id, payer, ceiling, signature, service, request_hash, price_atomic, charged_atomic, charged_cumulative, state, reserved_until, resolved_at)
      VALUES ($1, $2, $3, $4, $5, 'test', $6, 1, 1, $8, 'charged', now(), now() - $7 * interval '1 second')`,
@@ -153,4 +155,28 @@ export async function mineOther(world: World, blocks = 1): Promise<void> {
   await rpc(world.nodeUrl, "hardhat_setPrevRandao", [generatePrivateKey()]);
   // One by one: hardhat_mine with many blocks ends an op node of Hardhat 3.18.
   for (let block = 0; block < blocks; block++) await rpc(world.nodeUrl, "evm_mine");
+}
+
+/** Nonce and state of what each of the relayer's keys signed, by address, in nonce order. */
+export async function lanesOf({ db }: World, { submitter }: TestDeps): Promise<Map<Address, [number, string][]>> {
+  const lanes = submitter.addresses.map(async (address): Promise<[Address, [number, string][]]> => {
+    const { rows } = await db.query("SELECT nonce, state FROM chain_tx WHERE signer = $1 ORDER BY nonce", [toBytes(address)]);
+    return [address, rows.map((row): [number, string] => [Number(row.nonce), row.state])];
+  });
+  return new Map(await Promise.all(lanes));
+}
+
+export async function failure(promise: Promise<unknown>): Promise<Error & { code?: string }> {
+  return promise.then(
+    () => { throw new Error("it did not fail"); },
+    (error: Error) => error,
+  );
+}
+
+export async function until(done: () => Promise<boolean>, timeoutMs = 20_000): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (!(await done())) {
+    if (performance.now() > deadline) throw new Error("it took too long");
+    await new Promise((next) => setTimeout(next, 20));
+  }
 }

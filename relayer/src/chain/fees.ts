@@ -1,51 +1,65 @@
 // What must be known before a nonce is taken: that the call would pass, what it may cost, and that we can pay for it.
 import type { Address, Hex } from "viem";
 import { TallystickError } from "../../../sdk/src/errors.ts";
-import { readChain, type Chain } from "./client.ts";
+import { middle, readChain, type Chain } from "./client.ts";
+import type { Fees } from "./market.ts";
 
-export type Prepared = { gas: bigint; maxFeePerGas: bigint; maxPriorityFeePerGas: bigint; chainNonce: number };
+export type Call = { to: Address; data: Hex; gas?: bigint; mostGas?: bigint };
+export type Offer = { maxFeePerGas: bigint; maxPriorityFeePerGas: bigint };
 
+/** Base takes no transaction whose gas limit is higher (EIP-7825). */
+export const MAX_TX_GAS = 16_777_216n;
 /** Room over the estimate, in percent: state may change between the estimate and the block. */
 const GAS_MARGIN_PERCENT = 20n;
 
 /**
- * Simulates the call from `from` and prices it.
- * @throws the contract's revert, `transaction_too_expensive` (402), `submitter_unfunded` (503) or `chain_unavailable` (503); no nonce is
- * used up by any of them.
+ * Simulates the call from `from` and says its gas limit.
+ * @throws the contract's revert, `transaction_too_expensive` (402), `transaction_over_gas_limit` (422) or `chain_unavailable` (503).
  */
-export async function prepareTx(chain: Chain, from: Address, call: { to: Address; data: Hex; gas?: bigint; mostGas?: bigint }): Promise<Prepared> {
-  const { client } = chain;
-  const [gas, block, maxPriorityFeePerGas, chainNonce, balance] = await readChain(() =>
-    Promise.all([
-      call.gas === undefined ? estimate(chain, from, call) : simulate(chain, from, call),
-      client.getBlock({ blockTag: "latest" }),
-      client.estimateMaxPriorityFeePerGas(),
-      client.getTransactionCount({ address: from, blockTag: "pending" }),
-      client.getBalance({ address: from }),
-    ]),
-  );
+export async function gasFor(chain: Chain, from: Address, call: Call): Promise<bigint> {
+  if (call.gas !== undefined && call.gas > MAX_TX_GAS) throw overGasLimit(call.gas);
+  const gas = call.gas ?? withMargin(await estimate(chain, from, call));
+  if (call.gas !== undefined) await simulate(chain, from, call);
   if (call.mostGas !== undefined && gas > call.mostGas) {
     throw new TallystickError({ code: "transaction_too_expensive", status: 402, retry: "never", detail: `The transaction needs ${gas} gas; at most ${call.mostGas} is paid for.` });
   }
-  // Twice the base fee outlives six full blocks, so that a transaction seldom needs a bump.
-  const maxFeePerGas = 2n * (block.baseFeePerGas ?? 0n) + maxPriorityFeePerGas;
-  if (balance < gas * maxFeePerGas) {
-    throw new TallystickError({
-      code: "submitter_unfunded",
-      status: 503,
-      retry: "safe",
-      detail: `The relayer's gas account holds ${balance} wei; this transaction may cost ${gas * maxFeePerGas}.`,
-    });
+  return gas;
+}
+
+/**
+ * The first offer for a transaction. Twice the base fee outlives six full blocks, so that it seldom needs a bump.
+ * @throws TallystickError `fee_above_cap` (503, safe) when the next block alone costs more than we ever offer.
+ */
+export function offerFor({ baseFee, tip }: Fees, capWei: bigint): Offer {
+  if (baseFee >= capWei) {
+    throw new TallystickError({ code: "fee_above_cap", status: 503, retry: "safe", detail: `The base fee is ${baseFee} wei; at most ${capWei} is offered per gas.` });
   }
-  return { gas, maxFeePerGas, maxPriorityFeePerGas, chainNonce };
+  const maxFeePerGas = smaller(2n * baseFee + tip, capWei);
+  // The tip is paid in full: an endpoint that names a mad one must not cost more than the cap.
+  return { maxFeePerGas, maxPriorityFeePerGas: smaller(tip, maxFeePerGas) };
 }
 
-async function estimate({ client }: Chain, from: Address, { to, data }: { to: Address; data: Hex }): Promise<bigint> {
-  const needed = await client.estimateGas({ account: from, to, data });
-  return needed + (needed * GAS_MARGIN_PERCENT) / 100n;
+/** On the newest block: what other lanes have in the pool may be mined after this, and then this costs more than on top of it. */
+async function estimate(chain: Chain, from: Address, { to, data }: Call): Promise<bigint> {
+  const needed = await middle(chain, (client) => client.estimateGas({ account: from, to, data, blockTag: "latest" }));
+  if (needed > MAX_TX_GAS) throw overGasLimit(needed);
+  return needed;
 }
 
-async function simulate({ client }: Chain, from: Address, { to, data, gas }: { to: Address; data: Hex; gas?: bigint }): Promise<bigint> {
-  await client.call({ account: from, to, data, gas });
-  return gas!;
+const withMargin = (needed: bigint): bigint => smaller(needed + (needed * GAS_MARGIN_PERCENT) / 100n, MAX_TX_GAS);
+
+async function simulate({ client }: Chain, from: Address, { to, data, gas }: Call): Promise<void> {
+  await readChain(() => client.call({ account: from, to, data, gas }));
 }
+
+function overGasLimit(gas: bigint): TallystickError {
+  return new TallystickError({
+    code: "transaction_over_gas_limit",
+    status: 422,
+    retry: "never",
+    detail: `The transaction needs ${gas} gas; the chain takes at most ${MAX_TX_GAS} in one.`,
+    extra: { gas: String(gas), limit: String(MAX_TX_GAS) },
+  });
+}
+
+const smaller = (a: bigint, b: bigint): bigint => (a < b ? a : b);

@@ -1,17 +1,20 @@
 // The only part of Tallystick that sends transactions. Signed bytes are committed to Postgres before they are broadcast,
 // so that a crash at any instruction is answered by reading the chain.
-import { keccak256, type Address, type Hex, type LocalAccount, type TransactionReceipt } from "viem";
 import { setTimeout as sleep } from "node:timers/promises";
+import { keccak256, type Address, type Hex, type TransactionReceipt, type TransactionSerializableEIP1559 } from "viem";
+import { TallystickError } from "../../../sdk/src/errors.ts";
 import type { Reached } from "../commit-points.ts";
 import type { Config } from "../config.ts";
 import { inTransaction, type Db, type Queryable } from "../db/pool.ts";
 import { EVENT, type Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
-import { headOf, type Chain } from "./client.ts";
-import { prepareTx, type Prepared } from "./fees.ts";
-import { bumpStuck, fillGap } from "./lane-repair.ts";
-import { broadcast, resolve, reopenVanished, type Lane } from "./lane.ts";
-import { advanceNonce, ensureSigner, findTx, insertTx, lockNextNonce, unresolvedTxs, type ChainTx } from "./tx-store.ts";
+import type { Chain } from "./client.ts";
+import { gasFor, offerFor, type Offer } from "./fees.ts";
+import { broadcast, enter, type Lane, type Signer } from "./lane.ts";
+import { createLanes, type LaneChoice } from "./lanes.ts";
+import { createMarket } from "./market.ts";
+import { advanceNonce, insertTx, lockNextNonce, type ChainTx } from "./tx-store.ts";
+import { createWatch } from "./watch.ts";
 
 export type Purpose = "deposit" | "claim" | "settle" | "refund" | "cancel" | "exact" | "fill";
 
@@ -37,18 +40,21 @@ export type TxOutcome =
   | { status: "dropped"; hash: Hex };
 
 export type Submitter = {
-  /** Address that pays gas. */
+  /** The first of `addresses`, for whoever needs a sender to simulate with. */
   address: Address;
+  /** Addresses that pay gas. Each is a nonce lane of its own. */
+  addresses: readonly Address[];
   /**
-   * Takes the next nonce, signs, commits, then broadcasts.
+   * Chooses a lane, takes its next nonce, signs, commits, then broadcasts. Two transactions have no order, not even two of one
+   * caller: what must not race is guarded in `record`, under the caller's own rows.
    * @returns the id of the durable row: from here on the transaction happens or is replaced, whatever we crash on.
-   * @throws TallystickError `chain_unavailable` or `submitter_unfunded` (503, safe), `transaction_too_expensive`, the contract's revert, or whatever
-   * `record` threw: nothing was committed then.
+   * @throws TallystickError `chain_unavailable`, `submitter_unfunded`, `signer_unavailable` or `fee_above_cap` (503, safe),
+   * `transaction_too_expensive`, `transaction_over_gas_limit`, the contract's revert, or whatever `record` threw: nothing was committed then.
    */
   submit(request: TxRequest): Promise<{ txId: bigint; hash: Hex }>;
   /** Waits until the transaction is resolved at the configured depth, or the time is over (then `pending`). */
   wait(txId: bigint, timeoutMs: number): Promise<TxOutcome>;
-  /** One pass of the loop: notices reorganised blocks, rebroadcasts, resolves. Failures are logged, not thrown. */
+  /** One pass over all lanes: notices reorganised blocks, rebroadcasts, resolves, repairs. Failures are logged, not thrown. */
   sweep(): Promise<void>;
   /** Rebroadcasts and resolves what an earlier process left, then keeps doing so. */
   start(): Promise<void>;
@@ -59,103 +65,80 @@ export type SubmitterDeps = {
   config: Pick<Config, "confirmations" | "chainPollMs" | "fees">;
   db: Db;
   chain: Chain;
-  /** viem's local account, or anything of its shape: a KMS signer has address and signTransaction. */
-  signer: Pick<LocalAccount, "address" | "signTransaction">;
+  signers: readonly Signer[];
   log: Log;
   metrics: Metrics;
   reached: Reached;
 };
 
-/** Unresolved transactions looked at in one pass; nonces are resolved in order, so the rest follows. */
-const SWEEP_LIMIT = 256;
 const MAX_WAIT_POLL_MS = 500;
 
 export function createSubmitter(deps: SubmitterDeps): Submitter {
-  const { config, db, log, metrics } = deps;
-  const { address } = deps.signer;
-  const lane: Lane = { ...deps, address, sentAt: new Map(), gap: { nonce: -1, passes: 0 } };
-  const pollMs = Math.min(config.chainPollMs, MAX_WAIT_POLL_MS);
+  const { config, db, log } = deps;
+  const market = createMarket(deps.chain, config.chainPollMs);
+  const lanes = createLanes({ ...deps, market, onResolved: (txId, outcome) => watch.tell(txId, outcome) });
+  const watch = createWatch(lanes.lookAt, Math.min(config.chainPollMs, MAX_WAIT_POLL_MS));
   const stopping = new AbortController();
   let loop: Promise<void> | undefined;
 
   async function submit(request: TxRequest): Promise<{ txId: bigint; hash: Hex }> {
-    const prepared = await prepareTx(deps.chain, address, request);
-    await ensureSigner(db, address);
-    const tx = await inTransaction(db, (client) => signAndRecord(client, request, prepared));
+    let trouble: unknown;
+    for (const choice of await lanes.inOrder()) {
+      try {
+        return await choice.with(() => submitIn(choice, request));
+      } catch (error) {
+        if (!(error instanceof TallystickError) || !(error.code in LANE_TROUBLE)) throw error;
+        enter(choice.lane, LANE_TROUBLE[error.code as keyof typeof LANE_TROUBLE], { detail: error.message });
+        trouble = error;
+      }
+    }
+    throw trouble;
+  }
+
+  async function submitIn({ lane, signer, committedWei }: LaneChoice, request: TxRequest): Promise<{ txId: bigint; hash: Hex }> {
+    const [gas, fees, account] = await Promise.all([gasFor(deps.chain, lane.address, request), market.fees(), market.account(lane.address)]);
+    const offer = offerFor(fees, config.fees.maxFeeWei);
+    const mostWei = gas * offer.maxFeePerGas;
+    if (account.balance < committedWei + mostWei) throw unfunded(account.balance, committedWei, mostWei);
+    const prepared = { gas, ...offer, mostWei, chainNonce: account.nonce };
+    const tx = await inTransaction(db, (client) => signAndRecord(client, lane, signer, request, prepared));
     if (request.purpose !== "cancel" && request.purpose !== "fill") deps.reached(`tx.committed.${request.purpose}`);
-    metrics.transactions.inc({ purpose: request.purpose, result: "signed" });
-    log.info({ event: EVENT.txSigned, txId: String(tx.txId), hash: tx.hash, nonce: tx.nonce, purpose: tx.purpose, paymentId: tx.paymentId });
+    deps.metrics.transactions.inc({ purpose: request.purpose, result: "signed" });
+    log.info({ event: EVENT.txSigned, txId: String(tx.txId), hash: tx.hash, signer: lane.address, nonce: tx.nonce, purpose: tx.purpose, paymentId: tx.paymentId });
     await broadcast(lane, tx);
     return { txId: tx.txId, hash: tx.hash };
   }
 
-  async function signAndRecord(client: Queryable, request: TxRequest, { gas, maxFeePerGas, maxPriorityFeePerGas, chainNonce }: Prepared): Promise<ChainTx> {
-    // Ours is ahead while transactions are in flight; the chain's is ahead when the key was used elsewhere.
-    const nonce = Math.max(await lockNextNonce(client, address), chainNonce);
+  async function signAndRecord(client: Queryable, lane: Lane, signer: Signer, request: TxRequest, prepared: Prepared): Promise<ChainTx> {
+    const { gas, maxFeePerGas, maxPriorityFeePerGas, mostWei, chainNonce } = prepared;
+    // Ours is ahead while transactions are in flight; the chain's is ahead when the key was used elsewhere, or when the database
+    // came back from a backup.
+    const nonce = Math.max(await lockNextNonce(client, lane.address), chainNonce);
     const { to, data, purpose, paymentId } = request;
-    const raw = await deps.signer.signTransaction({ type: "eip1559", chainId: deps.chain.chainId, nonce, to, data, value: 0n, gas, maxFeePerGas, maxPriorityFeePerGas });
+    const raw = await signed(signer, { type: "eip1559", chainId: deps.chain.chainId, nonce, to, data, value: 0n, gas, maxFeePerGas, maxPriorityFeePerGas });
     const hash = keccak256(raw);
-    const txId = await insertTx(client, { signer: address, nonce, purpose, hash, raw, paymentId });
-    await advanceNonce(client, address, nonce + 1);
+    const txId = await insertTx(client, { signer: lane.address, nonce, purpose, hash, raw, paymentId, mostWei });
+    await advanceNonce(client, lane.address, nonce + 1);
     await request.record?.(client, txId);
-    return { txId, nonce, purpose, hash, raw, state: "signed", paymentId, blockNumber: undefined, blockHash: undefined, ageMs: 0 };
-  }
-
-  async function wait(txId: bigint, timeoutMs: number): Promise<TxOutcome> {
-    const deadline = performance.now() + timeoutMs;
-    for (;;) {
-      const outcome = await look(txId);
-      if (outcome.status !== "pending" || performance.now() >= deadline) return outcome;
-      await sleep(Math.min(pollMs, Math.max(0, deadline - performance.now())));
-    }
-  }
-
-  async function look(txId: bigint): Promise<TxOutcome> {
-    const tx = await findTx(db, txId);
-    if (tx === undefined) throw new RangeError(`no transaction ${txId}`);
-    try {
-      if (tx.state === "signed" || tx.state === "broadcast") return await resolve(lane, tx, await headOf(deps.chain));
-      if (tx.state === "dropped") return { status: "dropped", hash: tx.hash };
-      const receipt = await deps.chain.client.getTransactionReceipt({ hash: tx.hash });
-      // The block may have changed since it was recorded; then the next sweep reopens it.
-      return receipt.blockHash === tx.blockHash ? { status: tx.state, hash: tx.hash, receipt } : { status: "pending", hash: tx.hash };
-    } catch (error) {
-      log.debug({ event: EVENT.failure, err: error, txId: String(txId), paymentId: tx.paymentId });
-      return { status: "pending", hash: tx.hash };
-    }
-  }
-
-  async function sweep(): Promise<void> {
-    try {
-      await reopenVanished(lane);
-      const open = await unresolvedTxs(db, address, SWEEP_LIMIT);
-      if (open.length === 0) return;
-      const head = await headOf(deps.chain);
-      const pending = [];
-      for (const tx of open) if ((await resolve(lane, tx, head)).status === "pending") pending.push(tx);
-      // Only the first can hold the others up; what comes after it is looked at when it is first.
-      const [first] = pending;
-      if (first !== undefined && !(await fillGap(lane, first))) await bumpStuck(lane, first);
-    } catch (error) {
-      log.warn({ event: EVENT.failure, err: error, where: "submitter" });
-    }
+    return { txId, signer: lane.address, nonce, purpose, hash, raw, state: "signed", paymentId, blockNumber: undefined, blockHash: undefined, ageMs: 0, waitingMs: 0 };
   }
 
   async function run(): Promise<void> {
     while (!stopping.signal.aborted) {
       await sleep(config.chainPollMs, undefined, { signal: stopping.signal }).catch(() => {});
-      if (!stopping.signal.aborted) await sweep();
+      if (!stopping.signal.aborted) await lanes.sweep();
     }
   }
 
+  const addresses = lanes.addresses;
   return {
-    address,
+    address: addresses[0]!,
+    addresses,
     submit,
-    wait,
-    sweep,
+    wait: watch.wait,
+    sweep: lanes.sweep,
     async start() {
-      await ensureSigner(db, address);
-      await sweep();
+      await lanes.sweep();
       loop = run();
     },
     async stop() {
@@ -163,4 +146,27 @@ export function createSubmitter(deps: SubmitterDeps): Submitter {
       await loop;
     },
   };
+}
+
+type Prepared = Offer & { gas: bigint; mostWei: bigint; chainNonce: number };
+
+/** Errors that are of one lane only: the next may serve. */
+const LANE_TROUBLE = { submitter_unfunded: "unfunded", signer_unavailable: "signer_down" } as const;
+
+function unfunded(balance: bigint, committedWei: bigint, mostWei: bigint): TallystickError {
+  return new TallystickError({
+    code: "submitter_unfunded",
+    status: 503,
+    retry: "safe",
+    detail: `The relayer's gas account holds ${balance} wei, of which ${committedWei} may be spent by what is in flight; this transaction may cost ${mostWei}.`,
+  });
+}
+
+/** A key that is not at hand (a KMS that is down) is our fault and passes. */
+async function signed(signer: Signer, tx: TransactionSerializableEIP1559): Promise<Hex> {
+  try {
+    return await signer.signTransaction(tx);
+  } catch (cause) {
+    throw new TallystickError({ code: "signer_unavailable", status: 503, retry: "safe", detail: "The key that pays gas cannot be used right now; nothing was sent.", cause });
+  }
 }

@@ -8,7 +8,7 @@ type Waiting<Item, Result> = { item: Item; done: (result: Result) => void; faile
 /** Statements under way at once: while one waits for the disk, the next is being filled and sent. */
 const IN_FLIGHT = 2;
 /** Items in one statement. */
-const MOST = 256;
+const MOST = 128;
 
 /**
  * @param run gives one result an item, in order.

@@ -19,9 +19,13 @@ export function createMetrics() {
       registers,
     }),
     transactions: new Counter({ name: "tallystick_transactions_total", help: "Transactions by purpose and result", labelNames: ["purpose", "result"], registers }),
+    lanes: new Gauge({ name: "tallystick_lanes", help: "Keys that pay gas, by what holds their nonce lane up", labelNames: ["state"], registers }),
     settlementRows: new Counter({ name: "tallystick_settlement_rows_total", help: "Claimed rows by result", labelNames: ["result"], registers }),
     claimedAtomic: new Counter({ name: "tallystick_claimed_atomic_total", help: "Claimed on chain, atomic token units", registers }),
     chainLagSeconds: new Gauge({ name: "tallystick_chain_lag_seconds", help: "Time since the chain was last read", registers }),
+    chainAlerts: new Counter({ name: "tallystick_chain_alerts_total", help: "What others did on chain that an operator should look at, by kind", labelNames: ["kind"], registers }),
+    chainMissed: new Counter({ name: "tallystick_chain_missed_total", help: "Channels whose state differed from the chain's when all were read again", registers }),
+    ledgerStopped: new Gauge({ name: "tallystick_ledger_stopped_bool", help: "1 while nothing is sold by channel because the ledger lost commits", registers }),
     nativeSignatures: new Gauge({ name: "tallystick_native_secp256k1_bool", help: "1 when signatures and hashes are made and checked by native code", registers }),
   };
 }

@@ -96,7 +96,7 @@ async function startMatrixRelayer(mode: SettlementMode, { origin, rpcUrl, freshD
   const role = RELAYER_ROLES[mode];
   const receiver = addressOf(role.receiver);
   const port = String(await freePort());
-  const env = { RELAYER_PORT: port, RELAYER_SETTLEMENT_MODE: mode, RELAYER_SUBMITTER_KEY: keyOf(role.submitter), RELAYER_FACILITATOR: "open" };
+  const env = { RELAYER_PORT: port, RELAYER_SETTLEMENT_MODE: mode, RELAYER_SUBMITTER_KEYS: keyOf(role.submitter), RELAYER_FACILITATOR: "open" };
   const services = [{ name: "matrix", origin, receiver, description: "echoes", priceAtomic: PRICE.toString(), minDepositCalls: MIN_DEPOSIT_CALLS }];
   const start = async () => {
     const relayer = await createRelayer(testConfig(await freshDatabase(), rpcUrl, services, env), createLog("silent"));

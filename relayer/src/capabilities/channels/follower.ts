@@ -4,14 +4,14 @@ import { parseEventLogs, type Hex, type Log as ChainLog } from "viem";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sessionChannelsAbi } from "../../../../sdk/src/abi/session-channels.ts";
 import { decodePackedResults } from "../../../../sdk/src/packed-claim.ts";
-import { confirmedHead, readChain } from "../../chain/client.ts";
+import { headOf, readChain } from "../../chain/client.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { readViewAt } from "./chain-view.ts";
 import { findCursor, saveCursor, type Cursor } from "./cursor-store.ts";
 import { resolveRefunds } from "./refund.ts";
 import type { ChannelDeps } from "./service.ts";
 import type { Deps } from "../../deps.ts";
-import { channelsSyncedAbove, knownChannels, rewindChainView, updateChainView } from "./store.ts";
+import { channelsSyncedAbove, knownChannels, rewindChainView, updateChainView, youngChannels } from "./store.ts";
 
 export type Follower = {
   /** When the chain was last read to the end, or undefined before the first time. Payments are refused when it is too old. */
@@ -55,7 +55,7 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
 
   async function follow(): Promise<void> {
     // The head's hash is taken before anything is read below it: if the chain changes meanwhile, the next pass sees that.
-    const head = await blockAt(await confirmedHead(chain, config.confirmations));
+    const head = await blockAt(await headOf(chain));
     const cursor = await findCursor(db, CURSOR);
     if (cursor === undefined) await begin(head);
     else if (await isReorged(cursor, head.blockNumber)) await rewind(cursor, head);
@@ -87,7 +87,7 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
     const ahead = await channelsSyncedAbove(db, cursor.blockNumber);
     const from = cursor.blockNumber > OVERLAP_BLOCKS ? cursor.blockNumber - OVERLAP_BLOCKS : 0n;
     const touched = await knownChannels(db, await touchedIn(from, head.blockNumber));
-    await sync(new Map([...touched, ...ahead]), head.blockNumber, "forward");
+    await sync(new Map([...touched, ...ahead, ...(await youngChannels(db))]), head.blockNumber, "forward");
     deps.reached("views.synced");
     await saveCursor(db, CURSOR, head);
     deps.reached("cursor.saved");

@@ -1,8 +1,9 @@
 // Channels as the rest of the relayer uses them: read, open, top up, refund. Only what the chain confirmed enters a row.
 import type { Hex } from "viem";
+import { setTimeout as sleep } from "node:timers/promises";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { channelIdOf, sessionChannelsDomain, type ChannelConfig } from "../../../../sdk/src/typed-data.ts";
-import { isRevert } from "../../chain/client.ts";
+import { headOf, isRevert } from "../../chain/client.ts";
 import type { Deps } from "../../deps.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { readView, readViewFrom } from "./chain-view.ts";
@@ -11,7 +12,8 @@ import {
 } from "./deposit-check.ts";
 import { DepositTaken, findDeposit, insertDeposit, type DepositKey, type DepositRow } from "./deposit-store.ts";
 import { paymentFault, stillPending } from "./faults.ts";
-import { findChannel, insertChannel, unknownChannel, updateChainView, type Channel, type ChainView } from "./store.ts";
+import { depositSteps } from "./logic.ts";
+import { findChannel, takeInChannel, unknownChannel, type Channel, type ChainView } from "./store.ts";
 
 export { readView } from "./chain-view.ts";
 export { refundChannel } from "./refund.ts";
@@ -27,15 +29,23 @@ const DEPOSIT_WAIT_MS = 30_000;
 
 /**
  * Takes in a channel that was opened without us.
- * @throws `channel_not_found` (402) when the chain holds nothing for it; `chain_unavailable` (503).
+ * @throws `channel_not_found` (402) when the chain holds nothing for it; `deposit_pending` (503, safe) while its deposit is not deep enough;
+ * `chain_unavailable` (503).
  */
 export async function openChannel(deps: ChannelDeps, config: ChannelConfig): Promise<Channel> {
   const channelId = channelIdOf(sessionChannelsDomain(deps.config.chainId, deps.config.sessionChannels), config);
   const view = (await readView(deps, [channelId])).get(channelId)!;
-  if (view.balance === 0n) {
+  const { balance, pending } = unknownChannel(channelId, config, view);
+  if (balance === 0n && pending > 0n) throw tooYoung(deps, pending);
+  if (balance === 0n) {
     throw paymentFault("channel_not_found", "payload.voucher.channelId", `The chain holds no deposit for channel ${channelId}.`, { retry: "safe" });
   }
   return storeChannel(deps, channelId, config, view);
+}
+
+/** The channel as we know it, or, for one that we have forgotten or never knew, as the chain has it. @throws `chain_unavailable` (503). */
+export async function findOrTakeIn(deps: ChannelDeps, config: ChannelConfig, channelId: Hex): Promise<Channel> {
+  return (await findChannel(deps.db, channelId)) ?? openChannel(deps, config);
 }
 
 /** What the chain says of one channel now. @throws `chain_unavailable` (503). */
@@ -96,6 +106,7 @@ async function finishDeposit(deps: ChannelDeps, request: DepositRequest, row: De
   if (row.amount !== request.amount) {
     throw paymentFault("deposit_authorization_used", "payload.deposit.amount", `This authorisation's salt was already used for a deposit of ${row.amount}, not ${request.amount}.`);
   }
+  const deadline = performance.now() + DEPOSIT_WAIT_MS;
   const outcome = await deps.submitter.wait(row.txId, DEPOSIT_WAIT_MS);
   switch (outcome.status) {
     case "pending":
@@ -105,7 +116,7 @@ async function finishDeposit(deps: ChannelDeps, request: DepositRequest, row: De
     case "reverted":
       throw paymentFault("deposit_reverted", "payload.deposit", `Transaction ${outcome.hash} was refused by the chain; the authorisation is unused.`, { retry: "safe", extra: { txHash: outcome.hash } });
     case "confirmed":
-      return takeDeposit(deps, request, outcome.hash, outcome.receipt.blockNumber);
+      return takeDeposit(deps, request, { txHash: outcome.hash, blockNumber: outcome.receipt.blockNumber }, deadline);
   }
 }
 
@@ -114,24 +125,38 @@ async function adoptDeposit(deps: ChannelDeps, request: DepositRequest, key: Dep
   const known = await liveDeposit(deps, key);
   if (known !== undefined) return finishDeposit(deps, request, known);
   const external = await findExternalDeposit(deps, request, key.nonce);
-  if (external !== undefined) return takeDeposit(deps, request, external.txHash, external.blockNumber);
+  if (external !== undefined) return takeDeposit(deps, request, external, performance.now() + DEPOSIT_WAIT_MS);
   const field = "payload.deposit.authorization.erc3009Authorization.salt";
   throw paymentFault("deposit_authorization_used", field, "The authorisation was used or cancelled, and did not fund this channel.");
 }
 
-async function takeDeposit(deps: ChannelDeps, request: DepositRequest, txHash: Hex, blockNumber: bigint): Promise<CarriedDeposit> {
+/** Takes the deposit in when it is deep enough for its amount, and for what else its payer has put in lately. */
+async function takeDeposit(deps: ChannelDeps, request: DepositRequest, { txHash, blockNumber }: { txHash: Hex; blockNumber: bigint }, deadline: number): Promise<CarriedDeposit> {
   const { channelId, config, amount, paymentId } = request;
-  const views = await readViewFrom(deps, [channelId], blockNumber);
-  const view = views.get(channelId)!;
-  // A channel under somebody else's key is not ours to keep books of.
-  const channel = deps.keyring.has(config.receiverAuthorizer) ? await storeChannel(deps, channelId, config, view) : unknownChannel(channelId, config, view);
-  deps.log.info({ event: EVENT.depositConfirmed, channelId, amount: String(amount), txHash, block: String(blockNumber), paymentId });
-  return { channel, txHash };
+  for (;;) {
+    const view = (await readViewFrom(deps, [channelId], blockNumber)).get(channelId)!;
+    // A channel under somebody else's key is not ours to keep books of.
+    const channel = deps.keyring.has(config.receiverAuthorizer) ? await storeChannel(deps, channelId, config, view) : unknownChannel(channelId, config, view);
+    if (channel.pending === 0n || channel.countedBlock >= blockNumber) {
+      deps.log.info({ event: EVENT.depositConfirmed, channelId, amount: String(amount), txHash, block: String(blockNumber), paymentId });
+      return { channel, txHash };
+    }
+    if (performance.now() + deps.config.chainPollMs > deadline) throw tooYoung(deps, channel.pending, { txHash, confirmations: Number((await headOf(deps.chain)) - blockNumber + 1n) });
+    await sleep(deps.config.chainPollMs);
+  }
 }
 
-async function storeChannel(deps: Pick<ChannelDeps, "db" | "reached">, channelId: Hex, config: ChannelConfig, view: ChainView): Promise<Channel> {
-  await insertChannel(deps.db, channelId, config, view);
-  deps.reached("channel.inserted");
-  await updateChainView(deps.db, channelId, view);
-  return (await findChannel(deps.db, channelId))!;
+/** On the chain, and not deep enough for what it is worth: the same request again, a few blocks later, is served. */
+function tooYoung({ config }: Pick<Deps, "config">, pending: bigint, deposit: { txHash?: Hex; confirmations?: number } = {}): TallystickError {
+  const needed = Math.max(...depositSteps(config.depositConfirmations, config.confirmations).map(({ depth }) => depth));
+  return new TallystickError({
+    code: "deposit_pending", status: 503, retry: "safe", extra: { ...deposit, pendingAtomic: String(pending), needed, retryAfterS: 2 },
+    detail: `Deposits of ${pending} are on the chain and not deep enough to count; at ${needed} blocks any amount does. Repeat the same request.`,
+  });
+}
+
+async function storeChannel({ db, reached }: Pick<ChannelDeps, "db" | "reached">, channelId: Hex, config: ChannelConfig, view: ChainView): Promise<Channel> {
+  await takeInChannel(db, channelId, config, view);
+  reached("channel.inserted");
+  return (await findChannel(db, channelId))!;
 }

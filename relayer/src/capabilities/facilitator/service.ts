@@ -26,7 +26,7 @@ export function supported({ config, keyring, submitter }: GatewayDeps): Supporte
   return {
     kinds: [{ ...kind, scheme: "exact" }, { ...kind, scheme: BATCH_SETTLEMENT, extra: { receiverAuthorizer: keyring.active } }],
     extensions: [],
-    signers: { "eip155:*": [submitter.address] },
+    signers: { "eip155:*": [...submitter.addresses] },
   };
 }
 

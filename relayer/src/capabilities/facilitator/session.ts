@@ -14,7 +14,7 @@ import { fault, X402_ERROR } from "../gateway/terms.ts";
 import { decodeSchemePayload, type SchemePayload } from "../gateway/schemas.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import { settledAmount } from "../settlement/outcome.ts";
-import { channelsSoldOn, findSent } from "./store.ts";
+import { channelsSoldOn, findSent, labelOf, takeLabel } from "./store.ts";
 import { readServerPayload, type Claim, type FacilitatorRequest, type ServerPayload } from "./schemas.ts";
 
 export type Refusing = { invalidReason: string; invalidMessage: string };
@@ -117,7 +117,7 @@ async function signClaims(deps: GatewayDeps, claims: readonly Claim[]): Promise<
 async function payOut(deps: GatewayDeps, receiver: Address, token: Address): Promise<SettleResponse> {
   const [claimed, settled] = await readChain(() => deps.chain.client.readContract({ address: deps.config.sessionChannels, abi, functionName: "receivers", args: [receiver, token] }));
   const data = encodeFunctionData({ abi, functionName: "settle", args: [receiver, token] });
-  if (claimed <= settled && (await findSent(deps.db, deps.submitter.address, labelOf(data), false)) === undefined) throw mismatch("nothing_to_settle", "payload.receiver", "invalid_batch_settlement_evm_nothing_to_settle", `Nothing is owed to ${receiver}.`);
+  if (claimed <= settled && (await findSent(deps.db, labelOf(keccak256(data)), false)) === undefined) throw mismatch("nothing_to_settle", "payload.receiver", "invalid_batch_settlement_evm_nothing_to_settle", `Nothing is owed to ${receiver}.`);
   return send(deps, "settle", data, "invalid_batch_settlement_evm_settle_simulation_failed", (logs) => String(settledAmount(logs, deps.config.sessionChannels, receiver, token)));
 }
 
@@ -150,9 +150,6 @@ type Logs = Parameters<typeof settledAmount>[0];
 /** How long a request waits for its transaction before it hears `settlement_pending`. */
 const WAIT_MS = 30_000;
 
-/** What a transaction was asked for, as its payment_id says it. */
-const labelOf = (data: Hex): string => `facilitator ${keccak256(data)}`;
-
 /** The very same is under way in another request. */
 class AlreadySent extends Error {}
 
@@ -176,16 +173,17 @@ async function send(deps: GatewayDeps, purpose: Purpose, data: Hex, refusedWord:
 }
 
 async function sendOnce(deps: GatewayDeps, purpose: Purpose, data: Hex): Promise<bigint> {
-  const label = labelOf(data);
-  const sent = (db: Parameters<typeof findSent>[0] = deps.db) => findSent(db, deps.submitter.address, label, purpose !== "settle");
+  const label = labelOf(keccak256(data));
+  const orDone = purpose !== "settle";
+  const sent = () => findSent(deps.db, label, orDone);
   const known = await sent();
   if (known !== undefined) return known;
   try {
     const { txId } = await deps.submitter.submit({
       purpose, to: deps.config.sessionChannels, data, paymentId: label,
-      // In the lane's lock: of requests that come together one records its transaction.
+      // Of requests that come together, in whichever lanes and processes, one records its transaction.
       record: async (client, newTxId) => {
-        if ((await sent(client)) !== newTxId) throw new AlreadySent();
+        if (!(await takeLabel(client, label, newTxId, orDone))) throw new AlreadySent();
       },
     });
     return txId;

@@ -1,6 +1,6 @@
-// What the seller signs: the offers in a 402, and two receipts with every paid answer, x402's own and Tallystick's. Signed by the
-// key that may claim the buyer's channel, so that a buyer can check them against what it signed itself. Nothing is stored:
-// a receipt is made from the payment's row, and the same row always gives the same signature.
+// What the seller signs: the offers in a 402, and the receipts of a paid answer (Tallystick's always, x402's own for clients that take
+// part in it). Signed by the key that may claim the buyer's channel, so that a buyer can check them against what it signed itself.
+// Nothing is stored: a receipt is made from the payment's row, and the same row always gives the same signature.
 import type { PaymentRequirements } from "@x402/core/types";
 import { OFFER_RECEIPT } from "@x402/extensions/offer-receipt";
 import type { Address } from "viem";
@@ -35,9 +35,15 @@ export async function offerExtension(deps: ReceiptDeps & Pick<Deps, "now">, acce
   return { [OFFER_RECEIPT]: { info: { offers } } };
 }
 
-/** The extensions of a PAYMENT-RESPONSE. */
-export async function receiptExtensions(deps: ReceiptDeps, facts: ReceiptFacts): Promise<Record<string, unknown>> {
+/** A client that takes part in x402's offer-receipt carries the extension in its payment; one that does not is spared a signature. */
+export function wantsX402Receipt({ extensions }: { extensions?: Record<string, unknown> | null | undefined }): boolean {
+  return extensions?.[OFFER_RECEIPT] !== undefined;
+}
+
+/** The extensions of a PAYMENT-RESPONSE: our receipt always, x402's own for those who take part in it. */
+export async function receiptExtensions(deps: ReceiptDeps, facts: ReceiptFacts, x402Receipt = true): Promise<Record<string, unknown>> {
   const { receipt } = facts;
+  if (!x402Receipt) return { [RECEIPT_EXTENSION]: { info: { receipt: await signReceipt(deps, facts) } } };
   const payload = { version: X402_VERSION, network: deps.config.network, resourceUrl: receipt.resource, payer: receipt.payer, issuedAt: Number(receipt.endedAtMs / 1000n), transaction: "" };
   const [ours, theirs] = await Promise.all([signReceipt(deps, facts), deps.keyring.signerFor(facts.signer).signX402Receipt(payload)]);
   return { [OFFER_RECEIPT]: { info: { receipt: { format: "eip712", payload, signature: theirs } } }, [RECEIPT_EXTENSION]: { info: { receipt: ours } } };

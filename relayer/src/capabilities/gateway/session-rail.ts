@@ -16,7 +16,7 @@ import type { Answer, Payment, PaymentRequest } from "../ledger/types.ts";
 import { endStream, leaseMsOf, MAX_RUNS } from "../streams/service.ts";
 import { reopenFixed } from "../streams/store.ts";
 import type { GatewayDeps, OpenPayment, Opened, Order, Rail, Sale, StreamSale } from "./rail.ts";
-import { receiptExtensions, sessionReceipt, signReceipt } from "./receipts.ts";
+import { receiptExtensions, sessionReceipt, signReceipt, wantsX402Receipt } from "./receipts.ts";
 import { refusalFault } from "./refusals.ts";
 import { decodeSchemePayload, type SchemePayload } from "./schemas.ts";
 import { endOwed } from "./streaming.ts";
@@ -88,12 +88,12 @@ async function reserve(deps: GatewayDeps, purchase: Purchase): Promise<Opened> {
   if (taken.outcome === "replay") {
     deps.metrics.payments.inc({ outcome: "replayed" });
     deps.log.info({ event: EVENT.paymentReplayed, paymentId: taken.payment.paymentId }, "same payment, same answer, no charge");
-    return { outcome: "sold", sale: await replayOf(deps, taken.payment, taken.answer) };
+    return { outcome: "sold", sale: await replayOf(deps, taken.payment, taken.answer, wantsX402Receipt(purchase.order.envelope)) };
   }
-  if (taken.outcome === "owed") return { outcome: "open", payment: await owedPayment(deps, taken.payment, purchase.order.service) };
+  if (taken.outcome === "owed") return { outcome: "open", payment: await owedPayment(deps, taken.payment, purchase.order) };
   const { payment } = taken;
   deps.log.debug({ event: EVENT.paymentReserved, paymentId: payment.paymentId, channelId: request.channelId, service: request.service, priceAtomic: request.price.toString() }, "reserved");
-  return { outcome: "open", payment: openPayment(deps, payment, purchase.payload.config) };
+  return { outcome: "open", payment: openPayment(deps, payment, purchase.payload.config, wantsX402Receipt(purchase.order.envelope)) };
 }
 
 /** Knowing a channel is a memory of this process: a database that lost it says so, and it is looked up anew when the buyer comes back. */
@@ -106,7 +106,7 @@ async function take(deps: GatewayDeps, { order }: Purchase, request: PaymentRequ
   }
 }
 
-function openPayment(deps: GatewayDeps, payment: PaymentRequest, config: ChannelConfig): OpenPayment {
+function openPayment(deps: GatewayDeps, payment: PaymentRequest, config: ChannelConfig, x402Receipt: boolean): OpenPayment {
   const { paymentId, payer, service, price, requestHash } = payment;
   return {
     paymentId, payer, service, price, requestHash,
@@ -117,7 +117,7 @@ function openPayment(deps: GatewayDeps, payment: PaymentRequest, config: Channel
       }
       deps.metrics.payments.inc({ outcome: "charged" });
       deps.log.info({ event: EVENT.paymentCharged, paymentId, channelId: payment.channelId, service, chargedAtomic: delivery.amount.toString() }, "charged");
-      return saleOf(deps, charged, { config, ...charged.standing }, delivery.answer);
+      return saleOf(deps, charged, { config, ...charged.standing }, delivery.answer, x402Receipt);
     },
     async abandon(reason) {
       await ledger.giveBack(deps, paymentId, reason);
@@ -141,7 +141,7 @@ function streamSale(deps: GatewayDeps, payment: PaymentRequest, owed: boolean): 
 }
 
 /** A paid stream that broke off runs again, one attempt at a time; nothing is charged. @throws 503 `payment_in_progress`. */
-async function owedPayment(deps: GatewayDeps, payment: Payment, service: Order["service"]): Promise<OpenPayment> {
+async function owedPayment(deps: GatewayDeps, payment: Payment, { service, envelope }: Order): Promise<OpenPayment> {
   const { paymentId, payer, price, requestHash } = payment;
   const leaseMs = leaseMsOf(service.upstreamTimeoutMs);
   if (!(await reopenFixed(deps.db, paymentId, MAX_RUNS, deps.config.limits.answerTtlS, leaseMs))) throw ledger.inProgress(paymentId);
@@ -151,7 +151,7 @@ async function owedPayment(deps: GatewayDeps, payment: Payment, service: Order["
       const head = { paymentId, unitPrice: undefined, status: answer.status, headers: answer.headers, startedAt };
       const delivered = (await endOwed(deps, paymentId, head, answer.body, leaseMs)) ? await findPayment(deps.db, paymentId) : undefined;
       if (delivered === undefined) throw ledger.inProgress(paymentId);
-      return replayOf(deps, delivered, answer);
+      return replayOf(deps, delivered, answer, wantsX402Receipt(envelope));
     },
     async abandon() {
       await endStream(deps, paymentId, "upstream_broken");
@@ -163,9 +163,9 @@ async function owedPayment(deps: GatewayDeps, payment: Payment, service: Order["
 
 async function resume(deps: GatewayDeps, paymentId: string): Promise<Opened | undefined> {
   const payment = await findPayment(deps.db, paymentId);
-  if (payment?.state === "reserved") return { outcome: "open", payment: openPayment(deps, payment, (await channelOf(deps, payment)).config) };
+  if (payment?.state === "reserved") return { outcome: "open", payment: openPayment(deps, payment, (await channelOf(deps, payment)).config, true) };
   const answer = payment?.state === "charged" ? await findAnswer(deps, paymentId) : undefined;
-  return payment === undefined || answer === undefined ? undefined : { outcome: "sold", sale: await replayOf(deps, payment, answer) };
+  return payment === undefined || answer === undefined ? undefined : { outcome: "sold", sale: await replayOf(deps, payment, answer, true) };
 }
 
 /** Puts the deposit on chain first: only a confirmed balance counts. */
@@ -207,16 +207,16 @@ async function channelOf(deps: GatewayDeps, { channelId }: Pick<PaymentRequest, 
   return channel;
 }
 
-async function replayOf(deps: GatewayDeps, payment: Payment, answer: Answer): Promise<Sale> {
-  return saleOf(deps, payment, await channelOf(deps, payment), answer);
+async function replayOf(deps: GatewayDeps, payment: Payment, answer: Answer, x402Receipt: boolean): Promise<Sale> {
+  return saleOf(deps, payment, await channelOf(deps, payment), answer, x402Receipt);
 }
 
 /** A charged payment as it is delivered; the same on a replay. */
-async function saleOf(deps: GatewayDeps, payment: Payment, channel: Standing & Pick<Channel, "config">, answer: Answer): Promise<Sale> {
+async function saleOf(deps: GatewayDeps, payment: Payment, channel: Standing & Pick<Channel, "config">, answer: Answer, x402Receipt: boolean): Promise<Sale> {
   if (payment.charged === undefined || payment.chargedCumulative === undefined) throw new Error("invariant: a charged payment says what it was charged");
   const settled = settlement(deps, payment, channel, payment.charged, payment.chargedCumulative);
   const facts = sessionReceipt(payment, channel);
-  return { answer, paymentId: payment.paymentId, settlement: facts === undefined ? settled : { ...settled, extensions: await receiptExtensions(deps, facts) } };
+  return { answer, paymentId: payment.paymentId, settlement: facts === undefined ? settled : { ...settled, extensions: await receiptExtensions(deps, facts, x402Receipt) } };
 }
 
 /** A deposit that stands although the call failed: the buyer learns of it, charged nothing. */

@@ -1,5 +1,6 @@
 // Readiness: each thing a payment needs, asked now. The indexer is not one of them: it is reported, and never stops a payment.
 import { checkContracts } from "../../chain/contracts.ts";
+import { salesStopped } from "../../db/continuity.ts";
 import { pendingMigrations } from "../../db/migrate.ts";
 import type { Deps } from "../../deps.ts";
 import { assertChainFresh } from "../channels/freshness.ts";
@@ -14,6 +15,11 @@ export async function readiness(deps: Deps): Promise<{ ready: boolean; checks: C
       const pending = await pendingMigrations(deps.db);
       if (pending.length > 0) throw new Error(`migrations not applied: ${pending.join(", ")}`);
       return "migrations applied";
+    }),
+    check("ledger", true, async () => {
+      const reason = await salesStopped(deps.db);
+      if (reason !== undefined) throw new Error(`nothing is sold by channel: ${reason}`);
+      return "whole";
     }),
     check("contracts", true, async () => {
       await checkContracts(deps);

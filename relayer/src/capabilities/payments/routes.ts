@@ -2,7 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { Type } from "typebox";
 import { problemResponse } from "../../problem-schema.ts";
 import { callerOf, type AccessDeps } from "../access/service.ts";
-import { answerFor, paymentFor, paymentsOf, traceOf, type Told, type PaymentDeps } from "./service.ts";
+import { answerFor, forgetAnswer, paymentFor, paymentsOf, traceOf, type Told, type PaymentDeps } from "./service.ts";
 
 const Atomic = Type.String({ description: "Atomic token units" });
 const PaymentView = Type.Object({
@@ -32,10 +32,18 @@ export function paymentRoutes(app: FastifyInstance, deps: PaymentDeps & AccessDe
     const { paymentId, status, steps } = await traceOf(deps, request.params.paymentId, (await callerOf(deps, request)).address);
     return { paymentId, status: status.status, steps };
   });
-  app.get<ById>("/api/v1/payments/:paymentId/answer", { schema: { tags: ["payments"], summary: "What you bought, as long as it is kept", response: refusals } }, async (request, reply) => {
+  app.get<ById>("/api/v1/payments/:paymentId/answer", { schema: { tags: ["payments"], summary: "What you bought, as long as it is kept", response: { ...refusals, 410: problemResponse("You had it deleted") } } }, async (request, reply) => {
     const answer = await answerFor(deps, request.params.paymentId, (await callerOf(deps, request)).address);
     return reply.code(answer.status).headers(answer.headers).send(answer.body);
   });
+  app.delete<ById>(
+    "/api/v1/payments/:paymentId/answer",
+    { schema: { tags: ["payments"], summary: "Deletes what you bought, for good", description: "The payment and its receipt stay. The same payment sent again is then 410 `answer_deleted`. Twice is once.", response: { 204: Type.Null({ description: "Deleted" }), ...refusals } } },
+    async (request, reply) => {
+      await forgetAnswer(deps, request.params.paymentId, (await callerOf(deps, request)).address);
+      return reply.code(204).send(null);
+    },
+  );
   app.get<{ Querystring: { before?: string; limit?: number } }>(
     "/api/v1/payments",
     { schema: { tags: ["payments"], summary: "Your payments, the newest first", querystring: Page, response: { 200: Type.Object({ payments: Type.Array(PaymentView) }), 401: refusals[401] } } },

@@ -1,6 +1,8 @@
 // A payment's status and its story, for its parties.
 import { isAddressEqual, type Address } from "viem";
 import type { Deps } from "../../deps.ts";
+import { answerDeleted } from "../answers/service.ts";
+import { deleteAnswer, deletedAt } from "../answers/store.ts";
 import { findAnswer } from "../ledger/answer-store.ts";
 import type { Answer } from "../ledger/types.ts";
 import { notYours, receiptFor, type ReceiptDeps } from "../receipts/service.ts";
@@ -23,13 +25,23 @@ export async function paymentsOf(deps: PaymentDeps, caller: Address, before: Dat
   return Promise.all(stories.map(async (story) => ({ story, status: statusOf(story, await carriersOf(deps, story)) })));
 }
 
-/** What was bought, as long as it is kept. @throws 404 when there is none. */
+/** What was bought, as long as it is kept. @throws 404 when there is none, 410 `answer_deleted` when its buyer had it deleted. */
 export async function answerFor(deps: PaymentDeps, paymentId: string, caller: Address): Promise<Answer> {
   const { story } = await paymentFor(deps, paymentId, caller);
+  const gone = await deletedAt(deps.db, paymentId);
+  if (gone !== undefined) throw answerDeleted(gone);
   // The seller has it already; only the buyer's side is handed the answer, and only once it is paid.
   const answer = story.state === "charged" && !isAddressEqual(story.receiver, caller) ? await findAnswer(deps, paymentId) : undefined;
   if (answer === undefined) throw notYours("answer");
   return answer;
+}
+
+/** Has the answer's bytes deleted, for its buyer; payment and receipt stay. Twice is once. @throws 404 when there is none, or it is not the caller's. */
+export async function forgetAnswer(deps: PaymentDeps, paymentId: string, caller: Address): Promise<void> {
+  const { story } = await paymentFor(deps, paymentId, caller);
+  // Before it is paid it is withheld, and the buyer has yet to get it.
+  if (story.state !== "charged" || isAddressEqual(story.receiver, caller)) throw notYours("answer");
+  if (!(await deleteAnswer(deps.db, paymentId)) && (await deletedAt(deps.db, paymentId)) === undefined) throw notYours("answer");
 }
 
 async function carriersOf({ db }: PaymentDeps, { channelId, cumulative, settledTx }: PaymentStory): Promise<Carrier[]> {

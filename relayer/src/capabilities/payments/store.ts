@@ -50,7 +50,7 @@ type Row = {
   channel_claimed: bigint | null; channel_balance: bigint | null; quarantine: string | null;
 };
 
-const STORY = `SELECT p.*, coalesce(p.receiver, c.receiver) AS receiver, c.total_claimed AS channel_claimed, c.balance AS channel_balance, q.reason AS quarantine
+const STORY = `SELECT p.*, coalesce(p.receiver, c.receiver) AS receiver, c.total_claimed AS channel_claimed, c.balance + c.pending_atomic AS channel_balance, q.reason AS quarantine
   FROM payment p LEFT JOIN channel c USING (channel_id) LEFT JOIN settlement_quarantine q USING (channel_id)`;
 
 const hex = (bytes: Buffer | null): Hex | undefined => (bytes === null ? undefined : toHex(bytes));

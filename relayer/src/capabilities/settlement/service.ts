@@ -1,23 +1,18 @@
 // Claims what was charged and pays the receivers. Truth is in the tables and on the chain; a pass can stop at any
 // instruction and the next one, in any process, goes on from there.
 import { setTimeout as sleep } from "node:timers/promises";
-import { sessionChannelsAbi as abi } from "../../../../sdk/src/abi/session-channels.ts";
-import { isRevert, readChain, revertName } from "../../chain/client.ts";
-import type { TxOutcome } from "../../chain/submitter.ts";
 import { inTransaction } from "../../db/pool.ts";
-import type { Deps } from "../../deps.ts";
 import { EVENT } from "../../telemetry/log.ts";
-import { readViewFrom } from "../channels/chain-view.ts";
-import { updateChainView } from "../channels/store.ts";
-import { inOneTransaction, prepareClaim, settleCall, type PreparedClaim } from "./adapter.ts";
-import { chooseBatches, type Batch, type Policy } from "./logic.ts";
-import { rowOutcomes, settledAmount, type RowOutcome } from "./outcome.ts";
-import {
-  claimableChannels, closeBatch, idlePayees, insertBatch, openBatches, paymentsOf, payoutsInFlight, postponePayout, quarantine, recordPayout, reopenBatches, RowsInFlight, whileAlone,
-  type OpenBatch, type Payee,
-} from "./store.ts";
+import { chainNow } from "./adapter.ts";
+import { claimableChannels, dropFromQueue, dueChannels, requeue, richPayees, writeOff, type Due } from "./due-store.ts";
+import { chooseBatches, nextTurnS, type Plan, type Policy } from "./logic.ts";
+import { payReceivers } from "./payout.ts";
+import { payoutsInFlight, type Payee } from "./payout-store.ts";
+import { resolveTransaction } from "./resolving.ts";
+import { limitsOf, sendBatch, type SendingDeps } from "./sending.ts";
+import { openBatches, reopenBatches, whileAlone } from "./store.ts";
 
-export type SettlementDeps = Pick<Deps, "config" | "db" | "chain" | "keyring" | "submitter" | "log" | "metrics" | "now" | "reached">;
+export type SettlementDeps = SendingDeps;
 
 export type Settlement = {
   /** One pass: resolves what is in flight, claims what is due, pays who is owed. False when another process is at it. */
@@ -28,19 +23,27 @@ export type Settlement = {
   stop(): Promise<void>;
 };
 
-/** What one claimed row costs on Base, with room: 12k gas at 0.005 gwei and 3,000 USD an ether is 0.0002 USDC. */
-const DUST_ATOMIC = 200n;
-/** A refused row is tried again after this long even when nothing about it changed. */
-const QUARANTINE_S = 600;
-const LONGEST_PAYOUT_PAUSE_S = 3600;
 const FLUSH_TIMEOUT_MS = 60_000;
+/** Value at risk is summed over the whole queue: always while that is quick, else in a twentieth of the time. */
+const QUICK_SCAN_MS = 100;
+const SCAN_PAUSE = 20;
 
 export function createSettlementWorker(deps: SettlementDeps): Settlement {
   const { config, log } = deps;
   const stopping = new AbortController();
   let loop: Promise<void> | undefined;
+  let nextScanAt = 0;
 
-  const pass = async (flush: boolean): Promise<number | undefined> => whileAlone(deps.db, () => settleOnce(deps, flush));
+  const pass = async (flush: boolean): Promise<number | undefined> => whileAlone(deps.db, () => settleOnce(deps, flush, scan));
+
+  async function scan(): Promise<Payee[]> {
+    const startedAt = performance.now();
+    if (startedAt < nextScanAt) return [];
+    const payees = await richPayees(deps.db, config.settle.minValueAtomic, halfOf(config.exposure.perChannelAtomic));
+    const tookMs = performance.now() - startedAt;
+    nextScanAt = tookMs < QUICK_SCAN_MS ? 0 : startedAt + SCAN_PAUSE * tookMs;
+    return payees;
+  }
 
   async function flush(timeoutMs = FLUSH_TIMEOUT_MS): Promise<boolean> {
     const deadline = performance.now() + timeoutMs;
@@ -73,149 +76,57 @@ export function createSettlementWorker(deps: SettlementDeps): Settlement {
   };
 }
 
-/** @returns how many batches and payouts are under way. */
-async function settleOnce(deps: SettlementDeps, flush: boolean): Promise<number> {
+/** @returns how many transactions and payouts are under way. */
+async function settleOnce(deps: SettlementDeps, flush: boolean, scan: () => Promise<Payee[]>): Promise<number> {
   // First of all what a reorganisation took back: else the same charge could be claimed under two open batches.
   await deps.submitter.sweep();
   for (const batchId of await reopenBatches(deps.db)) deps.log.warn({ event: EVENT.batchSent, batchId: String(batchId), state: "reorged" });
-  const open = await openBatches(deps.db);
   let busy = 0;
-  for (const batch of open) if (!(await resolveBatch(deps, batch))) busy += 1;
-
-  const now = deps.now();
-  const due = chooseBatches(await claimableChannels(deps.db, now), policyOf(deps, flush), Math.floor(now.getTime() / 1000));
-  for (const batch of due) if (await sendBatch(deps, batch)) busy += 1;
+  for (const batches of await openBatches(deps.db)) if (!(await resolveTransaction(deps, batches))) busy += 1;
+  const failures: unknown[] = [];
+  for (const batch of (await choose(deps, flush, scan)).batches) {
+    // One transaction that cannot be sent is no reason to keep the others back.
+    const sent = await sendBatch(deps, batch).catch((error: unknown) => failures.push(error) < 0);
+    if (sent) busy += 1;
+  }
   await payReceivers(deps);
+  if (failures.length > 0) throw failures[0];
   return busy + (await payoutsInFlight(deps.db));
 }
 
-function policyOf({ config }: SettlementDeps, flush: boolean): Policy {
-  return { mode: config.settlementMode, ...config.settle, dustAtomic: DUST_ATOMIC, flush };
-}
-
-/**
- * Claim and payout go in one transaction when both would pass; a payout that is refused never holds a claim back.
- * @returns whether something was sent.
- */
-async function sendBatch(deps: SettlementDeps, batch: Batch): Promise<boolean> {
-  const prepared = await prepareClaim(deps, batch);
-  deps.reached("batch.prepared");
-  await setAside(deps, prepared);
-  const { call } = prepared;
-  if (call === undefined) return false;
-  try {
-    if (await submitClaim(deps, prepared.batch, inOneTransaction([call, settleCall(batch)]))) return true;
-    if (await submitClaim(deps, prepared.batch, call)) return true;
-  } catch (error) {
-    if (error instanceof RowsInFlight) return true;
-    throw error;
+/** Decides what goes now; what does not is queued again, and what never will is taken out of the queue. */
+async function choose(deps: SettlementDeps, flush: boolean, scan: () => Promise<Payee[]>): Promise<Plan> {
+  const now = deps.now();
+  const turn = new Date(now.getTime() - deps.config.settle.maxAgeS * 1000);
+  const due = flush ? await claimableChannels(deps.db, now) : await dueChannels(deps.db, now, turn, await scan());
+  if (due.length === 0) return { batches: [], writtenOff: [], emptied: [] };
+  const { gasPriceWei, timestampS } = await chainNow(deps);
+  const clock = { wallS: Math.floor(now.getTime() / 1000), chainS: timestampS };
+  const plan = chooseBatches(due, policyOf(deps, gasPriceWei, flush), clock);
+  for (const { channelId, value, claimCost } of plan.writtenOff) {
+    await inTransaction(deps.db, (client) => writeOff(client, channelId, value, claimCost));
+    deps.metrics.settlementRows.inc({ result: "written_off" });
+    deps.log.warn({ event: EVENT.rowSkipped, channelId, reason: "written_off", value: String(value), claimCost: String(claimCost) });
   }
-  // Plain rows passed their simulation a moment ago, so the next pass looks again. Packed ones are looked at one by one.
-  deps.log.error({ event: EVENT.failure, where: "settlement", form: batch.form, receiver: batch.receiver, rows: batch.rows.length });
-  return batch.form === "packed" ? sendBatch(deps, { ...prepared.batch, form: "plain" }) : false;
+  if (plan.emptied.length > 0) await dropFromQueue(deps.db, plan.emptied);
+  for (const channelId of plan.emptied) deps.log.warn({ event: EVENT.rowSkipped, channelId, reason: "emptied" });
+  if (!flush) await requeueLeft(deps, due, plan, turn);
+  return plan;
 }
 
-async function setAside(deps: SettlementDeps, { poisoned }: PreparedClaim): Promise<void> {
-  for (const { row, reason } of poisoned) {
-    await quarantine(deps.db, row, reason, retryAt(deps));
-    deps.metrics.settlementRows.inc({ result: "quarantined" });
-    deps.log.warn({ event: EVENT.rowSkipped, channelId: row.channelId, reason });
-  }
+/** What was looked at and left has its next turn later: else what cannot go would hide what can. */
+async function requeueLeft({ config, db, now }: SettlementDeps, due: readonly Due[], { batches }: Plan, turn: Date): Promise<void> {
+  const sent = new Set(batches.flatMap(({ groups }) => groups.flatMap(({ rows }) => rows.map(({ channelId }) => channelId))));
+  const wallS = now().getTime() / 1000;
+  const left = due.filter(({ queued, channelId }) => queued && !sent.has(channelId));
+  if (left.length === 0) return;
+  await requeue(db, left.map(({ channelId, unclaimedSinceS }) => ({ channelId, queuedAt: new Date(turn.getTime() + 1000 * nextTurnS(wallS - unclaimedSinceS, config.settle.hardAgeS)) })));
 }
 
-const retryAt = ({ now }: SettlementDeps) => new Date(now().getTime() + QUARANTINE_S * 1000);
-
-/** False when the simulation refuses the call; nothing was sent then and no nonce was used. */
-async function submitClaim(deps: SettlementDeps, batch: Batch, data: `0x${string}`): Promise<boolean> {
-  try {
-    const { hash } = await deps.submitter.submit({
-      purpose: "claim", to: deps.config.sessionChannels, data,
-      record: (client, txId) => insertBatch(client, batch, txId, batch.form === "packed" ? "tallystick" : "canonical"),
-    });
-    deps.log.info({ event: EVENT.batchSent, form: batch.form, rows: batch.rows.length, reason: batch.reason, receiver: batch.receiver, txHash: hash });
-    return true;
-  } catch (error) {
-    if (!isRevert(error)) throw error;
-    deps.log.info({ event: EVENT.batchSent, outcome: "refused", form: batch.form, rows: batch.rows.length, receiver: batch.receiver, reason: revertName(error) });
-    return false;
-  }
+function policyOf(deps: SettlementDeps, gasPriceWei: bigint, flush: boolean): Policy {
+  const { settlementMode: mode, settle } = deps.config;
+  const { maxAgeS, hardAgeS, minValueAtomic, maxGasShareBps, etherPriceAtomic } = settle;
+  return { mode, ...limitsOf(deps), maxAgeS, hardAgeS, minValueAtomic, maxGasShareBps, etherPriceAtomic, gasPriceWei, maxUnsettledPerChannelAtomic: deps.config.exposure.perChannelAtomic, flush };
 }
 
-/** Writes down what became of a batch; false while that is not known. The same from every process, however often. */
-async function resolveBatch(deps: SettlementDeps, batch: OpenBatch): Promise<boolean> {
-  const outcome = await deps.submitter.wait(batch.txId, 0);
-  if (outcome.status === "pending") return false;
-  const channelIds = batch.rows.map((row) => row.channelId);
-  // The view moves on with the batch: else the next pass would claim the same charges again.
-  const views = await readViewFrom(deps, channelIds, outcome.status === "dropped" ? 0n : outcome.receipt.blockNumber);
-  const totals = new Map([...views].map(([id, view]) => [id, view.totalClaimed]));
-  const outcomes = outcomesOf(deps, batch, outcome, totals);
-  const settled = outcome.status === "confirmed" ? settledAmount(outcome.receipt.logs, deps.config.sessionChannels, batch.receiver, batch.token) : 0n;
-  const closed = await inTransaction(deps.db, async (client) => {
-    for (const [channelId, view] of [...views].sort(([a], [b]) => (a < b ? -1 : 1))) await updateChainView(client, channelId, view);
-    if (!(await closeBatch(client, batch.batchId, outcome.status === "confirmed" ? "done" : "failed", settled, outcomes))) return false;
-    for (const row of batch.rows) {
-      const result = outcomes.get(row.channelId)!;
-      // A row that failed alone would fail again at once; one among many is looked at by the next simulation.
-      if (result.state === "skipped" || (outcome.status === "reverted" && result.state === "failed" && batch.rows.length === 1)) await quarantine(client, row, result.reason, retryAt(deps));
-    }
-    return true;
-  });
-  if (closed) {
-    deps.reached("batch.closed");
-    report(deps, batch, outcome, outcomes, settled);
-    await reportPayments(deps, batch.batchId, outcome.hash);
-  }
-  return true;
-}
-
-function outcomesOf(deps: SettlementDeps, batch: OpenBatch, outcome: Exclude<TxOutcome, { status: "pending" }>, totals: ReadonlyMap<`0x${string}`, bigint>): Map<`0x${string}`, RowOutcome> {
-  const logs = outcome.status === "confirmed" ? outcome.receipt.logs : [];
-  const outcomes = rowOutcomes(batch.rows, logs, deps.config.sessionChannels, totals);
-  if (outcome.status === "confirmed") return outcomes;
-  return new Map([...outcomes].map(([id, row]) => [id, row.state === "failed" ? { ...row, reason: outcome.status } : row]));
-}
-
-function report({ log, metrics }: SettlementDeps, batch: OpenBatch, outcome: TxOutcome, outcomes: ReadonlyMap<string, RowOutcome>, settled: bigint): void {
-  let claimed = 0n;
-  for (const [channelId, row] of outcomes) {
-    metrics.settlementRows.inc({ result: row.state });
-    if (row.state === "claimed") claimed += row.claimed;
-    else log.warn({ event: EVENT.rowSkipped, batchId: String(batch.batchId), channelId, state: row.state, reason: row.reason });
-  }
-  metrics.claimedAtomic.inc(Number(claimed));
-  log.info({ event: EVENT.batchDone, batchId: String(batch.batchId), txHash: outcome.hash, status: outcome.status, rows: batch.rows.length, claimed: String(claimed), settled: String(settled) });
-}
-
-/** The last line of each payment's trail: which transaction its charge was claimed by. */
-async function reportPayments({ db, log }: SettlementDeps, batchId: bigint, txHash: string): Promise<void> {
-  for (const { channelId, paymentIds } of await paymentsOf(db, batchId)) log.info({ event: EVENT.paymentsSettled, channelId, txHash, paymentIds });
-}
-
-/** Pays receivers for whom more is claimed than was paid: their payout was refused before, or somebody else claimed. */
-async function payReceivers(deps: SettlementDeps): Promise<void> {
-  const payees = await idlePayees(deps.db, deps.now());
-  if (payees.length === 0) return;
-  const address = deps.config.sessionChannels;
-  const states = await readChain(() =>
-    deps.chain.client.multicall({ allowFailure: false, contracts: payees.map(({ receiver, token }) => ({ address, abi, functionName: "receivers", args: [receiver, token] }) as const) }),
-  );
-  for (const [index, payee] of payees.entries()) {
-    const [claimed, settled] = states[index]!;
-    if (claimed > settled) await pay(deps, payee);
-  }
-}
-
-async function pay(deps: SettlementDeps, payee: Payee): Promise<void> {
-  try {
-    const { hash } = await deps.submitter.submit({
-      purpose: "settle", to: deps.config.sessionChannels, data: settleCall(payee),
-      record: (client, txId) => recordPayout(client, payee, txId),
-    });
-    deps.log.info({ event: EVENT.batchSent, form: "settle", receiver: payee.receiver, txHash: hash });
-  } catch (error) {
-    if (!isRevert(error)) throw error;
-    await postponePayout(deps.db, payee, deps.now(), LONGEST_PAYOUT_PAUSE_S);
-    deps.log.warn({ event: EVENT.failure, where: "payout", receiver: payee.receiver, reason: revertName(error) });
-  }
-}
+const halfOf = (cap: bigint) => (cap + 1n) / 2n;

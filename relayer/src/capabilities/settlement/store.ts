@@ -1,103 +1,81 @@
-// SQL of settlement: what can be claimed, what is in flight, what came of it.
+// SQL of settlement: what is in flight, what came of it, what was refused.
 import type { Address, Hex } from "viem";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import type { Db, Queryable } from "../../db/pool.ts";
-import { channelFromRow } from "../channels/store.ts";
-import type { Batch, Claimable, PlannedRow } from "./logic.ts";
 import type { RowOutcome } from "./outcome.ts";
+import { mostPressing, payeeKey, type Batch, type Group, type PlannedRow } from "./packing.ts";
 
 /** A row of the batch is in flight already: another worker was faster. */
 export class RowsInFlight extends Error {
   override name = "RowsInFlight";
 }
 
-/** Rows looked at in one pass; what does not fit comes with the next. */
-const CLAIMABLE_LIMIT = 20_000;
 /**
- * Channels with charges that the chain does not know of, without those in flight, under refund, or refused as they stand.
- * The age is that of the oldest charge that is not claimed; when it cannot be told, that of the channel.
- */
-export async function claimableChannels(db: Queryable, now: Date): Promise<Claimable[]> {
-  const { rows } = await db.query<Parameters<typeof channelFromRow>[0] & { unclaimed_since: Date }>(
-    `SELECT c.*, COALESCE(oldest.at, c.created_at) AS unclaimed_since
-     FROM channel c
-     LEFT JOIN LATERAL (
-       -- A ceiling is never below what was charged under it, so the index of vouchers leads to the first of these.
-       SELECT COALESCE(p.resolved_at, p.reserved_at) AS at FROM payment p
-       WHERE p.channel_id = c.channel_id AND p.state = 'charged' AND p.ceiling > c.total_claimed AND p.charged_cumulative > c.total_claimed
-       ORDER BY p.ceiling LIMIT 1) oldest ON true
-     WHERE c.charged > c.total_claimed AND c.signed_signature IS NOT NULL
-       AND NOT EXISTS (SELECT 1 FROM settlement_row r WHERE r.channel_id = c.channel_id AND r.state = 'sent')
-       AND NOT EXISTS (SELECT 1 FROM refund f WHERE f.channel_id = c.channel_id AND f.state = 'sent')
-       AND NOT EXISTS (SELECT 1 FROM settlement_quarantine q WHERE q.channel_id = c.channel_id
-         AND q.signed_ceiling = c.signed_ceiling AND q.balance = c.balance AND q.retry_at > $1)
-     ORDER BY unclaimed_since LIMIT ${CLAIMABLE_LIMIT}`,
-    [now],
-  );
-  return rows.map((row) => {
-    const { channelId, config, charged, totalClaimed, balance, signedCeiling, signedSignature, withdrawInitiatedAt } = channelFromRow(row);
-    return {
-      channelId, config, charged, totalClaimed, balance,
-      ceiling: signedCeiling,
-      signature: signedSignature!,
-      withdrawPending: withdrawInitiatedAt > 0,
-      unclaimedSinceS: Math.floor(row.unclaimed_since.getTime() / 1000),
-    };
-  });
-}
-
-/**
- * Writes the batch in the transaction that commits its signed bytes, and marks its vouchers as shown to the public.
+ * Writes the batch in the transaction that commits its signed bytes, and marks its vouchers as shown to the public. One row of
+ * settlement_batch for each receiver: several share a transaction.
  * @throws RowsInFlight, which rolls everything back before it is broadcast.
  */
-export async function insertBatch(client: Queryable, batch: Batch, txId: bigint, mode: string): Promise<void> {
-  const ids = batch.rows.map((row) => toBytes(row.channelId));
+export async function insertBatch(client: Queryable, batch: Batch, txId: bigint): Promise<void> {
+  const ids = batch.groups.flatMap(({ rows }) => rows.map(({ channelId }) => toBytes(channelId)));
   // In id order, so that two writers of several channels cannot wait for each other.
   await client.query("SELECT 1 FROM channel WHERE channel_id = ANY($1) ORDER BY channel_id FOR NO KEY UPDATE", [ids]);
   const open = await client.query("SELECT 1 FROM settlement_row WHERE channel_id = ANY($1) AND state = 'sent' LIMIT 1", [ids]);
   if (open.rowCount !== 0) throw new RowsInFlight();
-  const { rows } = await client.query<{ batch_id: bigint }>(
-    "INSERT INTO settlement_batch (tx_id, mode, receiver, token, reason) VALUES ($1, $2, $3, $4, $5) RETURNING batch_id",
-    [txId, mode, toBytes(batch.receiver), toBytes(batch.token), batch.reason],
+  for (const groups of Map.groupBy(batch.groups, payeeKey).values()) await insertReceiver(client, batch, groups, txId);
+  await client.query(
+    `UPDATE channel c SET broadcast_ceiling = GREATEST(c.broadcast_ceiling, r.ceiling) FROM settlement_row r JOIN settlement_batch b USING (batch_id)
+     WHERE b.tx_id = $1 AND r.channel_id = c.channel_id`,
+    [txId],
   );
+}
+
+async function insertReceiver(client: Queryable, { form }: Batch, groups: readonly Group[], txId: bigint): Promise<void> {
+  const { receiver, token } = groups[0]!;
+  const { rows: inserted } = await client.query<{ batch_id: bigint }>(
+    "INSERT INTO settlement_batch (tx_id, mode, receiver, token, reason) VALUES ($1, $2, $3, $4, $5) RETURNING batch_id",
+    [txId, form === "packed" ? "tallystick" : "canonical", toBytes(receiver), toBytes(token), mostPressing(groups)],
+  );
+  const rows = groups.flatMap((group) => group.rows);
   await client.query(
     `INSERT INTO settlement_row (batch_id, channel_id, ceiling, signature, total_claimed)
      SELECT $1, * FROM unnest($2::bytea[], $3::numeric[], $4::bytea[], $5::numeric[])`,
-    [rows[0]!.batch_id, ids, batch.rows.map((row) => row.ceiling), batch.rows.map((row) => toBytes(row.signature)), batch.rows.map((row) => row.totalClaimed)],
+    [inserted[0]!.batch_id, rows.map((row) => toBytes(row.channelId)), rows.map((row) => row.ceiling), rows.map((row) => toBytes(row.signature)), rows.map((row) => row.totalClaimed)],
   );
-  await client.query(
-    `UPDATE channel c SET broadcast_ceiling = GREATEST(c.broadcast_ceiling, r.ceiling) FROM settlement_row r
-     WHERE r.batch_id = $1 AND r.channel_id = c.channel_id`,
-    [rows[0]!.batch_id],
-  );
-  await client.query("INSERT INTO settlement_payout (receiver, token) VALUES ($1, $2) ON CONFLICT DO NOTHING", [toBytes(batch.receiver), toBytes(batch.token)]);
+  await client.query("INSERT INTO settlement_payout (receiver, token) VALUES ($1, $2) ON CONFLICT DO NOTHING", [toBytes(receiver), toBytes(token)]);
 }
 
+/** What one transaction claims for one receiver. */
 export type OpenBatch = {
   batchId: bigint;
   txId: bigint;
   receiver: Address;
   token: Address;
   reason: string;
+  createdAt: Date;
   rows: { channelId: Hex; totalClaimed: bigint; ceiling: bigint }[];
 };
 
-export async function openBatches(db: Queryable): Promise<OpenBatch[]> {
+/** Batches in flight, those of a transaction together. */
+export async function openBatches(db: Queryable): Promise<OpenBatch[][]> {
   const { rows } = await db.query<{
-    batch_id: bigint; tx_id: bigint; receiver: Buffer; token: Buffer; reason: string; channel_ids: Buffer[]; totals: string[]; ceilings: string[];
+    batch_id: bigint; tx_id: bigint; receiver: Buffer; token: Buffer; reason: string; created_at: Date; channel_ids: Buffer[]; totals: string[]; ceilings: string[];
   }>(
-    `SELECT b.batch_id, b.tx_id, b.receiver, b.token, b.reason, array_agg(r.channel_id::bytea ORDER BY r.channel_id) AS channel_ids,
+    `SELECT b.batch_id, b.tx_id, b.receiver, b.token, b.reason, b.created_at, array_agg(r.channel_id::bytea ORDER BY r.channel_id) AS channel_ids,
        array_agg(r.total_claimed::text ORDER BY r.channel_id) AS totals, array_agg(r.ceiling::text ORDER BY r.channel_id) AS ceilings
-     FROM settlement_batch b JOIN settlement_row r USING (batch_id) WHERE b.state = 'sent' GROUP BY b.batch_id ORDER BY b.batch_id LIMIT 200`,
+     FROM settlement_batch b JOIN settlement_row r USING (batch_id)
+     WHERE b.state = 'sent' AND b.tx_id IN (SELECT tx_id FROM settlement_batch WHERE state = 'sent' GROUP BY tx_id ORDER BY tx_id LIMIT 100)
+     GROUP BY b.batch_id ORDER BY b.batch_id`,
   );
-  return rows.map((row) => ({
+  const batches = rows.map((row): OpenBatch => ({
     batchId: row.batch_id,
     txId: row.tx_id,
     receiver: toAddress(row.receiver),
     token: toAddress(row.token),
     reason: row.reason,
+    createdAt: row.created_at,
     rows: row.channel_ids.map((id, index) => ({ channelId: toHex(id), totalClaimed: BigInt(row.totals[index]!), ceiling: BigInt(row.ceilings[index]!) })),
   }));
+  return [...Map.groupBy(batches, ({ txId }) => txId).values()];
 }
 
 /** Batches whose transaction's block was reorganised away since they were resolved: their rows are in flight again. */
@@ -134,6 +112,7 @@ export async function closeBatch(client: Queryable, batchId: bigint, state: "don
       list.map(([, outcome]) => (outcome.state === "claimed" ? null : outcome.reason)),
     ],
   );
+  await client.query("DELETE FROM settlement_quarantine WHERE channel_id = ANY($1)", [list.filter(([, outcome]) => outcome.state === "claimed").map(([id]) => toBytes(id))]);
   return true;
 }
 
@@ -149,52 +128,18 @@ export async function paymentsOf(db: Queryable, batchId: bigint): Promise<{ chan
   return rows.map((row) => ({ channelId: toHex(row.channel_id), paymentIds: row.payment_ids }));
 }
 
-/** Sets a channel aside until its voucher or balance changes, or the time is over. */
-export async function quarantine(db: Queryable, row: Pick<PlannedRow, "channelId" | "ceiling">, reason: string, retryAt: Date): Promise<void> {
+/** The longest pause between two attempts, seconds. */
+const LONGEST_PAUSE_S = 86_400;
+
+/** Sets a channel aside until the chain or its voucher changes, or a pause is over that doubles with each refusal. */
+export async function quarantine(db: Queryable, row: Pick<PlannedRow, "channelId" | "ceiling">, reason: string, now: Date, pauseS: number): Promise<void> {
   await db.query(
-    `INSERT INTO settlement_quarantine (channel_id, reason, signed_ceiling, balance, retry_at)
-     SELECT channel_id, $2, $3, balance, $4 FROM channel WHERE channel_id = $1
-     ON CONFLICT (channel_id) DO UPDATE SET reason = EXCLUDED.reason, signed_ceiling = EXCLUDED.signed_ceiling,
-       balance = EXCLUDED.balance, retry_at = EXCLUDED.retry_at, created_at = now()`,
-    [toBytes(row.channelId), reason, row.ceiling, retryAt],
-  );
-}
-
-export type Payee = { receiver: Address; token: Address };
-
-/** Receivers that we claimed for and whom nothing in flight is about to pay. */
-export async function idlePayees(db: Queryable, now: Date): Promise<Payee[]> {
-  const { rows } = await db.query<{ receiver: Buffer; token: Buffer }>(
-    `SELECT receiver, token FROM settlement_payout p LEFT JOIN chain_tx t USING (tx_id)
-     WHERE p.retry_at <= $1 AND (t.state IS NULL OR t.state NOT IN ('signed', 'broadcast'))
-       AND NOT EXISTS (SELECT 1 FROM settlement_batch b WHERE b.receiver = p.receiver AND b.token = p.token AND b.state = 'sent')
-     UNION
-     SELECT DISTINCT c.receiver, c.token FROM refund f JOIN channel c USING (channel_id)
-     WHERE f.state = 'done' AND f.claimed_atomic > 0 AND NOT EXISTS (SELECT 1 FROM settlement_payout p WHERE p.receiver = c.receiver AND p.token = c.token)`,
-    [now],
-  );
-  return rows.map((row) => ({ receiver: toAddress(row.receiver), token: toAddress(row.token) }));
-}
-
-export async function payoutsInFlight(db: Queryable): Promise<number> {
-  const { rowCount } = await db.query("SELECT 1 FROM settlement_payout p JOIN chain_tx t USING (tx_id) WHERE t.state IN ('signed', 'broadcast')");
-  return rowCount ?? 0;
-}
-
-export async function recordPayout(client: Queryable, { receiver, token }: Payee, txId: bigint): Promise<void> {
-  await client.query(
-    "INSERT INTO settlement_payout (receiver, token, tx_id) VALUES ($1, $2, $3) ON CONFLICT (receiver, token) DO UPDATE SET tx_id = EXCLUDED.tx_id, failures = 0",
-    [toBytes(receiver), toBytes(token), txId],
-  );
-}
-
-/** The token refuses to pay this receiver: asked again later, at most once in `longest`. */
-export async function postponePayout(db: Queryable, { receiver, token }: Payee, now: Date, longestS: number): Promise<void> {
-  await db.query(
-    `INSERT INTO settlement_payout (receiver, token, failures, retry_at) VALUES ($1, $2, 1, $3::timestamptz + interval '30 seconds')
-     ON CONFLICT (receiver, token) DO UPDATE SET failures = settlement_payout.failures + 1,
-       retry_at = $3::timestamptz + LEAST($4::float8, 30 * power(2, LEAST(settlement_payout.failures, 20))) * interval '1 second'`,
-    [toBytes(receiver), toBytes(token), now, longestS],
+    `INSERT INTO settlement_quarantine (channel_id, reason, signed_ceiling, balance, total_claimed, withdraw_initiated_at, retry_at)
+     SELECT channel_id, $2, $3, balance, total_claimed, withdraw_initiated_at, $4::timestamptz + $5 * interval '1 second' FROM channel WHERE channel_id = $1
+     ON CONFLICT (channel_id) DO UPDATE SET reason = EXCLUDED.reason, signed_ceiling = EXCLUDED.signed_ceiling, balance = EXCLUDED.balance,
+       total_claimed = EXCLUDED.total_claimed, withdraw_initiated_at = EXCLUDED.withdraw_initiated_at, attempts = settlement_quarantine.attempts + 1,
+       retry_at = $4::timestamptz + LEAST($6::float8, $5 * power(2, LEAST(settlement_quarantine.attempts, 20))) * interval '1 second', created_at = now()`,
+    [toBytes(row.channelId), reason, row.ceiling, now, pauseS, LONGEST_PAUSE_S],
   );
 }
 
