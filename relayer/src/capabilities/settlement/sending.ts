@@ -7,7 +7,7 @@ import { EVENT } from "../../telemetry/log.ts";
 import { claimCall, payable, runsPayersCode, withoutPoisoned } from "./adapter.ts";
 import { CONTRACT_WALLET_GAS, PAYOUT } from "./costs.ts";
 import { asPlain, halves, payeeKey, type Batch, type Limits, type PlannedRow } from "./packing.ts";
-import { payoutsDue, type Claiming } from "./payout.ts";
+import { payoutsDue } from "./payout.ts";
 import { postponePayout, type Payee } from "./payout-store.ts";
 import { insertBatch, quarantine, RowsInFlight } from "./store.ts";
 
