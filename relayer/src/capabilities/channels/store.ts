@@ -23,7 +23,7 @@ export type ChainView = {
 export type Channel = Omit<ChainView, "ladder"> & {
   /** Deposits on the chain that are not deep enough to count; `balance` is without them. */
   pending: bigint;
-  /** Deposits up to this block count, while some are pending. */
+  /** Deposits up to this block count, while some are pending; else 0. */
   countedBlock: bigint;
   channelId: Hex;
   config: ChannelConfig;
@@ -87,7 +87,7 @@ export function unknownChannel(channelId: Hex, config: ChannelConfig, view: Chai
 /** What counts of a channel, as its row has it. `depths`: what is that deep, by step, while that is less than all. */
 type Standing = { balance: bigint; pending: bigint; countedBlock: bigint; depths: bigint[] | null };
 
-const whole = ({ balance, syncedBlock }: ChainView): Standing => ({ balance, pending: 0n, countedBlock: syncedBlock, depths: null });
+const whole = ({ balance }: ChainView): Standing => ({ balance, pending: 0n, countedBlock: 0n, depths: null });
 
 function standing({ syncedBlock }: ChainView, ladder: Ladder, payer: Address, others: readonly bigint[], already = 0n): Standing {
   const { balance, pending, depth } = countable(ladder.rungs, demandsOn(ladder, payer, others), already);
