@@ -2,6 +2,7 @@
 // `npm run -s bench -- docs` too; a test compares.
 import { readFile, writeFile } from "node:fs/promises";
 import { SERVER_NAMES } from "./charts.ts";
+import { payoutTable } from "./gas-payouts.ts";
 import type { GrowthReport } from "./growth.ts";
 import type { ComparisonReport } from "./load/comparison.ts";
 import type { Facts } from "./load/facts.ts";
@@ -12,7 +13,7 @@ const PAGE = new URL("../docs/PERFORMANCE.md", import.meta.url);
 const RESULTS = new URL("./results/", import.meta.url);
 const BLOCK = /<!-- bench:([a-z]+) -->\n[\s\S]*?<!-- \/bench:\1 -->/g;
 
-const TABLES: Record<string, (report: never) => string[]> = { paid: comparison, gateway: comparison, scale, growth, exact };
+const TABLES: Record<string, (report: never) => string[]> = { paid: comparison, gateway: comparison, scale, growth, exact, gas };
 
 /** The page with its tables as the results say. */
 export async function withTables(page: string): Promise<string> {
@@ -80,8 +81,8 @@ function scale(report: ScaleReport): string[] {
 }
 
 function growth(report: GrowthReport): string[] {
-  const rows = report.rows.map((row) => [row.channels.toLocaleString("en-US"), row.rps, row.p50Ms, row.p99Ms, row.cpuMsPerRequest, row.rssMiB, row.startMs, row.claimableMs, row.databaseMiB]);
-  return [...chart("growth", "the same load beside more channels"), ...markdown(["channels in the ledger", "requests/s", "p50 ms", "p99 ms", "CPU ms/request", "RSS MiB", "start ms", "claimable ms", "database MiB"], rows), ...told(report)];
+  const rows = report.rows.map((row) => [row.channels.toLocaleString("en-US"), row.rps, row.p50Ms, row.p99Ms, row.cpuMsPerRequest, row.rssMiB, row.startMs, row.dueMs, row.databaseMiB]);
+  return [...chart("growth", "the same load beside more channels"), ...markdown(["channels in the ledger", "requests/s", "p50 ms", "p99 ms", "CPU ms/request", "RSS MiB", "start ms", "due ms", "database MiB"], rows), ...told(report)];
 }
 
 type ExactReport = Facts & { rows: { server: string; what: string; inFlight: number; rps: number; p50Ms: number; p99Ms: number; cpuMsPerRequest: number; n: number }[]; ratio: Record<string, number | null> };
@@ -90,6 +91,10 @@ function exact(report: ExactReport): string[] {
   const rows = report.rows.map((row) => [SERVER_NAMES[row.server]!, row.what, String(row.inFlight), row.rps, row.p50Ms, row.p99Ms, row.cpuMsPerRequest, row.n]);
   const ratios = Object.entries(report.ratio).filter(([, ratio]) => ratio !== null).map(([what, ratio]) => `${what} **${ratio} times** the stock facilitator's`);
   return [...chart("exact", "verifications and settlements a second"), ...markdown(["server", "what", "in flight", "requests/s", "p50 ms", "p99 ms", "CPU ms/request", "requests a run"], rows), "", ...(ratios.length === 0 ? [] : [`At 64 in flight: ${ratios.join(", ")}.`]), ...told(report)];
+}
+
+function gas(snapshot: Record<string, number>): string[] {
+  return [...chart("gas", "gas and L1 bytes a row by the shape of a batch"), ...payoutTable(snapshot)];
 }
 
 // ------------------------------------------------------------------ as a bench of its own

@@ -1,43 +1,26 @@
 // Gas of SessionChannels: whole-transaction receipts on an in-process chain with test USDC. Every figure is
-// deterministic, so bench/results/gas.json is compared for equality; `-- gas --update` rewrites it.
+// deterministic, so bench/results/gas.json is compared for equality; `-- gas --update` rewrites it, its chart and its table.
 //
 // Steady state unless a name says otherwise: the contract holds tokens, the receiver was paid before, the payer keeps
 // some USDC, and each channel was deposited into but never claimed from.
 import { readFileSync, writeFileSync } from "node:fs";
 import hre from "hardhat";
 import type { Contract, ContractTransactionReceipt } from "ethers";
-import { size, toHex, type Address, type Hex } from "viem";
+import { toHex, type Address, type Hex } from "viem";
 import {
-  actor,
-  authorize,
-  channelOf,
-  channelsAs,
-  claimRow,
-  createSessionWorld,
-  DEPOSIT_ATOMIC,
-  erc3009Data,
-  openChannel,
-  openChannels,
-  packedGroup,
-  packedRow,
-  send,
-  signClaimBatch,
-  signRefund,
-  type Channel,
-  type PackedGroup,
-  type SessionWorld,
+  actor, authorize, channelOf, channelsAs, claimRow, createSessionWorld, erc3009Data, openChannel, openChannels, send, signClaimBatch, signRefund,
+  DEPOSIT_ATOMIC, type Channel, type SessionWorld,
 } from "../test/support/session-world.ts";
+import { CEILING_ATOMIC, measureBatches, unsignedGroup, warmReceivers, type BatchRow, type PayoutRow } from "./gas-batches.ts";
+import { writeTables } from "./docs.ts";
+import { writeChart } from "./gas-payouts.ts";
 import { columns, commit, machine, progress, type Report } from "./report.ts";
 
 const SNAPSHOT = new URL("./results/gas.json", import.meta.url);
-/** A voucher of 1.234567 USDC: three significant bytes, like most real ones. */
-const CEILING_ATOMIC = 1_234_567n;
-
-/** A batch that the receiverAuthorizer signed and anyone sent. */
-export type BatchRow = { path: "packed" | "plain"; rows: number; receivers: number; gasPerRow: number; bytesPerRow: number; gas: number };
 /** One act, maybe of several transactions; gas is their sum. Target and peer are published beside it where known. */
 export type Operation = { name: string; gas: number; target?: number; peer?: number };
-export type GasReport = Report & { machine: string; commit: string; rows: BatchRow[]; operations: Operation[] };
+export type Measured = { rows: BatchRow[]; payouts: PayoutRow[]; operations: Operation[] };
+export type GasReport = Report & { machine: string; commit: string } & Measured;
 
 /**
  * Targets, and what the published peer (x402BatchSettlement) used. The peer's figures were measured once, built the same
@@ -64,20 +47,10 @@ const PUBLISHED: Record<string, { target: number; peer?: number }> = {
 };
 const BATCH_TARGET = { gasPerRow: 12_000, bytesPerRow: 110, peerGasPerRow: 20_931, peerBytesPerRow: 482 };
 
-const BATCHES: { rows: number; receivers: number }[] = [
-  { rows: 1, receivers: 1 },
-  ...[10, 25].flatMap((rows) => [1, 10].map((receivers) => ({ rows, receivers }))),
-  ...[100, 500].flatMap((rows) => [1, 10, 100].map((receivers) => ({ rows, receivers }))),
-];
-
 /** Measures everything; about a minute. */
-export async function measureGas(): Promise<{ rows: BatchRow[]; operations: Operation[] }> {
+export async function measureGas(): Promise<Measured> {
   await hre.tasks.getTask("build").run({ quiet: true, noTests: true });
-  const rows: BatchRow[] = [];
-  for (const batch of BATCHES) {
-    progress(`gas: ${batch.rows} rows over ${batch.receivers} receiver(s)`);
-    rows.push(...(await measureBatch(batch.rows, batch.receivers)));
-  }
+  const { rows, payouts } = await measureBatches();
   progress("gas: single operations");
   const world = await createSessionWorld();
   const measured = [
@@ -88,63 +61,10 @@ export async function measureGas(): Promise<{ rows: BatchRow[]; operations: Oper
     ...(await measureRefunds(world)),
   ];
   const operations = measured.map((operation) => ({ ...operation, ...PUBLISHED[operation.name] }));
-  return { rows, operations };
+  return { rows, payouts, operations };
 }
 
-// ------------------------------------------------------------------ batches
-
-async function measureBatch(rows: number, receivers: number): Promise<BatchRow[]> {
-  const world = await createSessionWorld();
-  const names = Array.from({ length: receivers }, (_, i) => actor(`receiver ${i}`).address);
-  await warmReceivers(world, names);
-  const channels = Array.from({ length: rows }, (_, i) => {
-    return channelOf(world, actor(`payer ${i}`), names[Math.floor((i * receivers) / rows)] as Address);
-  });
-  await openChannels(world, channels);
-
-  const [byPlain, byPacked] = [await plainBatch(world, channels), await packedBatch(world, channels)];
-  const plain = await measureAndRevert(world, () => send(world.channels, "claimWithSignature", ...byPlain));
-  const packed = await measureAndRevert(world, () => send(world.channels, "claimPacked", byPacked));
-  await world.connection.close();
-
-  const row = (path: BatchRow["path"], gas: number, data: Hex): BatchRow => {
-    return { path, rows, receivers, gas, gasPerRow: Math.round(gas / rows), bytesPerRow: Math.round(size(data) / rows) };
-  };
-  const encode = (name: string, args: unknown[]) => world.channels.interface.encodeFunctionData(name, args) as Hex;
-  return [
-    row("plain", plain, encode("claimWithSignature", byPlain)),
-    row("packed", packed, encode("claimPacked", [byPacked])),
-  ];
-}
-
-async function plainBatch(world: SessionWorld, channels: Channel[]) {
-  const rows = await Promise.all(channels.map((channel) => claimRow(world, channel, CEILING_ATOMIC)));
-  return [rows, await signClaimBatch(world, rows)] satisfies unknown[];
-}
-
-async function packedBatch(world: SessionWorld, channels: Channel[]): Promise<PackedGroup[]> {
-  const byReceiver = Map.groupBy(channels, (channel) => channel.config.receiver);
-  const groups = [...byReceiver.values()].map((members) => unsignedGroup(world, members));
-  return Promise.all(groups.map(async (group) => authorize(world, await group)));
-}
-
-async function unsignedGroup(world: SessionWorld, channels: Channel[]): Promise<PackedGroup> {
-  const [first] = channels;
-  if (first === undefined) throw new Error("a group needs a channel");
-  const rows = await Promise.all(channels.map((channel) => packedRow(world, channel, CEILING_ATOMIC)));
-  return packedGroup(first.config, rows);
-}
-
-/** Pays every receiver once, so that neither their totals nor their USDC balance start at zero. */
-async function warmReceivers(world: SessionWorld, receivers: Address[]): Promise<void> {
-  const channels = receivers.map((receiver) => channelOf(world, actor("warm"), receiver));
-  await openChannels(world, channels);
-  await send(world.channels, "claimPacked", await packedBatch(world, channels));
-  const calls = receivers.map((receiver) => {
-    return world.channels.interface.encodeFunctionData("settle", [receiver, world.usdcAddress]);
-  });
-  await send(world.channels, "multicall", calls);
-}
+// ------------------------------------------------------------------ single operations
 
 async function measureAndRevert(world: SessionWorld, act: () => Promise<ContractTransactionReceipt>): Promise<number> {
   const snapshot = await world.connection.provider.request({ method: "evm_snapshot" });
@@ -152,8 +72,6 @@ async function measureAndRevert(world: SessionWorld, act: () => Promise<Contract
   await world.connection.provider.request({ method: "evm_revert", params: [snapshot] });
   return Number(gasUsed);
 }
-
-// ------------------------------------------------------------------ single operations
 
 async function measureDeposits(world: SessionWorld): Promise<Operation[]> {
   await openChannel(world, channelOf(world, actor("earlier payer"), actor("receiver").address));
@@ -279,12 +197,16 @@ async function gasOf(receipt: Promise<ContractTransactionReceipt>): Promise<numb
 // ------------------------------------------------------------------ snapshot
 
 /** One line a figure, sorted by name, so that a diff shows what moved. */
-export function snapshotOf({ rows, operations }: { rows: BatchRow[]; operations: Operation[] }): string {
+export function snapshotOf({ rows, payouts, operations }: Measured): string {
   const figures: [string, number][] = [
     ...operations.map(({ name, gas }): [string, number] => [name, gas]),
     ...rows.flatMap(({ path, rows, receivers, gas, bytesPerRow }): [string, number][] => {
       const name = `${path} batch, ${String(rows).padStart(3)} rows, ${String(receivers).padStart(3)} receivers`;
       return [[`${name}: gas`, gas], [`${name}: calldata bytes a row`, bytesPerRow]];
+    }),
+    ...payouts.flatMap(({ form, rows, receivers, spread, gas, bytesPerRow, l1BytesPerRow }): [string, number][] => {
+      const name = `paid out, ${String(rows).padStart(3)} rows, ${String(receivers).padStart(3)} ${spread === "even" ? "" : `${spread} `}receivers, ${form}`;
+      return [[`${name}: gas`, gas], [`${name}: calldata bytes a row`, bytesPerRow], [`${name}: L1 bytes a row`, l1BytesPerRow]];
     }),
   ];
   const lines = figures.sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, figure]) => `  ${JSON.stringify(name)}: ${figure}`);
@@ -300,12 +222,16 @@ export function readSnapshot(): string {
 
 export async function run(args: string[]): Promise<GasReport> {
   const measured = await measureGas();
-  if (args.includes("--update")) writeFileSync(SNAPSHOT, snapshotOf(measured));
+  if (args.includes("--update")) {
+    writeFileSync(SNAPSHOT, snapshotOf(measured));
+    await writeChart();
+    await writeTables();
+  }
   return { bench: "gas", machine: machine(), commit: commit(), ...measured };
 }
 
 export function table(report: Report): string {
-  const { rows, operations, machine, commit } = report as GasReport;
+  const { rows, payouts, operations, machine, commit } = report as GasReport;
   const batches = rows.map((row) => [
     `${row.path}, ${row.rows} rows, ${row.receivers} receiver${row.receivers === 1 ? "" : "s"}`,
     row.gasPerRow,
@@ -327,5 +253,15 @@ export function table(report: Report): string {
     `peer: ${peerGasPerRow} and ${peerBytesPerRow}.`,
     "",
     columns([["batch", "gas a row", "bytes a row", "gas"], ...batches]),
+    "",
+    "Claimed and paid out: rows and receivers, all transactions together. L1: bytes that Base charges its data fee for. Beside alone: gas",
+    "against paying each row out on its own; * is the least of its shape.",
+    "",
+    columns([
+      ["form", "rows", "receivers", "transactions", "gas a row", "bytes a row", "L1 a row", "beside alone", ""],
+      ...payouts.map(({ form, rows, receivers, spread, transactions, gasPerRow, bytesPerRow, l1BytesPerRow, besideAlone, best }) => {
+        return [form, rows, spread === "even" ? receivers : `${receivers} (${spread})`, transactions, gasPerRow, bytesPerRow, l1BytesPerRow, besideAlone.toFixed(2), best ? "*" : ""];
+      }),
+    ]),
   ].join("\n");
 }

@@ -6,6 +6,36 @@
 ALTER TABLE answer ADD COLUMN sealed boolean NOT NULL DEFAULT false, ALTER COLUMN headers DROP NOT NULL;
 ALTER TABLE stream_chunk ADD COLUMN sealed boolean NOT NULL DEFAULT false;
 
+-- How many bytes of answers are kept for a payer. Statements add what they changed to a heap that nobody waits for; a sweep folds it.
+CREATE TABLE answer_usage (
+  payer address PRIMARY KEY,
+  bytes bigint NOT NULL
+);
+CREATE TABLE answer_usage_delta (
+  payer address NOT NULL,
+  bytes bigint NOT NULL
+);
+
+CREATE FUNCTION answer_usage_added() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO answer_usage_delta (payer, bytes) SELECT p.payer, octet_length(a.body) FROM after_rows a JOIN payment p USING (payment_id);
+  RETURN NULL;
+END $$;
+CREATE FUNCTION answer_usage_removed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO answer_usage_delta (payer, bytes) SELECT p.payer, -octet_length(a.body) FROM before_rows a JOIN payment p USING (payment_id) WHERE octet_length(a.body) > 0;
+  RETURN NULL;
+END $$;
+CREATE FUNCTION answer_usage_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO answer_usage_delta (payer, bytes)
+  SELECT p.payer, octet_length(b.body) - octet_length(a.body) FROM before_rows a JOIN after_rows b USING (payment_id) JOIN payment p USING (payment_id) WHERE octet_length(b.body) <> octet_length(a.body);
+  RETURN NULL;
+END $$;
+CREATE TRIGGER answer_usage_added AFTER INSERT ON answer REFERENCING NEW TABLE AS after_rows FOR EACH STATEMENT EXECUTE FUNCTION answer_usage_added();
+CREATE TRIGGER answer_usage_removed AFTER DELETE ON answer REFERENCING OLD TABLE AS before_rows FOR EACH STATEMENT EXECUTE FUNCTION answer_usage_removed();
+CREATE TRIGGER answer_usage_changed AFTER UPDATE ON answer REFERENCING OLD TABLE AS before_rows NEW TABLE AS after_rows FOR EACH STATEMENT EXECUTE FUNCTION answer_usage_changed();
+
 -- What a payer still has to be settled for is summed over its channels.
 DROP INDEX channel_payer;
 CREATE INDEX channel_payer ON channel (payer) INCLUDE (channel_id);
@@ -13,12 +43,13 @@ CREATE INDEX channel_payer ON channel (payer) INCLUDE (channel_id);
 /*
  * Money rule 3 for many payments at once. Items are judged in the order given, each as if those before it on its channel had been taken.
  * Outcomes: reserved; conflict (the payment, its voucher or its identifier is known); channel (the voucher does not cover it, logic.ts says
- * why); channel_exposure, payer_exposure (too much would be unsettled); unbilled (too many runs of this payer cost nothing).
+ * why); channel_exposure, payer_exposure (too much would be unsettled); unbilled (too many runs of this payer cost nothing); answers_full (as
+ * many bytes are kept for it as may be).
  * A reservation that a crash of the database forgets is given back: nothing was charged. So its commit need not wait for the disk.
  */
 CREATE FUNCTION reserve_payments(
   ids text[], channels bytea[], ceilings numeric[], prices numeric[], signatures bytea[], services text[], hashes bytea[], client_ids text[],
-  deposit_txs bytea[], deposits numeric[], leases_ms bigint[], resources text[], most_per_channel numeric, most_per_payer numeric, most_unbilled bigint
+  deposit_txs bytea[], deposits numeric[], leases_ms bigint[], resources text[], most_per_channel numeric, most_per_payer numeric, most_unbilled bigint, most_stored bigint
 ) RETURNS TABLE (nth bigint, outcome text) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
@@ -37,7 +68,8 @@ BEGIN
   payers AS MATERIALIZED (
     SELECT p.payer,
       (SELECT sum(x.charged + x.reserved - x.total_claimed) FROM channel x WHERE x.payer = p.payer) AS unsettled,
-      (SELECT count(*) FROM payment r WHERE r.payer = p.payer AND r.state = 'released' AND r.resolved_at > now() - interval '1 minute') AS unbilled
+      (SELECT count(*) FROM payment r WHERE r.payer = p.payer AND r.state = 'released' AND r.resolved_at > now() - interval '1 minute') AS unbilled,
+      (SELECT u.bytes FROM answer_usage u WHERE u.payer = p.payer) AS stored
     FROM (SELECT DISTINCT a.payer FROM asked a WHERE a.payer IS NOT NULL) p),
   judged AS MATERIALIZED (
     SELECT a.*, CASE
@@ -47,6 +79,7 @@ BEGIN
         WHEN a.charged + a.reserved + a.on_channel - a.total_claimed > most_per_channel THEN 'channel_exposure'
         WHEN p.unsettled + a.of_payer > most_per_payer THEN 'payer_exposure'
         WHEN p.unbilled >= most_unbilled THEN 'unbilled'
+        WHEN p.stored >= most_stored THEN 'answers_full'
         ELSE 'taken' END AS verdict
     FROM asked a LEFT JOIN payers p ON p.payer = a.payer),
   placed AS (

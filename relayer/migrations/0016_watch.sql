@@ -1,5 +1,5 @@
 -- What the chain tells of channels, and when it counts: deposits by depth; a log of what happened to a channel, whoever did it; answers
--- that their buyer had deleted, and how much is kept for whom; and how a ledger that lost commits is noticed.
+-- that their buyer had deleted; and how a ledger that lost commits is noticed.
 
 -- balance is what counts. A deposit that is not deep enough for what its payer has put in lately waits in pending_atomic.
 ALTER TABLE channel
@@ -55,36 +55,6 @@ CREATE TABLE answer_deletion (
   payment_id text PRIMARY KEY REFERENCES payment ON DELETE CASCADE,
   at timestamptz NOT NULL DEFAULT now()
 );
-
--- How many bytes of answers are kept for a payer. Statements add what they changed to a heap that nobody waits for; a sweep folds it.
-CREATE TABLE answer_usage (
-  payer address PRIMARY KEY,
-  bytes bigint NOT NULL
-);
-CREATE TABLE answer_usage_delta (
-  payer address NOT NULL,
-  bytes bigint NOT NULL
-);
-
-CREATE FUNCTION answer_usage_added() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-  INSERT INTO answer_usage_delta (payer, bytes) SELECT p.payer, octet_length(a.body) FROM after_rows a JOIN payment p USING (payment_id);
-  RETURN NULL;
-END $$;
-CREATE FUNCTION answer_usage_removed() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-  INSERT INTO answer_usage_delta (payer, bytes) SELECT p.payer, -octet_length(a.body) FROM before_rows a JOIN payment p USING (payment_id) WHERE octet_length(a.body) > 0;
-  RETURN NULL;
-END $$;
-CREATE FUNCTION answer_usage_changed() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-  INSERT INTO answer_usage_delta (payer, bytes)
-  SELECT p.payer, octet_length(b.body) - octet_length(a.body) FROM before_rows a JOIN after_rows b USING (payment_id) JOIN payment p USING (payment_id) WHERE octet_length(b.body) <> octet_length(a.body);
-  RETURN NULL;
-END $$;
-CREATE TRIGGER answer_usage_added AFTER INSERT ON answer REFERENCING NEW TABLE AS after_rows FOR EACH STATEMENT EXECUTE FUNCTION answer_usage_added();
-CREATE TRIGGER answer_usage_removed AFTER DELETE ON answer REFERENCING OLD TABLE AS before_rows FOR EACH STATEMENT EXECUTE FUNCTION answer_usage_removed();
-CREATE TRIGGER answer_usage_changed AFTER UPDATE ON answer REFERENCING OLD TABLE AS before_rows NEW TABLE AS after_rows FOR EACH STATEMENT EXECUTE FUNCTION answer_usage_changed();
 
 -- Is this the ledger that was here a moment ago? Stamps are written every few seconds and remembered outside: one that is missing was
 -- lost, and commits with it. An epoch begins when the ledger is new, and whenever an operator says that a loss has been dealt with.

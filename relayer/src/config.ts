@@ -65,6 +65,8 @@ export type Config = {
   /** By payer in lower case: how much of its deposits counts before it is that deep, at the operator's risk. */
   bridgedPayers: ReadonlyMap<string, bigint>;
   chainPollMs: number;
+  /** How often what died with its process is given back, and what is due is tried again. */
+  sweepMs: number;
   /** Payments are refused (503) when the chain has not been read for this long. */
   chainMaxLagMs: number;
   /** A transaction that waits this long gets higher fees, up to the cap. */
@@ -109,6 +111,7 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_BRIDGE_PAYERS", about: "payers whose young deposits count at the operator's risk, each up to an amount: address:atomic units, comma separated", fallback: "" },
   { name: "RELAYER_TRANSFER_CONFIRMATIONS", about: "blocks before a payment by transaction hash counts, by amount: atomic units and depth, from 0 upwards", fallback: "0:1,10000000:3" },
   { name: "RELAYER_CHAIN_POLL_MS", about: "how often the chain is followed", fallback: "1000" },
+  { name: "RELAYER_SWEEP_MS", about: "how often what died with its process is given back", fallback: "5000" },
   { name: "RELAYER_CHAIN_MAX_LAG_MS", about: "refuse payments when the chain was not read for this long", fallback: "60000" },
   { name: "RELAYER_BUMP_AFTER_MS", about: "raise a transaction's fees when it was not mined for this long", fallback: "20000" },
   { name: "RELAYER_MAX_FEE_WEI", about: "highest fee per gas that is ever offered", fallback: "100000000000" },
@@ -190,6 +193,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     bridgedPayers: raw("RELAYER_BRIDGE_PAYERS") === "" ? new Map() : parse("RELAYER_BRIDGE_PAYERS", readBridged, "address:amount pairs, comma separated", new Map()),
     transferConfirmations: parse("RELAYER_TRANSFER_CONFIRMATIONS", readSteps, "amount:depth pairs, comma separated, rising from 0", []),
     chainPollMs: integer("RELAYER_CHAIN_POLL_MS", 10, 600_000),
+    sweepMs: integer("RELAYER_SWEEP_MS", 50, 600_000),
     chainMaxLagMs: integer("RELAYER_CHAIN_MAX_LAG_MS", 1000, 600_000),
     fees: {
       bumpAfterMs: integer("RELAYER_BUMP_AFTER_MS", 100, 3_600_000),

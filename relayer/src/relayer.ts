@@ -34,8 +34,6 @@ import { createOutbound } from "./http/outbound.ts";
 import { EVENT, type Log } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
 
-const SWEEP_EVERY_MS = 5_000;
-
 export type Relayer = {
   app: FastifyInstance;
   deps: GatewayDeps;
@@ -106,7 +104,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await follower.start();
       if (config.role !== "server") await settlement.start();
       const sweepAll = () => Promise.all([sweep(deps), sweepStreams(deps), settleWithheld(deps), sweepAccess(deps), sweepEvents(deps), sweepTransfers(deps), sweepAnswerUsage(deps)]);
-      if (config.role !== "server") sweeper = setInterval(() => void sweepAll().catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), SWEEP_EVERY_MS);
+      if (config.role !== "server") sweeper = setInterval(() => void sweepAll().catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), config.sweepMs);
       const address = await app.listen({ host: config.host, port: config.port });
       log.info({ event: EVENT.started, role: config.role, address, network: config.network, mode: config.settlementMode }, "relayer listens");
       return address;

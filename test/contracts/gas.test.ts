@@ -5,7 +5,7 @@ import { measureGas, readSnapshot, snapshotOf } from "../../bench/gas.ts";
 
 describe("gas", () => {
   it("is exactly the committed snapshot", async function () {
-    this.timeout(300_000);
+    this.timeout(600_000);
     const measured = JSON.parse(snapshotOf(await measureGas())) as object;
     expect(measured).to.deep.equal(JSON.parse(readSnapshot()));
   });

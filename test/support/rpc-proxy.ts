@@ -30,6 +30,8 @@ export type RpcProxy = {
   url: string;
   /** Calls seen by method. */
   calls: Map<string, number>;
+  /** Signed transactions in the order in which the node was given them. */
+  sent: string[];
   fail(fault: Fault): void;
   heal(): void;
   stop(): Promise<void>;
@@ -40,6 +42,7 @@ type Call = { id: unknown; method: string; params: unknown[] };
 export async function startRpcProxy(upstream: string): Promise<RpcProxy> {
   let faults: Fault[] = [];
   const calls = new Map<string, number>();
+  const sent: string[] = [];
 
   async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const chunks: Buffer[] = [];
@@ -52,6 +55,7 @@ export async function startRpcProxy(upstream: string): Promise<RpcProxy> {
     if (fault?.kind === "error") return send(response, refusal(fault, call));
     if (fault?.kind === "status") return send(response, "no", fault.status ?? 500);
     if (fault?.kind === "fake") return send(response, JSON.stringify({ jsonrpc: "2.0", id: call.id, result: fault.lie?.(undefined, call.params) ?? null }));
+    if (call.method === "eth_sendRawTransaction") sent.push(String(call.params?.[0]));
     const upstreamAnswer = await (await fetch(upstream, { method: "POST", headers: { "content-type": "application/json" }, body })).text();
     if (fault?.kind === "lose") return void request.socket.destroy();
     if (fault?.kind === "late") return send(response, refusal(fault, call));
@@ -74,6 +78,7 @@ export async function startRpcProxy(upstream: string): Promise<RpcProxy> {
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     calls,
+    sent,
     fail: (fault) => void faults.push({ ...fault }),
     heal: () => void (faults = []),
     async stop() {

@@ -10,14 +10,16 @@ export function answerDeleted(at: Date): TallystickError {
   return new TallystickError({ code: "answer_deleted", status: 410, retry: "never", detail: `The buyer had this answer deleted at ${at.toISOString()}; payment and receipt stand.`, extra: { deletedAt: at.toISOString() } });
 }
 
-/** Asked before anything runs. The sum is as of the last sweep. @throws TallystickError `answer_store_full` (429). */
+/** For schemes without a channel, before anything runs; the ledger's reserving statement asks it for those with one. The sum is as of the last sweep. @throws TallystickError `answer_store_full` (429). */
 export async function limitStoredAnswers({ db, config }: Pick<Deps, "db" | "config">, payer: Address): Promise<void> {
-  const kept = await usageOf(db, payer);
+  if ((await usageOf(db, payer)) >= BigInt(config.limits.storedAnswerBytes)) throw answersFull({ config });
+}
+
+export function answersFull({ config }: Pick<Deps, "config">): TallystickError {
   const most = config.limits.storedAnswerBytes;
-  if (kept < BigInt(most)) return;
-  throw new TallystickError({
-    code: "answer_store_full", status: 429, retry: "safe", extra: { keptBytes: String(kept), mostBytes: String(most), retryAfterS: 3600 },
-    detail: `Answers of ${kept} bytes are kept for this payer, at most ${most} are. They expire; DELETE /api/v1/payments/<id>/answer makes room sooner. Nothing was charged.`,
+  return new TallystickError({
+    code: "answer_store_full", status: 429, retry: "safe", extra: { mostBytes: String(most), retryAfterS: 3600 },
+    detail: `As many bytes of answers as may be (${most}) are kept for this payer. They expire; DELETE /api/v1/payments/<id>/answer makes room sooner. Nothing was charged.`,
   });
 }
 

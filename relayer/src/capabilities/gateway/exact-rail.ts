@@ -16,6 +16,7 @@ import { settleAuthorization } from "../exact/service.ts";
 import { findSettlement } from "../exact/store.ts";
 import type { Authorization, Settled } from "../exact/types.ts";
 import * as ledger from "../ledger/service.ts";
+import { limitStoredAnswers } from "../answers/service.ts";
 import { findAnswer, sealDelivery } from "../ledger/answer-store.ts";
 import type { Answer, Delivery } from "../ledger/types.ts";
 import type { GatewayDeps, OpenPayment, Opened, Order, Rail, Sale } from "./rail.ts";
@@ -65,6 +66,7 @@ async function openNew(deps: GatewayDeps, request: ExactRequest, service: Servic
   const { used, balance } = await checkAuthorization(deps, authorization).catch((error: unknown) => recordAndThrow(deps, request, error));
   if (used || carried !== undefined) return refuseUsed(deps, request);
   await ledger.limitUnbilledRuns(deps, authorization.from);
+  await limitStoredAnswers(deps, authorization.from);
   return reserve(deps, request, balance, service);
 }
 

@@ -13,7 +13,8 @@ export type LedgerGroups = {
 
 export function createLedgerGroups({ db, config }: Pick<Deps, "db" | "config">): LedgerGroups {
   const { exposure, limits } = config;
-  const bounds = { ...exposure, unbilledRunsPerMinute: limits.unbilledRunsPerMinute };
+  const { unbilledRunsPerMinute, storedAnswerBytes } = limits;
+  const bounds = { ...exposure, unbilledRunsPerMinute, storedAnswerBytes };
   return {
     reserve: createGroup((items) => reserveAll(db, items, bounds), isDatabaseUnavailable),
     charge: createGroup((items) => chargeAll(db, items, limits.answerTtlS), isDatabaseUnavailable),

@@ -7,6 +7,8 @@ import { newPaymentId } from "../../payment-id.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { findChannel, type Channel } from "../channels/store.ts";
 import { decide, type Refusal } from "./logic.ts";
+import { answerDeleted, answersFull } from "../answers/service.ts";
+import { deletedAt } from "../answers/store.ts";
 import { deleteExpiredAnswers, findAnswer, sealDelivery } from "./answer-store.ts";
 import * as store from "./store.ts";
 import type { Answer, Delivery, Payment, PaymentRequest } from "./types.ts";
@@ -56,6 +58,7 @@ async function explain(deps: Deps, request: PaymentRequest, verdict: store.Verdi
   if (known !== undefined) return replay(deps, request, known, deadline);
   if (verdict === "conflict") return (await store.isTaken(deps.db, request.paymentId)) ? "id_taken" : "busy";
   if (verdict === "unbilled") throw tooManyUnbilledRuns(deps);
+  if (verdict === "answers_full") throw answersFull(deps);
   if (verdict === "channel_exposure" || verdict === "payer_exposure") throw exposed(verdict);
   const channel = await findChannel(deps.db, request.channelId);
   if (channel === undefined) throw new TallystickError({ code: "channel_unknown", status: 500, retry: "safe", detail: "The channel is not in the ledger." });
@@ -99,7 +102,10 @@ async function replay(deps: Deps, request: PaymentRequest, known: Payment, deadl
   if (answer !== undefined) return { outcome: "replay", payment: resolved, answer };
   const stream = await store.findStreamState(deps.db, resolved.paymentId);
   if (stream === "open") throw inProgress(resolved.paymentId);
-  return stream === "owed" ? { outcome: "owed", payment: resolved } : refuse("answer_expired");
+  if (stream === "owed") return { outcome: "owed", payment: resolved };
+  const deleted = await deletedAt(deps.db, resolved.paymentId);
+  if (deleted !== undefined) throw answerDeleted(deleted);
+  return refuse("answer_expired");
 }
 
 /** Not the buyer's fault, so not a 402: the first attempt is running, or its lease has yet to run out. */

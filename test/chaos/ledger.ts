@@ -1,0 +1,80 @@
+// The ledger as an auditor reads it, straight from the database; and the one thing a run changes there: that time passes.
+import type { Hex } from "viem";
+import { toBytes, toHex } from "../../relayer/src/db/codec.ts";
+import type { Db } from "../../relayer/src/db/pool.ts";
+
+export type ChannelRow = {
+  channelId: Hex; payer: Hex; receiver: Hex; charged: bigint; reserved: bigint; opening: bigint; signedCeiling: bigint; broadcastCeiling: bigint; balance: bigint; totalClaimed: bigint; frozenBy: string | undefined;
+};
+
+export async function channelRows(db: Db): Promise<ChannelRow[]> {
+  const { rows } = await db.query(
+    "SELECT channel_id, payer, receiver, charged, reserved, opening_charged, signed_ceiling, broadcast_ceiling, balance, total_claimed, frozen_by FROM channel ORDER BY channel_id",
+  );
+  return rows.map((row) => ({
+    channelId: toHex(row.channel_id), payer: toHex(row.payer), receiver: toHex(row.receiver), charged: row.charged, reserved: row.reserved, opening: row.opening_charged, signedCeiling: row.signed_ceiling,
+    broadcastCeiling: row.broadcast_ceiling, balance: row.balance, totalClaimed: row.total_claimed, frozenBy: row.frozen_by ?? undefined,
+  }));
+}
+
+export type PaymentRow = {
+  paymentId: string; scheme: string; channelId: Hex | undefined; payer: Hex; ceiling: bigint | undefined; price: bigint; charged: bigint; cumulative: bigint; state: string; nonce: Hex | undefined;
+  settledTx: Hex | undefined; requestNumber: bigint | undefined; streamed: boolean; clientId: string | undefined;
+};
+
+export async function paymentRows(db: Db, payers: readonly Hex[]): Promise<PaymentRow[]> {
+  const { rows } = await db.query(
+    `SELECT p.payment_id, p.scheme, p.channel_id, p.payer, p.ceiling, p.price_atomic, p.charged_atomic, p.charged_cumulative, p.state, p.authorization_nonce, p.settled_tx, p.request_number, p.client_id,
+       s.payment_id IS NOT NULL AS streamed
+     FROM payment p LEFT JOIN stream s USING (payment_id) WHERE p.payer = ANY($1) ORDER BY p.charged_cumulative NULLS LAST, p.payment_id`,
+    [payers.map(toBytes)],
+  );
+  const hex = (value: Buffer | null) => (value === null ? undefined : toHex(value));
+  return rows.map((row) => ({
+    paymentId: row.payment_id, scheme: row.scheme, channelId: hex(row.channel_id), payer: toHex(row.payer), ceiling: row.ceiling ?? undefined, price: row.price_atomic, charged: row.charged_atomic ?? 0n,
+    cumulative: row.charged_cumulative ?? 0n, state: row.state, nonce: hex(row.authorization_nonce), settledTx: hex(row.settled_tx), requestNumber: row.request_number ?? undefined, streamed: row.streamed, clientId: row.client_id ?? undefined,
+  }));
+}
+
+/** What a payment's rows say, for a story. */
+export async function trailOf(db: Db, paymentId: string): Promise<string[]> {
+  const { rows } = await db.query("SELECT * FROM payment WHERE payment_id = $1", [paymentId]);
+  const readable = (value: unknown) => (Buffer.isBuffer(value) ? toHex(value) : value instanceof Date ? value.toISOString() : String(value));
+  return rows.flatMap((row) => Object.entries(row).filter(([, value]) => value !== null).map(([name, value]) => `${name} ${readable(value)}`));
+}
+
+/** What is still under way. */
+export async function unresolved(db: Db, payers: readonly Hex[]): Promise<Record<"reserved" | "settling" | "streams" | "transactions" | "batches" | "refunds", number>> {
+  const { rows } = await db.query(
+    `SELECT (SELECT count(*) FROM payment WHERE state = 'reserved')::int AS reserved,
+            (SELECT count(*) FROM payment WHERE state = 'settling' AND payer = ANY($1))::int AS settling,
+            (SELECT count(*) FROM stream WHERE state = 'open')::int AS streams,
+            (SELECT count(*) FROM chain_tx WHERE state IN ('signed', 'broadcast'))::int AS transactions,
+            (SELECT count(*) FROM settlement_batch WHERE state = 'sent')::int AS batches,
+            (SELECT count(*) FROM refund WHERE state = 'sent')::int AS refunds`,
+    [payers.map(toBytes)],
+  );
+  return rows[0];
+}
+
+/**
+ * Leases that are older than the given ages are over. A lease outlives the service's time limit by a margin that would take longer than
+ * a round; nothing else is changed, and whoever works on under such a lease has to notice.
+ */
+export async function passTime(db: Db, reservedForMs: number, silentForMs: number, streamLeaseMs: number): Promise<void> {
+  await db.query("UPDATE payment SET reserved_until = now() WHERE state = 'reserved' AND reserved_until > now() AND reserved_at < now() - $1 * interval '1 millisecond' AND NOT EXISTS (SELECT 1 FROM stream s WHERE s.payment_id = payment.payment_id AND s.state = 'open')", [reservedForMs]);
+  await db.query("UPDATE stream SET open_until = now() WHERE state = 'open' AND open_until > now() AND open_until < now() + ($2::float8 - $1::float8) * interval '1 millisecond'", [silentForMs, streamLeaseMs]);
+  await db.query("UPDATE payment SET reserved_until = now() WHERE state = 'settling' AND reserved_until > now() + interval '1 second'");
+}
+
+/** Signed claims that the chain may not have yet, the newest first: what anybody sees in a public pool. */
+export async function recentClaims(db: Db, most: number): Promise<Hex[]> {
+  const { rows } = await db.query<{ raw: Buffer }>("SELECT raw FROM chain_tx WHERE purpose = 'claim' ORDER BY (state IN ('signed', 'broadcast')) DESC, tx_id DESC LIMIT $1", [most]);
+  return rows.map(({ raw }) => toHex(raw));
+}
+
+/** Hashes of every version of every transaction that was committed. */
+export async function knownTransactions(db: Db): Promise<Set<Hex>> {
+  const { rows } = await db.query<{ hash: Buffer }>("SELECT hash::bytea FROM chain_tx UNION SELECT hash::bytea FROM chain_tx_version");
+  return new Set(rows.map(({ hash }) => toHex(hash)));
+}
