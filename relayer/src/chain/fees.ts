@@ -4,7 +4,7 @@ import { TallystickError } from "../../../sdk/src/errors.ts";
 import { middle, readChain, type Chain } from "./client.ts";
 import type { Fees } from "./market.ts";
 
-export type Call = { to: Address; data: Hex; gas?: bigint; mostGas?: bigint };
+export type Call = { to: Address; data: Hex; gas?: bigint; mostGas?: bigint; rehearsed?: boolean };
 export type Offer = { maxFeePerGas: bigint; maxPriorityFeePerGas: bigint };
 
 /** Base takes no transaction whose gas limit is higher (EIP-7825). */
@@ -26,7 +26,7 @@ export async function gasFor(chain: Chain, from: Address, call: Call): Promise<b
     return smaller(needed + larger((needed * GAS_MARGIN_PERCENT) / 100n, LEAST_MARGIN_GAS), most);
   }
   refuseAbove(call.gas, most);
-  await simulate(chain, from, call);
+  if (call.rehearsed !== true) await simulate(chain, from, call);
   return call.gas;
 }
 
