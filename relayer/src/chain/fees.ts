@@ -4,7 +4,7 @@ import { TallystickError } from "../../../sdk/src/errors.ts";
 import { middle, readChain, type Chain } from "./client.ts";
 import type { Fees } from "./market.ts";
 
-export type Call = { to: Address; data: Hex; gas?: bigint; mostGas?: bigint };
+export type Call = { to: Address; data: Hex; gas?: bigint; mostGas?: bigint; rehearsed?: boolean };
 export type Offer = { maxFeePerGas: bigint; maxPriorityFeePerGas: bigint };
 
 /** Base takes no transaction whose gas limit is higher (EIP-7825). */
@@ -19,7 +19,7 @@ const GAS_MARGIN_PERCENT = 20n;
 export async function gasFor(chain: Chain, from: Address, call: Call): Promise<bigint> {
   if (call.gas !== undefined && call.gas > MAX_TX_GAS) throw overGasLimit(call.gas);
   const gas = call.gas ?? withMargin(await estimate(chain, from, call));
-  if (call.gas !== undefined) await simulate(chain, from, call);
+  if (call.gas !== undefined && call.rehearsed !== true) await simulate(chain, from, call);
   if (call.mostGas !== undefined && gas > call.mostGas) {
     throw new TallystickError({ code: "transaction_too_expensive", status: 402, retry: "never", detail: `The transaction needs ${gas} gas; at most ${call.mostGas} is paid for.` });
   }

@@ -26,6 +26,8 @@ export type TxRequest = {
   gas?: bigint;
   /** Refused when it needs more, for calls that run code which others chose (contract wallets). */
   mostGas?: bigint;
+  /** The caller has just simulated it, with this gas or less: it is not simulated again. */
+  rehearsed?: boolean;
   /** For logs: joins the transaction to the payment that caused it. */
   paymentId?: string;
   /** Writes the caller's own rows in the same database transaction as the signed bytes. */

@@ -9,10 +9,11 @@ import { keystoreCreate, keystoreImport, keystoreShow } from "./commands/keystor
 import { pay } from "./commands/pay.ts";
 import { payoutsNow, payoutsSchedule, payoutsShow } from "./commands/payouts.ts";
 import { receiptVerify } from "./commands/receipt.ts";
+import { vouchersImport } from "./commands/vouchers-import.ts";
 import { sell } from "./commands/sell.ts";
 import { statements } from "./commands/statements.ts";
 import { trace } from "./commands/trace.ts";
 import { up } from "./commands/up.ts";
 import { withdraw } from "./commands/withdraw.ts";
 
-export const COMMANDS: readonly Command[] = [up, pay, sell, statements, payoutsShow, payoutsSchedule, payoutsNow, invoicesList, invoicesPay, channelsList, channelsShow, channelsClose, withdraw, claim, trace, receiptVerify, doctor, keystoreCreate, keystoreImport, keystoreShow];
+export const COMMANDS: readonly Command[] = [up, pay, sell, statements, payoutsShow, payoutsSchedule, payoutsNow, invoicesList, invoicesPay, channelsList, channelsShow, channelsClose, withdraw, claim, vouchersImport, trace, receiptVerify, doctor, keystoreCreate, keystoreImport, keystoreShow];

@@ -7,7 +7,7 @@ import { EVENT } from "../../telemetry/log.ts";
 import { claimCall, payable, runsPayersCode, withoutPoisoned } from "./adapter.ts";
 import { CONTRACT_WALLET_GAS, PAYOUT } from "./costs.ts";
 import { asPlain, halves, payeeKey, type Batch, type Limits, type PlannedRow } from "./packing.ts";
-import { payoutsDue, type Claiming } from "./payout.ts";
+import { payoutsDue } from "./payout.ts";
 import { postponePayout, type Payee } from "./payout-store.ts";
 import { insertBatch, quarantine, RowsInFlight } from "./store.ts";
 
@@ -91,8 +91,9 @@ function describe({ form, reason, groups }: Batch) {
   return { form, reason, rows, receivers: payees.length, ...(payees.length === 1 ? { receiver: payees[0]!.receiver } : {}) };
 }
 
-function payeesOf({ groups }: Pick<Batch, "groups">): Claiming[] {
-  return [...Map.groupBy(groups, payeeKey).values()].map((same) => ({ receiver: same[0]!.receiver, token: same[0]!.token, rows: same.flatMap(({ rows }) => rows) }));
+/** Each receiver once, with what the batch claims for it. */
+function payeesOf({ groups }: Pick<Batch, "groups">): (Payee & { rows: PlannedRow[] })[] {
+  return [...Map.groupBy(groups, payeeKey).values()].map((own) => ({ receiver: own[0]!.receiver, token: own[0]!.token, rows: own.flatMap(({ rows }) => rows) }));
 }
 
 export function limitsOf({ config: { settle } }: Pick<Deps, "config">): Limits {
