@@ -20,6 +20,9 @@ if (load === undefined) {
   process.exit(2);
 }
 
+// What was started ends with this process, but only one that ends by itself tells it to.
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
+
 const bench = await load();
 const report = await bench.run(args.filter((arg) => arg !== "--json"));
 process.stdout.write(`${args.includes("--json") ? JSON.stringify(report) : bench.table(report)}\n`);

@@ -32,6 +32,9 @@ export const COMMIT_POINTS = [
   "batch.prepared", // simulated; nothing is written yet
   "batch.closed",
   "refund.closed",
+  // fees
+  "fees.booked",
+  "invoice.issued",
   // the chain's follower
   "views.synced",
   "cursor.saved",

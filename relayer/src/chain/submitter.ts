@@ -22,7 +22,7 @@ export type TxRequest = {
   purpose: Purpose;
   to: Address;
   data: Hex;
-  /** Gas limit; without it the node's estimate plus a fifth. */
+  /** Gas limit; without it the node's estimate and some room. */
   gas?: bigint;
   /** Refused when it needs more, for calls that run code which others chose (contract wallets). */
   mostGas?: bigint;
