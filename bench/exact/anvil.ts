@@ -13,12 +13,15 @@ export type BenchNode = { name: string; url: string; pid: number; stop(): Promis
 
 const STARTS_WITHIN_MS = 15_000;
 
-/** Undefined where the package is not installed, or not for this platform. */
+/**
+ * Mines at once and every second, as the Hardhat node of the local world does: a transaction that its automining misses would wait for the next.
+ * Undefined where the package is not installed, or not for this platform.
+ */
 export async function startAnvil(): Promise<BenchNode | undefined> {
   const binary = binaryOf();
   if (binary === undefined) return undefined;
   const port = await freePort();
-  const args = ["--host", "127.0.0.1", "--port", String(port), "--chain-id", String(BASE_SEPOLIA.chainId), "--mnemonic", LOCAL_MNEMONIC, "--accounts", "20", "--optimism", "--silent", "--prune-history", "10"];
+  const args = ["--host", "127.0.0.1", "--port", String(port), "--chain-id", String(BASE_SEPOLIA.chainId), "--mnemonic", LOCAL_MNEMONIC, "--accounts", "20", "--optimism", "--silent", "--prune-history", "10", "--mixed-mining", "--block-time", "1"];
   const child = spawn(binary, args, { stdio: "ignore" });
   const url = `http://127.0.0.1:${port}`;
   const deadline = Date.now() + STARTS_WITHIN_MS;

@@ -9,7 +9,7 @@ import type { Deps } from "../../deps.ts";
 import { createGroup } from "../../db/group.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { sendAlone } from "./alone.ts";
-import { mostWith, MOST_TRANSFERS, planBatch } from "./batch-logic.ts";
+import { mostWith, planBatch } from "./batch-logic.ts";
 import { aggregateCalldata, plainCall } from "./calldata.ts";
 import { afterTx, contended, type Judged } from "./judge.ts";
 import type { Probe } from "./probe.ts";
@@ -43,9 +43,9 @@ export type Engine = {
 
 /** How long a row is left to the process that has it in hand. */
 export const LEASE_MS = 30_000;
-/** Transactions under way: a part of a batch goes only when fewer than this many are, a full one sooner. */
-const PART_SLOTS = 1;
-const FULL_SLOTS = 8;
+/** Transactions under way: one, and one more for each so many that wait, as far as the most. */
+const WAITING_A_SLOT = 20;
+const MOST_SLOTS = 8;
 /** A transaction holds back the next no longer than a block takes, however deep it has to be. */
 const SLOT_MS = 2_000;
 /** What goes alone is sent beside the batches, a few at a time. */
@@ -101,7 +101,7 @@ export function createEngine(deps: EngineDeps): Engine {
     // Whatever this turn of the event loop brings goes along.
     setImmediate(() => {
       scheduled = false;
-      while (waiting.length > 0 && underWay < (waiting.length >= MOST_TRANSFERS ? FULL_SLOTS : PART_SLOTS)) void runBatch(waiting.splice(0, mostWith(waiting[0]!.attempts)));
+      while (waiting.length > 0 && underWay < Math.min(MOST_SLOTS, 1 + Math.floor(waiting.length / WAITING_A_SLOT))) void runBatch(waiting.splice(0, mostWith(waiting[0]!.attempts)));
       while (lonely.length > 0 && aloneUnderWay < MOST_ALONE) void runAlone(lonely.shift()!);
     });
   }
