@@ -61,7 +61,7 @@ function growthChart(report: GrowthReport): Chart {
       panel("Paid calls a second", (row) => row.rps),
       panel("p99 latency, ms", (row) => row.p99Ms),
       panel("Memory of the relayer (RSS), MiB", (row) => row.rssMiB),
-      panel("Settlement's search for claimable channels, ms", (row) => row.claimableMs),
+      panel("Settlement's search for what is due, ms", (row) => row.dueMs),
     ],
   };
 }

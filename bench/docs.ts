@@ -81,8 +81,8 @@ function scale(report: ScaleReport): string[] {
 }
 
 function growth(report: GrowthReport): string[] {
-  const rows = report.rows.map((row) => [row.channels.toLocaleString("en-US"), row.rps, row.p50Ms, row.p99Ms, row.cpuMsPerRequest, row.rssMiB, row.startMs, row.claimableMs, row.databaseMiB]);
-  return [...chart("growth", "the same load beside more channels"), ...markdown(["channels in the ledger", "requests/s", "p50 ms", "p99 ms", "CPU ms/request", "RSS MiB", "start ms", "claimable ms", "database MiB"], rows), ...told(report)];
+  const rows = report.rows.map((row) => [row.channels.toLocaleString("en-US"), row.rps, row.p50Ms, row.p99Ms, row.cpuMsPerRequest, row.rssMiB, row.startMs, row.dueMs, row.databaseMiB]);
+  return [...chart("growth", "the same load beside more channels"), ...markdown(["channels in the ledger", "requests/s", "p50 ms", "p99 ms", "CPU ms/request", "RSS MiB", "start ms", "due ms", "database MiB"], rows), ...told(report)];
 }
 
 type ExactReport = Facts & { rows: { server: string; what: string; inFlight: number; rps: number; p50Ms: number; p99Ms: number; cpuMsPerRequest: number; n: number }[]; ratio: Record<string, number | null> };

@@ -5,6 +5,7 @@ import type { Bench } from "./report.ts";
 const benches: Record<string, () => Promise<Bench>> = {
   crypto: () => import("./crypto.ts"),
   gas: () => import("./gas.ts"),
+  exact: () => import("./exact.ts"),
   paid: () => import("./paid.ts"),
   scale: () => import("./scale.ts"),
   gateway: () => import("./gateway.ts"),
@@ -18,6 +19,9 @@ if (load === undefined) {
   process.stderr.write(`usage: npm run -s bench -- <${Object.keys(benches).join(" | ")}> [--json]\n`);
   process.exit(2);
 }
+
+// What was started ends with this process, but only one that ends by itself tells it to.
+for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
 
 const bench = await load();
 const report = await bench.run(args.filter((arg) => arg !== "--json"));

@@ -60,6 +60,12 @@ export async function seedChannels(db: Db, { from, to, unclaimed, receiver, rece
        FROM (SELECT n, sha256(int8send(n)) AS id FROM generate_series($1::bigint, $2::bigint) n) seeded`,
       [from, to, unclaimed, toBytes(receiver), toBytes(receiverAuthorizer), toBytes(token), price],
     );
+    // Triggers are off: what they would have queued for settlement.
+    await client.query(
+      `INSERT INTO settlement_due (channel_id, receiver, token, since, queued_at)
+       SELECT c.channel_id, c.receiver, c.token, c.created_at, c.created_at FROM generate_series($1::bigint, LEAST($2::bigint, $3::bigint)) n JOIN channel c ON c.channel_id = sha256(int8send(n))`,
+      [from, to, unclaimed],
+    );
     await client.query(
       `INSERT INTO payment (payment_id, channel_id, payer, ceiling, signature, service, request_hash, price_atomic, charged_atomic, charged_cumulative,
          state, request_number, reserved_at, reserved_until, resolved_at, resource, output_hash, started_at, ended_at)
@@ -69,7 +75,9 @@ export async function seedChannels(db: Db, { from, to, unclaimed, receiver, rece
       [from, to, price],
     );
   });
+  // What the triggers would have done.
+  await db.query("INSERT INTO settlement_due (channel_id, receiver, token, since, queued_at) SELECT channel_id, receiver, token, created_at, created_at FROM channel WHERE charged > total_claimed ON CONFLICT DO NOTHING");
   // What autovacuum and the checkpointer would do in their own time; not while the clock runs.
-  await db.query("VACUUM ANALYZE channel, payment");
+  await db.query("VACUUM ANALYZE channel, payment, settlement_due");
   await db.query("CHECKPOINT");
 }

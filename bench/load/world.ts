@@ -108,7 +108,8 @@ export type OnChain = { claimed: Map<Hex, bigint>; /** Of the receiver: claimed 
 
 export async function readChannels({ chain }: World, channels: LoadChannel[]): Promise<OnChain> {
   const { client } = chain;
-  const contract = { address: SESSION_CHANNELS, abi: sessionChannelsAbi } as const;
+  // All at one block: a claim mined between two reads would show in one of them only.
+  const contract = { address: SESSION_CHANNELS, abi: sessionChannelsAbi, blockNumber: await client.getBlockNumber() } as const;
   const claimed = await Promise.all(
     channels.map(async ({ channelId }) => [channelId, (await client.readContract({ ...contract, functionName: "channels", args: [channelId] }))[1]] as const),
   );

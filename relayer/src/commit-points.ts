@@ -13,6 +13,7 @@ export const COMMIT_POINTS = [
   // exact
   "exact.reserved",
   "exact.stored", // the answer is durable and withheld
+  "exact.queued", // the authorisation is to be carried
   "exact.settled",
   // streams
   "stream.opened",
@@ -31,6 +32,9 @@ export const COMMIT_POINTS = [
   "batch.prepared", // simulated; nothing is written yet
   "batch.closed",
   "refund.closed",
+  // fees
+  "fees.booked",
+  "invoice.issued",
   // the chain's follower
   "views.synced",
   "cursor.saved",

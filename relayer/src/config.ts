@@ -3,6 +3,7 @@ import { BATCH_SETTLEMENT, chainById, ERC3009_COLLECTOR, SESSION_CHANNELS } from
 import { getAddress, isAddress, type Address, type Hex } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { TallystickError } from "../../sdk/src/errors.ts";
+import { FEE_KEYS, readFeeConfig, type FeeConfig } from "./fee-config.ts";
 
 /** What the gateway sells, as configured. Amounts are atomic token units. */
 export type ServiceConfig = {
@@ -76,6 +77,7 @@ export type Config = {
   exposure: { perChannelAtomic: bigint; perPayerAtomic: bigint };
   /** Seal stored answers; the first seals, all open. */
   answerKeys: Hex[];
+  fee: FeeConfig;
   limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number; storedAnswerBytes: number };
   /** Where this process keeps what outlives it and the database: how far the ledger was. */
   stateDir: string | undefined;
@@ -129,6 +131,7 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_MAX_ANSWER_BYTES", about: "largest upstream answer", fallback: "16777216" },
   { name: "RELAYER_MAX_UNBILLED_RUNS", about: "upstream runs a payer may cause in a minute without being charged", fallback: "30" },
   { name: "RELAYER_ANSWER_TTL_S", about: "how long an answer can be fetched again", fallback: "86400" },
+  ...FEE_KEYS,
   { name: "RELAYER_MAX_STORED_ANSWER_BYTES", about: "bytes of answers kept for one payer; who is full buys nothing until some expire or are deleted", fallback: "268435456" },
   { name: "RELAYER_STATE_DIR", about: "folder on this machine's own disk that remembers how far the ledger was, so that a restored backup is noticed; empty: memory only", fallback: "" },
   { name: "RELAYER_TRUST_FAILOVER", about: "true when every standby of the database is synchronous, so that a failover loses nothing; else sales by channel stop until an operator resumes", fallback: "false" },
@@ -172,6 +175,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   const port = integer("RELAYER_PORT", 1, 65535);
   const host = raw("RELAYER_HOST");
 
+  const submitterKeys = parse("RELAYER_SUBMITTER_KEYS", readDistinctKeys, "32-byte hex private keys, each once", [] as Hex[]);
   const config: Config = {
     databaseUrl: parse("DATABASE_URL", readUrl, "a URL", ""),
     rpcUrls: parse("RPC_URL", readUrls, "URLs, comma separated", []),
@@ -186,7 +190,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     erc3009Collector: address("RELAYER_ERC3009_COLLECTOR"),
     token: chain?.usdc ?? { address: SESSION_CHANNELS, name: "", version: "" },
     settlementMode: parse("RELAYER_SETTLEMENT_MODE", readMode, "tallystick or canonical", "tallystick"),
-    submitterKeys: parse("RELAYER_SUBMITTER_KEYS", readDistinctKeys, "32-byte hex private keys, each once", []),
+    submitterKeys,
     receiverAuthorizerKeys: parse("RELAYER_AUTHORIZER_KEYS", readKeys, "32-byte hex private keys", []),
     confirmations: integer("RELAYER_CONFIRMATIONS", 1, MOST_DEPTH),
     depositConfirmations: parse("RELAYER_DEPOSIT_CONFIRMATIONS", readDepositSteps, `amount:depth pairs, comma separated, rising from 0, to a depth of at most ${MOST_DEPTH}`, []),
@@ -221,6 +225,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       answerTtlS: integer("RELAYER_ANSWER_TTL_S", 1, 31_536_000),
       storedAnswerBytes: integer("RELAYER_MAX_STORED_ANSWER_BYTES", 1, Number.MAX_SAFE_INTEGER),
     },
+    fee: readFeeConfig({ parse, integer }, submitterKeys),
     stateDir: raw("RELAYER_STATE_DIR") || undefined,
     trustFailover: parse("RELAYER_TRUST_FAILOVER", readBoolean, "true or false", false),
     facilitator: parse("RELAYER_FACILITATOR", readFacilitator, "services, open, off, or addresses", "services"),

@@ -4,10 +4,13 @@ import { privateKeyToAccount } from "viem/accounts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
+import { createExact } from "./capabilities/exact/exact.ts";
 import { sweepAnswerUsage } from "./capabilities/answers/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
 import { createKnownChannels } from "./capabilities/channels/known.ts";
 import { sweepEvents } from "./capabilities/events/service.ts";
+import { applyTerms } from "./capabilities/fees/booking.ts";
+import { sweepFees } from "./capabilities/fees/sweep.ts";
 import { createCatalog } from "./capabilities/gateway/catalog.ts";
 import type { Handlers } from "./capabilities/gateway/handler.ts";
 import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
@@ -16,6 +19,7 @@ import { configureServices } from "./capabilities/gateway/service.ts";
 import { createLedgerGroups, type LedgerGroups } from "./capabilities/ledger/groups.ts";
 import { sweep } from "./capabilities/ledger/service.ts";
 import { createSettlementWorker } from "./capabilities/settlement/service.ts";
+import { followSettled } from "./capabilities/statements/settled.ts";
 import { sweepStreams } from "./capabilities/streams/service.ts";
 import { sweepTransfers } from "./capabilities/transfers/service.ts";
 import { openChain } from "./chain/client.ts";
@@ -31,6 +35,7 @@ import { createContinuity, type Continuity } from "./db/continuity.ts";
 import { migrate } from "./db/migrate.ts";
 import { openPool } from "./db/pool.ts";
 import { createOutbound } from "./http/outbound.ts";
+import { createSweeper } from "./sweeper.ts";
 import { EVENT, type Log } from "./telemetry/log.ts";
 import { createMetrics } from "./telemetry/metrics.ts";
 
@@ -79,6 +84,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     vault: createVault(config.answerKeys),
     outbound: createOutbound({ allowPrivate: config.outboundAllowPrivate }),
     hasher,
+    exact: createExact({ ...parts, submitter }),
     handlers,
     knownChannels: createKnownChannels(),
     catalog: createCatalog(db),
@@ -91,9 +97,11 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   if (applied.length > 0) log.info({ event: EVENT.started, applied }, "migrations applied");
   await checkContracts(deps);
   await configureServices(deps);
+  await applyTerms(deps);
   const app = await buildApp(deps);
   const settlement = createSettlementWorker(deps);
-  let sweeper: NodeJS.Timeout | undefined;
+  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled };
+  const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
     app,
     deps,
@@ -103,15 +111,14 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await submitter.start();
       await follower.start();
       if (config.role !== "server") await settlement.start();
-      const sweepAll = () => Promise.all([sweep(deps), sweepStreams(deps), settleWithheld(deps), sweepAccess(deps), sweepEvents(deps), sweepTransfers(deps), sweepAnswerUsage(deps)]);
-      if (config.role !== "server") sweeper = setInterval(() => void sweepAll().catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "sweep failed; tried again soon")), config.sweepMs);
+      if (config.role !== "server") sweeper.start();
       const address = await app.listen({ host: config.host, port: config.port });
       log.info({ event: EVENT.started, role: config.role, address, network: config.network, mode: config.settlementMode }, "relayer listens");
       return address;
     },
     async stop() {
-      clearInterval(sweeper);
       await app.close();
+      await sweeper.stop();
       await settlement.stop();
       await follower.stop();
       await submitter.stop();

@@ -28,7 +28,7 @@ describe("bench paid", function () {
     expect(report.machine).to.include.all.keys("processor", "cores", "memoryGiB", "node", "fsyncMs", "loadAverage1Minute");
     expect(report.commit).match(/^([0-9a-f]{7,}\+?|unknown)$/);
     expect(Object.entries(report.versions).filter(([, version]) => !/^\d/.test(version))).deep.equal([]);
-    expect(report.command).equal("npm run -s bench -- paid --quick --json");
+    expect(report.command).equal("npm run -s bench -- paid --quick");
     expect(report.pinning).match(/core|taskset/);
   });
 

@@ -86,7 +86,7 @@ describe("deposit depth", () => {
   });
 
   it("is configured in steps and by payer, and refuses what makes no sense", () => {
-    const env = { DATABASE_URL: "postgres://x", RPC_URL: "http://x", CHAIN_ID: "84532", RELAYER_SUBMITTER_KEY: `0x${"1".repeat(64)}`, RELAYER_AUTHORIZER_KEYS: `0x${"2".repeat(64)}`, RELAYER_ANSWER_KEYS: `0x${"3".repeat(64)}` };
+    const env = { DATABASE_URL: "postgres://x", RPC_URL: "http://x", CHAIN_ID: "84532", RELAYER_SUBMITTER_KEYS: `0x${"1".repeat(64)}`, RELAYER_AUTHORIZER_KEYS: `0x${"2".repeat(64)}`, RELAYER_ANSWER_KEYS: `0x${"3".repeat(64)}` };
     const config = readConfig({ ...env, RELAYER_BRIDGE_PAYERS: `${PAYER}:5000000`, RELAYER_DEPOSIT_CONFIRMATIONS: "0:2,100:5" });
     expect([...config.bridgedPayers]).to.deep.equal([[PAYER.toLowerCase(), 5_000_000n]]);
     expect(config.depositConfirmations).to.deep.equal([{ fromAtomic: 0n, depth: 2 }, { fromAtomic: 100n, depth: 5 }]);

@@ -55,7 +55,7 @@ export async function startRpcProxy(upstream: string): Promise<RpcProxy> {
     if (fault?.kind === "error") return send(response, refusal(fault, call));
     if (fault?.kind === "status") return send(response, "no", fault.status ?? 500);
     if (fault?.kind === "fake") return send(response, JSON.stringify({ jsonrpc: "2.0", id: call.id, result: fault.lie?.(undefined, call.params) ?? null }));
-    if (call.method === "eth_sendRawTransaction") sent.push(String(call.params[0]));
+    if (call.method === "eth_sendRawTransaction") sent.push(String(call.params?.[0]));
     const upstreamAnswer = await (await fetch(upstream, { method: "POST", headers: { "content-type": "application/json" }, body })).text();
     if (fault?.kind === "lose") return void request.socket.destroy();
     if (fault?.kind === "late") return send(response, refusal(fault, call));

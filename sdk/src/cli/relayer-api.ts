@@ -11,16 +11,27 @@ type Problem = { code?: string; detail?: string; retry?: Retry; field?: string }
 
 /** Calls the API as the account. @throws CliError `relayer_unreachable`, or the relayer's own code. */
 export async function callRelayer<T>(context: Context, path: string, request: Request = {}): Promise<T> {
+  return parsedJson<T>(await readRelayer(context, path, request));
+}
+
+/** The same, as text. */
+export async function readRelayer(context: Context, path: string, request: Request = {}): Promise<string> {
   const relayerUrl = context.relayerUrl();
   const account = await context.account();
   const { token } = await signIn({ relayerUrl, account }).catch((error: unknown) => {
     throw error instanceof TallystickError ? error : unreachable(relayerUrl, error);
   });
-  return callOpen<T>(context, path, { ...request, headers: { authorization: `Bearer ${token}`, ...request.headers } });
+  return readOpen(context, path, { ...request, headers: { authorization: `Bearer ${token}`, ...request.headers } });
 }
 
 /** The same for what everybody may read. */
-export async function callOpen<T>(context: Context, path: string, { method = "GET", body, headers = {} }: Request = {}): Promise<T> {
+export async function callOpen<T>(context: Context, path: string, request: Request = {}): Promise<T> {
+  return parsedJson<T>(await readOpen(context, path, request));
+}
+
+const parsedJson = <T>(text: string): T => (text === "" ? {} : JSON.parse(text)) as T;
+
+async function readOpen(context: Context, path: string, { method = "GET", body, headers = {} }: Request): Promise<string> {
   const relayerUrl = context.relayerUrl();
   const response = await fetch(`${relayerUrl}${path}`, {
     method,
@@ -32,7 +43,7 @@ export async function callOpen<T>(context: Context, path: string, { method = "GE
   });
   const text = await response.text();
   if (!response.ok) throw problem(response.status, text);
-  return (text === "" ? {} : JSON.parse(text)) as T;
+  return text;
 }
 
 function unreachable(url: string, error: unknown): CliError {

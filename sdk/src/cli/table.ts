@@ -4,12 +4,16 @@ import { channelsList, channelsShow } from "./commands/channels.ts";
 import { channelsClose } from "./commands/channels-close.ts";
 import { claim } from "./commands/claim.ts";
 import { doctor } from "./commands/doctor.ts";
+import { invoicesList, invoicesPay } from "./commands/invoices.ts";
 import { keystoreCreate, keystoreImport, keystoreShow } from "./commands/keystore.ts";
 import { pay } from "./commands/pay.ts";
+import { payoutsNow, payoutsSchedule, payoutsShow } from "./commands/payouts.ts";
 import { receiptVerify } from "./commands/receipt.ts";
+import { vouchersImport } from "./commands/vouchers-import.ts";
 import { sell } from "./commands/sell.ts";
+import { statements } from "./commands/statements.ts";
 import { trace } from "./commands/trace.ts";
 import { up } from "./commands/up.ts";
 import { withdraw } from "./commands/withdraw.ts";
 
-export const COMMANDS: readonly Command[] = [up, pay, sell, channelsList, channelsShow, channelsClose, withdraw, claim, trace, receiptVerify, doctor, keystoreCreate, keystoreImport, keystoreShow];
+export const COMMANDS: readonly Command[] = [up, pay, sell, statements, payoutsShow, payoutsSchedule, payoutsNow, invoicesList, invoicesPay, channelsList, channelsShow, channelsClose, withdraw, claim, vouchersImport, trace, receiptVerify, doctor, keystoreCreate, keystoreImport, keystoreShow];

@@ -1,9 +1,7 @@
 // Keeps the cached view of known channels up to date. Events only say which channels to look at; what is written comes
 // from reads. The cursor survives restarts; when the cursor's block is gone, the follower goes back and reads again.
-import { parseEventLogs, type Hex, type Log as ChainLog } from "viem";
+import type { Hex } from "viem";
 import { setTimeout as sleep } from "node:timers/promises";
-import { sessionChannelsAbi } from "../../../../sdk/src/abi/session-channels.ts";
-import { decodePackedResults } from "../../../../sdk/src/packed-claim.ts";
 import { headOf, readChain } from "../../chain/client.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { readViewAt } from "./chain-view.ts";
@@ -12,6 +10,8 @@ import { resolveRefunds } from "./refund.ts";
 import type { ChannelDeps } from "./service.ts";
 import type { Deps } from "../../deps.ts";
 import { channelsSyncedAbove, knownChannels, rewindChainView, updateChainView, youngChannels } from "./store.ts";
+import type { ChainRecord } from "./watch-store.ts";
+import { compareNext, lookUpHistories, record, recordAgain, recordsOf } from "./watch.ts";
 
 export type Follower = {
   /** When the chain was last read to the end, or undefined before the first time. Payments are refused when it is too old. */
@@ -39,6 +39,7 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
   let readAt: Date | undefined;
   let shortPasses = 0;
   let aheadPasses = 0;
+  let lastWatched: bigint | undefined;
   let loop: Promise<void> | undefined;
   let pass: Promise<void> | undefined;
 
@@ -61,6 +62,7 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
     else if (await isReorged(cursor, head.blockNumber)) await rewind(cursor, head);
     else if (head.blockNumber >= cursor.blockNumber) await catchUp(cursor, head);
     await lowerViews(head.blockNumber);
+    await watch(head.blockNumber);
     await resolveRefunds(deps);
     readAt = now();
     metrics.chainLagSeconds.set(0);
@@ -86,8 +88,9 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
     if (head.blockNumber === cursor.blockNumber) return;
     const ahead = await channelsSyncedAbove(db, cursor.blockNumber);
     const from = cursor.blockNumber > OVERLAP_BLOCKS ? cursor.blockNumber - OVERLAP_BLOCKS : 0n;
-    const touched = await knownChannels(db, await touchedIn(from, head.blockNumber));
+    const { touched, records } = await happenedIn(from, head.blockNumber);
     await sync(new Map([...touched, ...ahead, ...(await youngChannels(db))]), head.blockNumber, "forward");
+    await record(deps, records);
     deps.reached("views.synced");
     await saveCursor(db, CURSOR, head);
     deps.reached("cursor.saved");
@@ -99,8 +102,9 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
     log.warn({ event: EVENT.channelSynced, reorg: true, cursor: String(cursor.blockNumber), head: String(head), from: String(from) });
     // Logs that vanished cannot be asked for: every channel read above `from` is read again, whatever happened to it.
     const suspect = await channelsSyncedAbove(db, from);
-    const touched = await knownChannels(db, await touchedIn(from, head));
+    const { touched, records } = await happenedIn(from, head);
     await sync(new Map([...touched, ...suspect]), head, "back");
+    await recordAgain(deps, records, from);
     await saveCursor(db, CURSOR, { blockNumber: head, blockHash });
     shortPasses = 0;
   }
@@ -124,14 +128,26 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
     }
   }
 
-  async function touchedIn(from: bigint, to: bigint): Promise<Hex[]> {
-    const ids = new Set<Hex>();
+  /** One process is enough for what is not urgent. */
+  async function watch(head: bigint): Promise<void> {
+    if (config.role === "server" || (lastWatched ?? -1n) >= head) return;
+    await lookUpHistories(deps, head);
+    await compareNext(deps, head);
+    lastWatched = head;
+  }
+
+  /** What happened to channels we know, and the block of their views. */
+  async function happenedIn(from: bigint, to: bigint): Promise<{ touched: Map<Hex, bigint>; records: ChainRecord[] }> {
+    const touched = new Map<Hex, bigint>();
+    const records: ChainRecord[] = [];
     for (let start = from; start <= to; start += LOG_PAGE_BLOCKS) {
       const end = start + LOG_PAGE_BLOCKS - 1n < to ? start + LOG_PAGE_BLOCKS - 1n : to;
-      const logs = await readChain(() => chain.client.getLogs({ address: config.sessionChannels, fromBlock: start, toBlock: end }));
-      for (const channelId of channelsOf(logs)) ids.add(channelId);
+      const page = recordsOf(await readChain(() => chain.client.getLogs({ address: config.sessionChannels, fromBlock: start, toBlock: end })));
+      const known = await knownChannels(db, [...new Set(page.map(({ channelId }) => channelId))]);
+      for (const [channelId, block] of known) touched.set(channelId, block);
+      for (const one of page) if (known.has(one.channelId)) records.push(one);
     }
-    return [...ids];
+    return { touched, records };
   }
 
   async function blockAt(blockNumber: bigint): Promise<Cursor> {
@@ -168,12 +184,4 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
       await loop;
     },
   };
-}
-
-/** Ids of the channels that these logs of SessionChannels are about. */
-export function channelsOf(logs: readonly ChainLog[]): Hex[] {
-  return parseEventLogs({ abi: sessionChannelsAbi, logs: [...logs] }).flatMap((log) => {
-    if (log.eventName === "PackedClaimed") return decodePackedResults(log.args.results).map((result) => result.channelId);
-    return "channelId" in log.args ? [log.args.channelId] : [];
-  });
 }

@@ -23,7 +23,7 @@ export type ChainView = {
 export type Channel = Omit<ChainView, "ladder"> & {
   /** Deposits on the chain that are not deep enough to count; `balance` is without them. */
   pending: bigint;
-  /** Deposits up to this block count, while some are pending. */
+  /** Deposits up to this block count, while some are pending; else 0. */
   countedBlock: bigint;
   channelId: Hex;
   config: ChannelConfig;
@@ -87,7 +87,7 @@ export function unknownChannel(channelId: Hex, config: ChannelConfig, view: Chai
 /** What counts of a channel, as its row has it. `depths`: what is that deep, by step, while that is less than all. */
 type Standing = { balance: bigint; pending: bigint; countedBlock: bigint; depths: bigint[] | null };
 
-const whole = ({ balance, syncedBlock }: ChainView): Standing => ({ balance, pending: 0n, countedBlock: syncedBlock, depths: null });
+const whole = ({ balance }: ChainView): Standing => ({ balance, pending: 0n, countedBlock: 0n, depths: null });
 
 function standing({ syncedBlock }: ChainView, ladder: Ladder, payer: Address, others: readonly bigint[], already = 0n): Standing {
   const { balance, pending, depth } = countable(ladder.rungs, demandsOn(ladder, payer, others), already);
@@ -104,8 +104,8 @@ export async function insertChannel(db: Queryable, channelId: Hex, config: Chann
   await db.query({
     name: "channel_insert",
     text: `INSERT INTO channel (channel_id, payer, payer_authorizer, receiver, receiver_authorizer, token, withdraw_delay_s, salt,
-             balance, total_claimed, withdraw_amount, withdraw_initiated_at, refund_nonce, synced_block, opening_charged, charged)
-           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $10, $10)
+             balance, total_claimed, withdraw_amount, withdraw_initiated_at, refund_nonce, synced_block, opening_charged, charged, history_wanted)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $10, $10, true)
            ON CONFLICT (channel_id) DO NOTHING`,
     values: [toBytes(channelId), ...addresses(config), config.withdrawDelay, toBytes(config.salt), view.balance, view.totalClaimed,
       view.withdrawAmount, view.withdrawInitiatedAt, view.refundNonce, view.syncedBlock],
@@ -135,20 +135,24 @@ export async function updateChainView(db: Queryable, channelId: Hex, view: Chain
   return settle(db, channelId, view, undefined);
 }
 
-/** As updateChainView for many channels at once, locked in id order so that two of these cannot wait for each other. */
-export async function updateChainViews(db: Queryable, views: ReadonlyMap<Hex, ChainView>): Promise<void> {
-  const list = [...views];
-  const column = (read: (view: ChainView) => bigint | number) => list.map(([, view]) => String(read(view)));
-  await db.query(
-    `WITH held AS (SELECT channel_id FROM channel WHERE channel_id = ANY($1::bytea[]) ORDER BY channel_id FOR NO KEY UPDATE)
-     UPDATE channel c SET balance = v.balance, total_claimed = v.total, withdraw_amount = v.amount, withdraw_initiated_at = v.initiated, refund_nonce = v.nonce,
-       synced_block = v.block, opening_charged = CASE WHEN v.total > c.charged THEN v.total ELSE c.opening_charged END, charged = GREATEST(c.charged, v.total)
-     FROM held JOIN unnest($1::bytea[], $2::numeric[], $3::numeric[], $4::numeric[], $5::bigint[], $6::numeric[], $7::bigint[])
-       AS v (channel_id, balance, total, amount, initiated, nonce, block) USING (channel_id)
-     WHERE c.channel_id = held.channel_id AND c.synced_block <= v.block`,
-    [list.map(([id]) => toBytes(id)), column((view) => view.balance), column((view) => view.totalClaimed), column((view) => view.withdrawAmount),
+/**
+ * As updateChainView for many channels, in a transaction: locked in id order, so that two of these cannot wait for each other, and
+ * written at once, but for those with young deposits, of which each has to ask what its payer's other channels count.
+ */
+export async function updateChainViews(client: Queryable, views: ReadonlyMap<Hex, ChainView>): Promise<void> {
+  await client.query("SELECT 1 FROM channel WHERE channel_id = ANY($1::bytea[]) ORDER BY channel_id FOR NO KEY UPDATE", [[...views.keys()].map(toBytes)]);
+  const deep = [...views].filter(([, view]) => view.ladder === undefined);
+  const column = (read: (view: ChainView) => bigint | number) => deep.map(([, view]) => String(read(view)));
+  await client.query(
+    `UPDATE channel c SET balance = v.balance, total_claimed = v.total, withdraw_amount = v.amount, withdraw_initiated_at = v.initiated, refund_nonce = v.nonce,
+       synced_block = v.block, opening_charged = CASE WHEN v.total > c.charged THEN v.total ELSE c.opening_charged END, charged = GREATEST(c.charged, v.total),
+       pending_atomic = 0, counted_block = v.block, depth_balances = NULL
+     FROM unnest($1::bytea[], $2::numeric[], $3::numeric[], $4::numeric[], $5::bigint[], $6::numeric[], $7::bigint[]) AS v (channel_id, balance, total, amount, initiated, nonce, block)
+     WHERE c.channel_id = v.channel_id AND c.synced_block <= v.block`,
+    [deep.map(([id]) => toBytes(id)), column((view) => view.balance), column((view) => view.totalClaimed), column((view) => view.withdrawAmount),
       column((view) => view.withdrawInitiatedAt), column((view) => view.refundNonce), column((view) => view.syncedBlock)],
   );
+  for (const [channelId, view] of views) if (view.ladder !== undefined) await updateChainView(client, channelId, view);
 }
 
 /**

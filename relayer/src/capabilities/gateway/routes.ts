@@ -11,6 +11,7 @@ import { createLiveStreams, type LiveStreams } from "../streams/service.ts";
 import { payByTransfer } from "../transfers/service.ts";
 import { challengeOf, unpaid, type Challenge } from "./challenge.ts";
 import { normalisePath } from "./logic.ts";
+import { checkOnSale } from "./pause.ts";
 import * as gateway from "./service.ts";
 import type { GatewayDeps, Sale } from "./rail.ts";
 import type { Service } from "./store.ts";
@@ -63,6 +64,7 @@ async function sell(deps: GatewayDeps, streams: LiveStreams, request: FastifyReq
   const path = normalisePath(request.raw.url ?? "", service.name);
   const url = deps.config.publicUrl + gateway.targetOf(service, path);
   const header = paymentHeader(request);
+  if (header === undefined) checkOnSale(service);
   if (header === undefined) return challenge(deps, request, reply, { service, url, paymentId: newPaymentId(), problem: unpaid() });
 
   const started = process.hrtime.bigint();

@@ -8,6 +8,7 @@ import { paymentIdFrom } from "../../payment-id.ts";
 import { contentTypeOf } from "../ledger/logic.ts";
 import type { Delivery } from "../ledger/types.ts";
 import { requestHash } from "./logic.ts";
+import { pauseOf } from "./pause.ts";
 import type { GatewayDeps, OpenPayment, Opened, Sale } from "./rail.ts";
 import { railOf, RAILS } from "./rails.ts";
 import { decodeEnvelope, type Envelope } from "./schemas.ts";
@@ -61,7 +62,14 @@ export async function openPurchase(deps: GatewayDeps, purchase: Purchase, { enve
   if (rail === undefined) throw schemeFault(envelope.accepted.scheme, RAILS.map(({ scheme }) => scheme));
   const terms = rail.terms(deps, purchase.service, paymentId);
   checkAccepted(envelope.accepted, terms);
-  return rail.open(deps, { ...purchase, envelope, terms, paymentId, clientId: clientIdOf(envelope) });
+  const opened = await rail.open(deps, { ...purchase, envelope, terms, paymentId, clientId: clientIdOf(envelope) });
+  // Only now is it known whether this is new, or an answer that was paid for before.
+  const pause = opened.outcome === "open" && opened.payment.stream?.owed !== true ? pauseOf(purchase.service) : undefined;
+  if (opened.outcome === "open" && pause !== undefined) {
+    await opened.payment.abandon("service_paused");
+    throw pause;
+  }
+  return opened;
 }
 
 function clientIdOf(envelope: Envelope): string | undefined {

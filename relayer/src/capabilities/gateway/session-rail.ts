@@ -1,7 +1,7 @@
 // The scheme `batch-settlement`: vouchers on a channel. Decode -> match the terms -> verify the voucher -> (carry the deposit) ->
 // reserve; charge and answer in one commit.
 import type { SettleResponse } from "@x402/core/types";
-import type { Address, Hex } from "viem";
+import type { Hex } from "viem";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import type { ChannelConfig } from "../../../../sdk/src/typed-data.ts";
 import { EVENT } from "../../telemetry/log.ts";
@@ -70,8 +70,8 @@ const ZERO_ADDRESS = "0x0000000000000000000000000000000000000000";
 async function checkVoucher(deps: GatewayDeps, payload: SchemePayload, channelId: Hex): Promise<void> {
   const { payerAuthorizer } = payload.config;
   if (payerAuthorizer === ZERO_ADDRESS) throw refusalFault("contract_wallet_unsupported", undefined, payload.voucher.ceiling, 0n);
-  const signer: Address | undefined = await deps.hasher.voucherSigner(channelId, payload.voucher.ceiling, payload.voucher.signature);
-  if (signer === payerAuthorizer) return;
+  const ours = await deps.hasher.isVoucherOf(payerAuthorizer, channelId, payload.voucher.ceiling, payload.voucher.signature);
+  if (ours) return;
   throw fault({
     code: "voucher_signature_invalid",
     field: "payload.voucher.signature",

@@ -22,15 +22,18 @@ export type Service = {
   upstreamTimeoutMs: number;
   /** What streamed answers cost step by step; undefined where they are sold at the price of a call only. */
   stream: { unit: string; unitPrice: bigint } | undefined;
+  /** Not sold since then: its provider owes the relayer. */
+  pausedSince?: Date | undefined;
 };
 
 export type ServiceRow = {
   name: string; origin: string | null; url: string | null; owner: Buffer | null; description: string; receiver: Buffer; token: Buffer; price_atomic: bigint;
   min_deposit_calls: number; withdraw_delay_s: number; upstream_timeout_ms: number; stream_unit: string | null; stream_price_atomic: bigint | null;
+  paused_since?: Date | null;
 };
 
 export async function findService(db: Queryable, name: string): Promise<Service | undefined> {
-  const { rows } = await db.query<ServiceRow>({ name: "service_find", text: "SELECT * FROM service WHERE name = $1 AND removed_at IS NULL", values: [name] });
+  const { rows } = await db.query<ServiceRow>({ name: "service_find", text: "SELECT *, (SELECT since FROM service_pause p WHERE p.receiver = service.receiver) AS paused_since FROM service WHERE name = $1 AND removed_at IS NULL", values: [name] });
   return rows[0] === undefined ? undefined : serviceFromRow(rows[0]);
 }
 
@@ -72,5 +75,6 @@ export function serviceFromRow(row: ServiceRow): Service {
     withdrawDelayS: row.withdraw_delay_s,
     upstreamTimeoutMs: row.upstream_timeout_ms,
     stream: row.stream_unit === null || row.stream_price_atomic === null ? undefined : { unit: row.stream_unit, unitPrice: row.stream_price_atomic },
+    ...(row.paused_since == null ? {} : { pausedSince: row.paused_since }),
   };
 }

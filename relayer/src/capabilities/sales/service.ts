@@ -8,6 +8,7 @@ import { RECEIPT_EXTENSION } from "../../../../sdk/src/receipt.ts";
 import { newPaymentId, paymentIdFrom } from "../../payment-id.ts";
 import { challengeOf, unpaid } from "../gateway/challenge.ts";
 import type { GatewayDeps, OpenPayment, Sale } from "../gateway/rail.ts";
+import { pauseOf } from "../gateway/pause.ts";
 import { resumePayment } from "../gateway/rails.ts";
 import * as gateway from "../gateway/service.ts";
 import type { Service } from "../gateway/store.ts";
@@ -41,7 +42,7 @@ export async function take(deps: GatewayDeps, caller: Address, wire: WireTake, t
   const offer = await offerOf(deps, caller, wire);
   const known = takeKey === undefined ? undefined : await takenBefore(deps, caller, takeKey, offer);
   if (known !== undefined) return known;
-  if (wire.payment === undefined) return refusal(deps, offer, newPaymentId(), unpaid(), "unpaid");
+  if (wire.payment === undefined) return refusal(deps, offer, newPaymentId(), pauseOf(offer.service) ?? unpaid(), "unpaid");
   let paymentId: string | undefined;
   try {
     const payment = gateway.readPayment(wire.payment);

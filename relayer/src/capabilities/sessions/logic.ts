@@ -13,10 +13,10 @@ export type SessionState =
   | "closed";
 
 export function stateOf(channel: Channel, price: bigint): SessionState {
-  const { balance, charged, reserved, totalClaimed, withdrawInitiatedAt, frozenBy } = channel;
+  const { balance, pending, charged, reserved, totalClaimed, withdrawInitiatedAt, frozenBy } = channel;
   if (withdrawInitiatedAt > 0) return "withdrawing";
   if (frozenBy !== undefined) return "refunding";
-  if (balance === totalClaimed && charged <= totalClaimed && reserved === 0n) return "closed";
+  if (balance + pending === totalClaimed && charged <= totalClaimed && reserved === 0n) return "closed";
   return balance - charged - reserved < price ? "exhausted" : "open";
 }
 

@@ -14,8 +14,11 @@ const SessionView = Type.Object({
   state: Type.String({ description: "open, exhausted, refunding, withdrawing or closed" }),
   depositAmount: Atomic, remainingBalance: Atomic, pricePerRequest: Nullable("Atomic token units"), requestCount: Type.Integer(),
   expiresAt: Nullable("When a pending withdrawal can be finished"), creationTransaction: Nullable("Transaction hash"),
+  pendingDeposit: Type.String({ description: "Deposits that are not deep enough to count yet, atomic token units" }),
   charged: Atomic, claimed: Atomic, unsettled: Atomic, token: Type.String(), payer: Type.String(), payerAuthorizer: Type.String(), receiver: Type.String(), withdrawDelayS: Type.Integer(),
 });
+const HistoryView = Type.Object({ kind: Type.String({ description: "deposit, claim, refund, withdraw_started, withdraw_cancelled or withdraw_finalized" }), amount: Atomic, transaction: Type.String(), block: Type.String(), at: Type.String({ description: "When it was seen here" }), ours: Type.Boolean({ description: "Sent by this relayer" }) });
+const SessionWithHistory = Type.Intersect([SessionView, Type.Object({ history: Type.Array(HistoryView, { description: "What stands on the chain of it, the newest first" }) })]);
 const refusals = { 401: problemResponse("Not signed in"), 404: problemResponse("None, or not yours") };
 
 export function sessionRoutes(app: FastifyInstance, deps: AccessDeps & Pick<Deps, "log">): void {
@@ -23,10 +26,14 @@ export function sessionRoutes(app: FastifyInstance, deps: AccessDeps & Pick<Deps
     "/api/v1/sessions/:sessionId",
     {
       schema: {
-        tags: ["sessions"], summary: "A session (channel) of yours", params: Type.Object({ sessionId: Type.String({ pattern: "^0x[0-9a-fA-F]{64}$" }) }), response: { 200: SessionView, ...refusals },
+        tags: ["sessions"], summary: "A session (channel) of yours", params: Type.Object({ sessionId: Type.String({ pattern: "^0x[0-9a-fA-F]{64}$" }) }), response: { 200: SessionWithHistory, ...refusals },
       },
     },
-    async (request) => view(await sessionFor(deps, request.params.sessionId.toLowerCase() as Hex, (await callerOf(deps, request)).address)),
+    async (request) => {
+      const session = await sessionFor(deps, request.params.sessionId.toLowerCase() as Hex, (await callerOf(deps, request)).address);
+      const history = session.history.map(({ kind, amount, txHash, blockNumber, seenAt, ours }) => ({ kind, amount: String(amount), transaction: txHash, block: String(blockNumber), at: seenAt.toISOString(), ours }));
+      return { ...view(session), history };
+    },
   );
   app.get<{ Querystring: { limit?: number } }>(
     "/api/v1/sessions",
@@ -41,7 +48,7 @@ function view({ channel, state, price, creationTx }: Session) {
   return {
     sessionId: channel.channelId, state, depositAmount: String(channel.balance), remainingBalance: String(remaining(channel)), pricePerRequest: price === undefined ? null : String(price),
     requestCount: Number(channel.requestCount), expiresAt: endS === undefined ? null : new Date(endS * 1000).toISOString(), creationTransaction: creationTx ?? null,
-    charged: String(charged), claimed: String(totalClaimed), unsettled: String(charged - totalClaimed), token: config.token, payer: config.payer, payerAuthorizer: config.payerAuthorizer,
+    pendingDeposit: String(channel.pending), charged: String(charged), claimed: String(totalClaimed), unsettled: String(charged - totalClaimed), token: config.token, payer: config.payer, payerAuthorizer: config.payerAuthorizer,
     receiver: config.receiver, withdrawDelayS: config.withdrawDelay,
   };
 }

@@ -4,6 +4,7 @@ import { sessionChannelsAbi } from "../../../../sdk/src/abi/session-channels.ts"
 import { readChain } from "../../chain/client.ts";
 import type { Deps } from "../../deps.ts";
 import { findChannel, type Channel } from "../channels/store.ts";
+import { historyOf, type History } from "../channels/watch-store.ts";
 import { notYours } from "../receipts/service.ts";
 import { stateOf, type SessionState } from "./logic.ts";
 import { findOpening, findPrice, listChannels } from "./store.ts";
@@ -19,11 +20,16 @@ export type Session = {
   creationTx: Hex | undefined;
 };
 
+/** What the chain recorded of a session, whoever sent it. */
+export type SessionHistory = Session & { history: History[] };
+
+const HISTORY_MOST = 100;
+
 /** @throws TallystickError 404 for a channel that is unknown, or that the caller has no part in. */
-export async function sessionFor(deps: SessionDeps, sessionId: Hex, caller: Address): Promise<Session> {
+export async function sessionFor(deps: SessionDeps, sessionId: Hex, caller: Address): Promise<SessionHistory> {
   const channel = await findChannel(deps.db, sessionId);
   if (channel === undefined || !parties(channel).some((party) => isAddressEqual(party, caller))) throw notYours("session");
-  return describe(deps, channel);
+  return { ...(await describe(deps, channel)), history: await historyOf(deps.db, sessionId, HISTORY_MOST) };
 }
 
 export async function sessionsOf(deps: SessionDeps, caller: Address, limit: number): Promise<Session[]> {

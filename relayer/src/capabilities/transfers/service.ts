@@ -12,6 +12,7 @@ import { EVENT } from "../../telemetry/log.ts";
 import { normalisePath } from "../gateway/logic.ts";
 import type { GatewayDeps, OpenPayment, Sale } from "../gateway/rail.ts";
 import { directReceipt, receiptDomainOf, receiptExtensions } from "../gateway/receipts.ts";
+import { checkOnSale } from "../gateway/pause.ts";
 import { deliver, gatewayService, purchaseOf, type Call, type Purchase } from "../gateway/service.ts";
 import * as ledger from "../ledger/service.ts";
 import { findAnswer, sealDelivery } from "../ledger/answer-store.ts";
@@ -38,6 +39,7 @@ const requestUnknown = (requestId: string) =>
 /** Writes down what is asked for and its price. @throws 404, 400 `path_refused`, 409 `idempotency_conflict`, 503 `requests_flooded`. */
 export async function ask(deps: GatewayDeps, { providerId, method = "GET", path = "/", body = "", contentType }: Ask, source: string, idempotencyKey: string | undefined): Promise<PayRequest> {
   const service = await gatewayService(deps, providerId);
+  checkOnSale(service);
   const headers = contentType === undefined ? {} : { "content-type": contentType };
   const call = { method, path: normalisePath(`/s/${service.name}${path}`, service.name), headers, body: Buffer.from(body) };
   const { requestHash } = purchaseOf(deps, service, call);
