@@ -57,6 +57,12 @@ export async function unresolved(db: Db, payers: readonly Hex[]): Promise<Record
   return rows[0];
 }
 
+/** The payments among it. */
+export async function unresolvedPayments(db: Db, payers: readonly Hex[]): Promise<string[]> {
+  const { rows } = await db.query<{ payment_id: string }>("SELECT payment_id FROM payment WHERE payer = ANY($1) AND state IN ('reserved', 'settling') ORDER BY reserved_at", [payers.map(toBytes)]);
+  return rows.map((row) => row.payment_id);
+}
+
 /**
  * Leases that are older than the given ages are over. A lease outlives the service's time limit by a margin that would take longer than
  * a round; nothing else is changed, and whoever works on under such a lease has to notice.
