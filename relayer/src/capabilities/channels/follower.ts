@@ -9,7 +9,7 @@ import { findCursor, saveCursor, type Cursor } from "./cursor-store.ts";
 import { resolveRefunds } from "./refund.ts";
 import type { ChannelDeps } from "./service.ts";
 import type { Deps } from "../../deps.ts";
-import { channelsSyncedAbove, knownChannels, rewindChainView, updateChainView, youngChannels } from "./store.ts";
+import { channelsSyncedAbove, channelsToRead, knownChannels, rewindChainView, updateChainView } from "./store.ts";
 import type { ChainRecord } from "./watch-store.ts";
 import { compareNext, lookUpHistories, record, recordAgain, recordsOf } from "./watch.ts";
 
@@ -83,13 +83,13 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
     return shortPasses >= SHORT_CHAIN_PASSES;
   }
 
-  /** Reads every touched channel, and every channel that somebody read at a block we had not followed to. */
+  /** Reads every touched channel, every channel that somebody read at a block we had not followed to, and those that wait for depth. */
   async function catchUp(cursor: Cursor, head: Cursor): Promise<void> {
     if (head.blockNumber === cursor.blockNumber) return;
-    const ahead = await channelsSyncedAbove(db, cursor.blockNumber);
+    const due = await channelsToRead(db, cursor.blockNumber);
     const from = cursor.blockNumber > OVERLAP_BLOCKS ? cursor.blockNumber - OVERLAP_BLOCKS : 0n;
     const { touched, records } = await happenedIn(from, head.blockNumber);
-    await sync(new Map([...touched, ...ahead, ...(await youngChannels(db))]), head.blockNumber, "forward");
+    await sync(new Map([...touched, ...due]), head.blockNumber, "forward");
     await record(deps, records);
     deps.reached("views.synced");
     await saveCursor(db, CURSOR, head);
