@@ -75,6 +75,8 @@ export async function seedChannels(db: Db, { from, to, unclaimed, receiver, rece
       [from, to, price],
     );
   });
+  // What the triggers would have done.
+  await db.query("INSERT INTO settlement_due (channel_id, receiver, token, since, queued_at) SELECT channel_id, receiver, token, created_at, created_at FROM channel WHERE charged > total_claimed ON CONFLICT DO NOTHING");
   // What autovacuum and the checkpointer would do in their own time; not while the clock runs.
   await db.query("VACUUM ANALYZE channel, payment, settlement_due");
   await db.query("CHECKPOINT");

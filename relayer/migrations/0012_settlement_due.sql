@@ -5,7 +5,8 @@ CREATE TABLE settlement_due (
   receiver address NOT NULL,
   token address NOT NULL,
   since timestamptz NOT NULL,               -- no later than the oldest charge that is not claimed
-  queued_at timestamptz NOT NULL            -- place in the queue: `since`, or later when it was looked at and left
+  queued_at timestamptz NOT NULL,           -- place in the queue: `since`, or later when it was looked at and left
+  given_up atomic                           -- written off: what was charged then; more than that is looked at again
 );
 CREATE INDEX settlement_due_queue ON settlement_due (queued_at);
 CREATE INDEX settlement_due_payee ON settlement_due (receiver, token, since);
@@ -15,7 +16,7 @@ CREATE INDEX channel_withdrawing ON channel (channel_id) WHERE withdraw_initiate
 CREATE FUNCTION settlement_due_add() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO settlement_due (channel_id, receiver, token, since, queued_at) VALUES (NEW.channel_id, NEW.receiver, NEW.token, now(), now())
-  ON CONFLICT (channel_id) DO UPDATE SET queued_at = settlement_due.since;
+  ON CONFLICT (channel_id) DO UPDATE SET queued_at = settlement_due.since, given_up = NULL;
   RETURN NULL;
 END $$;
 CREATE TRIGGER settlement_due_opened AFTER INSERT ON channel FOR EACH ROW

@@ -13,6 +13,7 @@ export const COMMIT_POINTS = [
   // exact
   "exact.reserved",
   "exact.stored", // the answer is durable and withheld
+  "exact.queued", // the authorisation is to be carried
   "exact.settled",
   // streams
   "stream.opened",

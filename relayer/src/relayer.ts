@@ -4,6 +4,7 @@ import { privateKeyToAccount } from "viem/accounts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
+import { createExact } from "./capabilities/exact/exact.ts";
 import { sweepAnswerUsage } from "./capabilities/answers/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
 import { createKnownChannels } from "./capabilities/channels/known.ts";
@@ -83,6 +84,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     vault: createVault(config.answerKeys),
     outbound: createOutbound({ allowPrivate: config.outboundAllowPrivate }),
     hasher,
+    exact: createExact({ ...parts, submitter }),
     handlers,
     knownChannels: createKnownChannels(),
     catalog: createCatalog(db),

@@ -38,7 +38,6 @@ export function allStages(): Stage[] {
     suite("sdk"),
     suite("cli"),
     suite("package"),
-    suite("bench"),
     suite("browser"),
     mocha("tidy", ["test/tidy.test.ts"]),
   ];

@@ -88,7 +88,7 @@ describe("bench parts", () => {
 
   it("the tables of docs/PERFORMANCE.md are those of bench/results", async () => {
     const page = await readFile(new URL("../../docs/PERFORMANCE.md", import.meta.url), "utf8");
-    expect(page.match(/<!-- bench:/g)).lengthOf(5);
+    expect([...page.matchAll(/<!-- bench:(\w+) -->/g)].map(([, name]) => name)).include.members(["paid", "scale", "gateway", "growth", "exact"]);
     expect(await withTables(page)).equal(page);
   });
 });

@@ -78,3 +78,13 @@ export async function knownTransactions(db: Db): Promise<Set<Hex>> {
   const { rows } = await db.query<{ hash: Buffer }>("SELECT hash::bytea FROM chain_tx UNION SELECT hash::bytea FROM chain_tx_version");
   return new Set(rows.map(({ hash }) => toHex(hash)));
 }
+
+/** Payments that their events say were both charged and given back. */
+export async function contradicted(db: Db, paymentIds: readonly string[]): Promise<string[]> {
+  const { rows } = await db.query<{ id: string }>(
+    `SELECT data->>'paymentId' AS id FROM event WHERE kind IN ('payment.released', 'payment.charged') AND data->>'paymentId' = ANY($1)
+     GROUP BY 1 HAVING count(DISTINCT kind) > 1`,
+    [paymentIds],
+  );
+  return rows.map(({ id }) => id);
+}

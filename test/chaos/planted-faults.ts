@@ -13,8 +13,11 @@ export type PlantedFault = {
   source?: SourcePatch[];
   sql?: SqlPatch[];
   /** What has to happen for it to show; else any round does. */
-  needs?: ("postgres" | "reorg" | "stall" | "kill at tx.broadcast" | "few kills")[];
+  needs?: ("postgres" | "freezes" | "kill at tx.broadcast" | "few kills")[];
 };
+
+/** How a process ends that could not be given its fault. */
+export const NOT_PLANTED = 97;
 
 const LEDGER = "relayer/src/capabilities/ledger";
 const GATEWAY = "relayer/src/capabilities/gateway";
@@ -105,7 +108,7 @@ function remembered({ channelId, ceiling }: PaymentRequest): bigint {
     name: "charge-not-conditional",
     rule: "what was given back is not charged",
     sql: [{ function: "charge_payments", find: "WHERE p.state = 'reserved' AND p.channel_id IS NOT NULL", replace: "WHERE p.state IN ('reserved', 'released') AND p.channel_id IS NOT NULL" }, { function: "charge_payments", find: "reserved = c.reserved - t.price", replace: "reserved = GREATEST(0, c.reserved - t.price)" }],
-    needs: ["stall"],
+    needs: ["freezes", "few kills"],
   },
 ];
 
@@ -155,7 +158,7 @@ const ofChain: PlantedFault[] = [
     source: [
       // Every other claim runs out of gas, which alone costs nothing but time.
       { file: "relayer/src/chain/submitter.ts", find: "nonce, to, data, value: 0n, gas, maxFeePerGas", replace: `nonce, to, data, value: 0n, gas: purpose === "claim" && nonce % 2 === 0 ? gas / 2n : gas, maxFeePerGas` },
-      { file: "relayer/src/capabilities/settlement/store.ts", find: "WHERE c.charged > c.total_claimed AND c.signed_signature IS NOT NULL", replace: "WHERE c.charged > c.total_claimed AND c.signed_signature IS NOT NULL\n       AND NOT EXISTS (SELECT 1 FROM settlement_row r WHERE r.channel_id = c.channel_id AND r.total_claimed >= c.charged)" },
+      { file: "relayer/src/capabilities/settlement/due-store.ts", find: "const CLAIMABLE = `c.charged > c.total_claimed AND", replace: "const CLAIMABLE = `c.charged > c.total_claimed AND NOT EXISTS (SELECT 1 FROM settlement_row r WHERE r.channel_id = c.channel_id AND r.total_claimed >= c.charged) AND" },
     ],
   },
 ];

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { registerHooks } from "node:module";
 import { fileURLToPath } from "node:url";
-import { PLANTED, type SourcePatch } from "./planted-faults.ts";
+import { NOT_PLANTED, PLANTED, type SourcePatch } from "./planted-faults.ts";
 
 const root = new URL("../../", import.meta.url);
 const fault = PLANTED.find(({ name }) => name === process.env.CHAOS_PLANTED);
@@ -19,6 +19,7 @@ registerHooks({
 });
 
 function patched(text: string, { file, find, replace }: SourcePatch): string {
-  if (text.split(find).length !== 2) throw new Error(`planted fault ${fault!.name}: its text is in ${file} ${text.split(find).length - 1} times, not once: ${find}`);
-  return text.replace(find, () => replace);
+  if (text.split(find).length === 2) return text.replace(find, () => replace);
+  process.stderr.write(`planted fault ${fault!.name}: its text is in ${file} ${text.split(find).length - 1} times, not once: ${find}\n`);
+  process.exit(NOT_PLANTED);
 }

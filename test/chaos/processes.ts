@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { hasEnded, until } from "../../scripts/local/process.ts";
+import { NOT_PLANTED } from "./planted-faults.ts";
 import type { FromChild, ToChild, Trap } from "./relayer-process.ts";
 
 export type SlotOptions = { name: string; url: string; env: Record<string, string> };
@@ -28,6 +29,7 @@ export class Processes {
   readonly #traps: Trap[] = [];
   #ending = false;
   #randomKills = 0;
+  #notPlanted: string | undefined;
 
   constructor(folder: string, slots: SlotOptions[], planted?: string) {
     this.folder = folder;
@@ -38,6 +40,7 @@ export class Processes {
   async start(): Promise<void> {
     await Promise.all(this.slots.map((slot) => this.#spawn(slot)));
     await this.whenHealthy();
+    if (this.#notPlanted !== undefined) throw new Error(this.#notPlanted);
   }
 
   async #spawn(slot: Slot): Promise<void> {
@@ -62,6 +65,7 @@ export class Processes {
 
   async #ended(slot: Slot, child: ChildProcess, how: number | string | null): Promise<void> {
     if (slot.child !== child) return;
+    if (how === NOT_PLANTED) this.#notPlanted ??= this.lastWords(slot.name);
     const wasReady = slot.ready;
     slot.ready = false;
     if (this.#ending) return;
@@ -78,7 +82,7 @@ export class Processes {
   }
 
   async whenHealthy(timeoutMs = 60_000): Promise<void> {
-    await until("restarting the processes", async () => (this.crashes.length > 0 || this.slots.every(({ ready }) => ready) ? true : undefined), timeoutMs);
+    await until("restarting the processes", async () => (this.crashes.length > 0 || this.#notPlanted !== undefined || this.slots.every(({ ready }) => ready) ? true : undefined), timeoutMs);
   }
 
   /** Kills at once, kill -9. False when there is nothing to kill. */

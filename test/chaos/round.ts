@@ -7,19 +7,21 @@ import { getAddress, keccak256, numberToHex, type Address, type Hex } from "viem
 import { privateKeyToAddress } from "viem/accounts";
 import { rpc } from "../../scripts/local/chain.ts";
 import { freePort } from "../../scripts/local/process.ts";
-import { addressOf, ROLE, testEnvironment } from "../support/config.ts";
+import { addressOf, keyOf, ROLE, testEnvironment } from "../support/config.ts";
 import { ACTOR, PRICE, type Probe } from "./actors.ts";
 import { Books, type Violation } from "./books.ts";
 import { Buyer, type Stage } from "./buyer.ts";
 import { fetchAgain, UNIT } from "./delivery.ts";
 import { carryOut, STREAM_LEASE_MS } from "./faults.ts";
-import { channelRows, passTime, paymentRows, trailOf, unresolved, type ChannelRow } from "./ledger.ts";
+import { channelRows, contradicted, passTime, paymentRows, trailOf, unresolved, type ChannelRow } from "./ledger.ts";
 import { killsOf, type Plan } from "./plan.ts";
 import { Processes, type SlotOptions } from "./processes.ts";
 import { checkBooks, checkUnbilled, checkUnchanged } from "./verify.ts";
 import { checkChain, checkTransactions, heldByContract } from "./verify-chain.ts";
 import type { World } from "./world.ts";
 
+/** Accounts that pay gas, each a nonce lane of its own. */
+const LANES = [ROLE.submitter, 14];
 const FUNDS = 1_000n * PRICE;
 const UPSTREAM_TIMEOUT_MS = 1_000;
 const UNBILLED_MOST = 25;
@@ -49,7 +51,7 @@ export async function runRound(world: World, plan: Plan, nonce: string, planted?
   const folder = join(world.folder, `round-${nonce}`);
   await mkdir(folder, { recursive: true });
   const receivers = [receiverOf(nonce, "shop"), receiverOf(nonce, "solo")] as const;
-  await rpc(world.chainUrl, "hardhat_setBalance", [addressOf(ROLE.submitter), numberToHex(10n ** 21n)]);
+  for (const lane of LANES) await rpc(world.chainUrl, "hardhat_setBalance", [addressOf(lane), numberToHex(10n ** 21n)]);
   const processes = new Processes(folder, await slotsOf(world, plan, receivers), planted);
   const books = new Books();
   try {
@@ -89,9 +91,9 @@ async function slotsOf(world: World, plan: Plan, [shop, solo]: readonly [Address
     names.map(async (name) => {
       const port = await freePort();
       const env = testEnvironment(world.databaseUrl, rpcUrl, services, {
-        RELAYER_PORT: String(port), RELAYER_PUBLIC_URL: "http://chaos.test", RELAYER_ROLE: name.split("-")[0]!, RELAYER_SETTLEMENT_MODE: plan.mode, RELAYER_LOG_LEVEL: "info",
+        RELAYER_PORT: String(port), RELAYER_SUBMITTER_KEYS: LANES.map(keyOf).join(","), RELAYER_PUBLIC_URL: "http://chaos.test", RELAYER_ROLE: name.split("-")[0]!, RELAYER_SETTLEMENT_MODE: plan.mode, RELAYER_LOG_LEVEL: "info",
         RELAYER_CHAIN_POLL_MS: "200", RELAYER_CHAIN_MAX_LAG_MS: "8000", RELAYER_SWEEP_MS: "150", RELAYER_BUMP_AFTER_MS: "400", RELAYER_SETTLE_MAX_AGE_S: "1", RELAYER_SETTLE_MIN_VALUE: "20000",
-        RELAYER_SETTLE_MAX_ROWS: "3", RELAYER_MAX_UNBILLED_RUNS: String(UNBILLED_MOST),
+        RELAYER_SETTLE_MAX_ROWS: "3", RELAYER_MAX_UNBILLED_RUNS: String(UNBILLED_MOST), RELAYER_FEE_BPS: "100", RELAYER_INVOICE_THRESHOLD: "1",
       });
       return { name, url: `http://127.0.0.1:${port}`, env };
     }),
@@ -152,10 +154,11 @@ async function audit({ world, processes, books, plan, stage, probes, receivers, 
   await caughtUp(world);
   const { payments, channels, byId } = await read();
   const runsOf = (tag: string) => world.provider.runs.get(tag) ?? [];
+  for (const paymentId of await contradicted(world.db, payments.map((row) => row.paymentId))) books.violate("given back and charged", `${paymentId} was both`, { paymentId });
   checkBooks(books, runsOf, payments, byId);
   // Under way at once, or begun by a process that died before it could write down how it ended.
   checkUnbilled(books, runsOf, UNBILLED_MOST + 8 + 4 * killsOf(plan).length);
-  await checkTransactions(world, books, addressOf(ROLE.submitter), fromBlock);
+  await checkTransactions(world, books, LANES.map(addressOf), fromBlock);
   await checkChain({ world, books, channels, payments, receivers, fromBlock, heldBefore });
 }
 

@@ -29,13 +29,14 @@ export async function checkChain(check: ChainCheck): Promise<void> {
 }
 
 /** Signed bytes are committed before they are broadcast: whatever the chain has from the relayer's signer, the ledger has, too. */
-export async function checkTransactions({ client, db }: World, books: Books, signer: Address, fromBlock: bigint): Promise<void> {
+export async function checkTransactions({ client, db }: World, books: Books, signers: readonly Address[], fromBlock: bigint): Promise<void> {
   const known = await knownTransactions(db);
+  const ours = new Set(signers.map((signer) => signer.toLowerCase()));
   const head = await client.getBlockNumber();
   const numbers = Array.from({ length: Number(head - fromBlock) }, (_, index) => fromBlock + 1n + BigInt(index));
   const blocks = await Promise.all(numbers.map((blockNumber) => client.getBlock({ blockNumber, includeTransactions: true })));
   for (const { hash, from, nonce } of blocks.flatMap(({ transactions }) => transactions)) {
-    if (from.toLowerCase() !== signer.toLowerCase() || known.has(hash)) continue;
+    if (!ours.has(from.toLowerCase()) || known.has(hash)) continue;
     books.violate("broadcast before it was committed", `transaction ${hash} (nonce ${nonce}) is on the chain and not in the ledger`);
   }
 }

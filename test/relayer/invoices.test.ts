@@ -1,10 +1,10 @@
 // Invoices: terms that change, standing orders, payments that race or crash, and providers that do not pay.
 import { expect } from "chai";
-import type { Hex } from "viem";
 import { applyTerms, keepBooks } from "../../relayer/src/capabilities/fees/booking.ts";
 import { closePaid, issueInvoices } from "../../relayer/src/capabilities/fees/invoices.ts";
 import { sweepFees } from "../../relayer/src/capabilities/fees/sweep.ts";
 import type { GatewayDeps } from "../../relayer/src/capabilities/gateway/rail.ts";
+import { signFeeVouchers } from "../../sdk/src/provider/fee-vouchers.ts";
 import type { ChannelConfig } from "../../sdk/src/typed-data.ts";
 import { manualBuyer, settleOf, stockBuyer } from "../support/buyer.ts";
 import { addressOf, ROLE } from "../support/config.ts";
@@ -48,8 +48,7 @@ describe("invoices", function () {
     const { address } = world.chain.account(index);
     return { payer: address, payerAuthorizer: address, receiver: body["receiver"], receiverAuthorizer: body["terms"].receiverAuthorizer, token: body["terms"].asset, withdrawDelay: body["terms"].withdrawDelay, salt: `0x${"0".repeat(63)}7`, ...change };
   };
-  const vouchers = (config: ChannelConfig, index: number, ceilings: bigint[]) =>
-    Promise.all(ceilings.map(async (ceiling) => ({ channelId: idOf(config), maxClaimableAmount: String(ceiling), signature: (await new Sessions(world.chain).voucher(config, world.chain.account(index), ceiling)) as Hex })));
+  const vouchers = async (config: ChannelConfig, index: number, ceiling: bigint, invoices = 1) => (await signFeeVouchers({ account: world.chain.account(index), chainId: 84532, channelConfig: config, ceiling, invoices })).vouchers;
 
   it("takes each payment by the terms of its time, whenever it is booked", async () => {
     await sell(2);
@@ -118,7 +117,7 @@ describe("invoices", function () {
   it("a standing order pays each invoice once, never above its ceiling, and says which voucher paid what", async () => {
     const config = await feeConfig(PROVIDER);
     await new Sessions(world.chain).deposit(config, world.chain.account(PROVIDER), 250n, { sender: world.chain.account(OTHER) });
-    const left = await provider("PUT", "/fees/authorization", { channelConfig: config, vouchers: await vouchers(config, PROVIDER, [248n, 249n, 250n]) });
+    const left = await provider("PUT", "/fees/authorization", { channelConfig: config, vouchers: await vouchers(config, PROVIDER, 250n, 3) });
     expect([left.status, left.body["vouchers"].length]).deep.equal([200, 3]);
     const { relayer: another } = await world.anotherRelayer({ RELAYER_ROLE: "server", RELAYER_FEE_BPS: "1000" });
     for (const paid of [1, 2]) {
@@ -146,13 +145,13 @@ describe("invoices", function () {
       const { status, body } = await call("PUT", "/fees/authorization", { channelConfig: config, vouchers: signed });
       return [status, body["code"]];
     };
-    expect(await leave(other, mine, await vouchers(mine, PROVIDER, [10n]))).deep.equal([400, "channel_not_yours"]);
-    expect(await leave(provider, mine, await vouchers(mine, OTHER, [10n]))).deep.equal([400, "voucher_malformed"]);
+    expect(await leave(other, mine, await vouchers(mine, PROVIDER, 10n))).deep.equal([400, "channel_not_yours"]);
+    expect(await leave(provider, mine, await vouchers(mine, OTHER, 10n))).deep.equal([400, "voucher_malformed"]);
     const elsewhere = await feeConfig(PROVIDER, { receiver: addressOf(OTHER) });
-    expect(await leave(provider, elsewhere, await vouchers(elsewhere, PROVIDER, [10n]))).deep.equal([402, "receiver_mismatch"]);
+    expect(await leave(provider, elsewhere, await vouchers(elsewhere, PROVIDER, 10n))).deep.equal([402, "receiver_mismatch"]);
     const ours = await feeConfig(PROVIDER, { receiverAuthorizer: addressOf(OTHER) });
-    expect(await leave(provider, ours, await vouchers(ours, PROVIDER, [10n]))).deep.equal([402, "receiver_authorizer_mismatch"]);
-    expect(await leave(provider, { ...mine, salt: `0x${"1".repeat(64)}` }, await vouchers(mine, PROVIDER, [10n]))).deep.equal([400, "voucher_malformed"]);
+    expect(await leave(provider, ours, await vouchers(ours, PROVIDER, 10n))).deep.equal([402, "receiver_authorizer_mismatch"]);
+    expect(await leave(provider, { ...mine, salt: `0x${"1".repeat(64)}` }, await vouchers(mine, PROVIDER, 10n))).deep.equal([400, "voucher_malformed"]);
     expect(await leave(provider, mine, [])).deep.equal([400, "request_malformed"]);
     expect((await other("GET", "/fees")).body["vouchers"]).deep.equal([]);
     expect((await deps.db.query("SELECT 1 FROM fee_voucher WHERE invoice_id IS NULL")).rowCount).equal(0);

@@ -128,6 +128,30 @@ describe("lanes, on one channel", function () {
     expect(rowCount).to.equal(1);
   });
 
+  it("the second lane waits for the first to decide: what is not committed yet is not there to be seen", async () => {
+    const data = encodeFunctionData({ abi: testUSDCAbi, functionName: "approve", args: [USDC, 78n] });
+    const label = labelOf(keccak256(toHex(`${Math.random()}`)));
+    const gate = Promise.withResolvers<void>();
+    let inside = 0;
+    const submit = (hold: boolean) =>
+      one.submitter.submit({
+        purpose: "claim", to: USDC, data, paymentId: label,
+        record: async (client, txId) => {
+          if (!(await takeLabel(client, label, txId, true))) throw new RangeError("another is under way");
+          inside += 1;
+          if (hold) await gate.promise;
+        },
+      });
+    const first = submit(true);
+    await until(async () => inside === 1);
+    const second = submit(false).then(() => "sent", () => "refused");
+    const isWaiting = async () => (await world.db.query("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")).rowCount! > 0;
+    await Promise.race([second, until(isWaiting)]);
+    gate.resolve();
+    await first;
+    expect([await second, inside]).to.deep.equal(["refused", 1]);
+  });
+
   async function claimedRows({ channelId }: Buyer): Promise<bigint> {
     const { rows } = await world.db.query("SELECT count(*) AS n FROM settlement_row WHERE channel_id = $1 AND state = 'claimed'", [toBytes(channelId)]);
     return rows[0].n;

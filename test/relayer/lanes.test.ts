@@ -65,7 +65,7 @@ describe("lanes", function () {
   it("are shared by two processes that have all keys: consecutive nonces in each, everything confirmed", async () => {
     const submitterKeys = keys(3);
     const [one, two] = [await world.relayer({ submitterKeys }), await world.relayer({ submitterKeys })];
-    const sent = await Promise.all(Array.from({ length: 40 }, (_, index) => send(index % 2 === 0 ? one! : two!, BigInt(index + 1))));
+    const sent = await Promise.all(Array.from({ length: 40 }, (_, index) => send(index % 2 === 0 ? one! : two!, BigInt(index))));
     await Promise.all(sent.map(({ txId }, index) => confirmed(index % 2 === 0 ? two! : one!, txId)));
     const lanes = [...(await lanesOf(world, one!)).values()];
     expect(lanes.flat().length).to.equal(40);
@@ -204,6 +204,17 @@ describe("lanes", function () {
   it("says what does not exist, and does not wait for it", async () => {
     const deps = await world.relayer();
     expect(await failure(deps.submitter.wait(10n ** 12n, 20_000))).to.be.instanceOf(RangeError);
+  });
+
+  it("leave room for a storage slot that was emptied between the estimate and the block", async () => {
+    const deps = await world.relayer();
+    await confirmed(deps, (await send(deps, 7n)).txId);
+    await rpc(world.nodeUrl, "evm_setAutomine", [false]);
+    const emptied = await send(deps, 0n);
+    const written = await send(deps, 5n); // estimated as if the slot were still written: 17,100 gas too little
+    await rpc(world.nodeUrl, "evm_setAutomine", [true]);
+    await rpc(world.nodeUrl, "evm_mine");
+    for (const { txId } of [emptied, written]) await confirmed(deps, txId);
   });
 
   it("refuse a call that no block of Base would take, before a nonce is used", async () => {

@@ -45,6 +45,8 @@ describe("payouts", function () {
     expect(await sell()).equal(0n);
     expect(await state()).include({ unclaimedAtomic: "0", owedAtomic: "2000" });
     expect(await sell()).equal(3000n);
+    // In the transaction that claims: none was sent for the payout alone.
+    expect((await world.relayer.deps.db.query("SELECT 1 FROM chain_tx WHERE purpose = 'settle'")).rowCount).equal(0);
   });
 
   it("on demand: only then, everything, once; the same request while it is open and by its key", async () => {

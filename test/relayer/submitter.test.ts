@@ -94,7 +94,7 @@ describe("submitter", function () {
     const submitterKey = generatePrivateKey();
     const [one, two] = [await world.relayer({ submitterKey }), await world.relayer({ submitterKey })];
     const sent = await Promise.all(Array.from({ length: 20 }, (_, index) => send(index % 2 === 0 ? one! : two!, BigInt(index))));
-    await Promise.all(sent.map(({ txId }, index) => (index % 2 === 0 ? two! : one!).submitter.wait(txId, 10_000)));
+    await Promise.all(sent.map(({ txId }, index) => (index % 2 === 0 ? two! : one!).submitter.wait(txId, 20_000)));
     expect(await states(one!)).to.deep.equal(Array.from({ length: 20 }, (_, nonce) => [nonce, "confirmed"]));
   });
 

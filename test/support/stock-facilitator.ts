@@ -6,7 +6,7 @@ import { BatchSettlementEvmScheme } from "@x402/evm/batch-settlement/facilitator
 import { ExactEvmScheme } from "@x402/evm/exact/facilitator";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
-import { createWalletClient, http, publicActions, type LocalAccount } from "viem";
+import { createWalletClient, http, publicActions, type HttpTransportConfig, type LocalAccount } from "viem";
 import { baseSepolia } from "viem/chains";
 import { BASE_SEPOLIA } from "../../sdk/src/constants.ts";
 
@@ -18,8 +18,8 @@ export type StockFacilitator = {
 };
 
 /** `submitter` pays the gas. With an `authorizer` it offers itself as receiverAuthorizer; without, servers sign themselves. */
-export async function startStockFacilitator(rpcUrl: string, submitter: LocalAccount, authorizer?: LocalAccount): Promise<StockFacilitator> {
-  const client = createWalletClient({ account: submitter, chain: baseSepolia, transport: http(rpcUrl), pollingInterval: 25 }).extend(publicActions);
+export async function startStockFacilitator(rpcUrl: string, submitter: LocalAccount, authorizer?: LocalAccount, transport: HttpTransportConfig = {}): Promise<StockFacilitator> {
+  const client = createWalletClient({ account: submitter, chain: baseSepolia, transport: http(rpcUrl, transport), pollingInterval: 25 }).extend(publicActions);
   const signer = toFacilitatorEvmSigner({ ...client, address: submitter.address } as unknown as Parameters<typeof toFacilitatorEvmSigner>[0]);
   const facilitator = new x402Facilitator()
     .register(BASE_SEPOLIA.network, new ExactEvmScheme(signer))

@@ -22,10 +22,12 @@ export type TxRequest = {
   purpose: Purpose;
   to: Address;
   data: Hex;
-  /** Gas limit; without it the node's estimate plus a fifth. */
+  /** Gas limit; without it the node's estimate and some room. */
   gas?: bigint;
   /** Refused when it needs more, for calls that run code which others chose (contract wallets). */
   mostGas?: bigint;
+  /** The caller has just simulated it, with this gas or less: it is not simulated again. */
+  rehearsed?: boolean;
   /** For logs: joins the transaction to the payment that caused it. */
   paymentId?: string;
   /** Writes the caller's own rows in the same database transaction as the signed bytes. */

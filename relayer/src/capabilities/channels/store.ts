@@ -135,20 +135,24 @@ export async function updateChainView(db: Queryable, channelId: Hex, view: Chain
   return settle(db, channelId, view, undefined);
 }
 
-/** As updateChainView for many channels at once, locked in id order so that two of these cannot wait for each other. */
-export async function updateChainViews(db: Queryable, views: ReadonlyMap<Hex, ChainView>): Promise<void> {
-  const list = [...views];
-  const column = (read: (view: ChainView) => bigint | number) => list.map(([, view]) => String(read(view)));
-  await db.query(
-    `WITH held AS (SELECT channel_id FROM channel WHERE channel_id = ANY($1::bytea[]) ORDER BY channel_id FOR NO KEY UPDATE)
-     UPDATE channel c SET balance = v.balance, total_claimed = v.total, withdraw_amount = v.amount, withdraw_initiated_at = v.initiated, refund_nonce = v.nonce,
-       synced_block = v.block, opening_charged = CASE WHEN v.total > c.charged THEN v.total ELSE c.opening_charged END, charged = GREATEST(c.charged, v.total)
-     FROM held JOIN unnest($1::bytea[], $2::numeric[], $3::numeric[], $4::numeric[], $5::bigint[], $6::numeric[], $7::bigint[])
-       AS v (channel_id, balance, total, amount, initiated, nonce, block) USING (channel_id)
-     WHERE c.channel_id = held.channel_id AND c.synced_block <= v.block`,
-    [list.map(([id]) => toBytes(id)), column((view) => view.balance), column((view) => view.totalClaimed), column((view) => view.withdrawAmount),
+/**
+ * As updateChainView for many channels, in a transaction: locked in id order, so that two of these cannot wait for each other, and
+ * written at once, but for those with young deposits, of which each has to ask what its payer's other channels count.
+ */
+export async function updateChainViews(client: Queryable, views: ReadonlyMap<Hex, ChainView>): Promise<void> {
+  await client.query("SELECT 1 FROM channel WHERE channel_id = ANY($1::bytea[]) ORDER BY channel_id FOR NO KEY UPDATE", [[...views.keys()].map(toBytes)]);
+  const deep = [...views].filter(([, view]) => view.ladder === undefined);
+  const column = (read: (view: ChainView) => bigint | number) => deep.map(([, view]) => String(read(view)));
+  await client.query(
+    `UPDATE channel c SET balance = v.balance, total_claimed = v.total, withdraw_amount = v.amount, withdraw_initiated_at = v.initiated, refund_nonce = v.nonce,
+       synced_block = v.block, opening_charged = CASE WHEN v.total > c.charged THEN v.total ELSE c.opening_charged END, charged = GREATEST(c.charged, v.total),
+       pending_atomic = 0, counted_block = v.block, depth_balances = NULL
+     FROM unnest($1::bytea[], $2::numeric[], $3::numeric[], $4::numeric[], $5::bigint[], $6::numeric[], $7::bigint[]) AS v (channel_id, balance, total, amount, initiated, nonce, block)
+     WHERE c.channel_id = v.channel_id AND c.synced_block <= v.block`,
+    [deep.map(([id]) => toBytes(id)), column((view) => view.balance), column((view) => view.totalClaimed), column((view) => view.withdrawAmount),
       column((view) => view.withdrawInitiatedAt), column((view) => view.refundNonce), column((view) => view.syncedBlock)],
   );
+  for (const [channelId, view] of views) if (view.ladder !== undefined) await updateChainView(client, channelId, view);
 }
 
 /**

@@ -1,7 +1,9 @@
 // The payload of an `exact` payment (EIP-3009), decoded and checked field by field.
 import { Type } from "typebox";
 import { Compile } from "typebox/compile";
-import { getAddress, type Address, type Hex } from "viem";
+import type { Hex } from "viem";
+import { TallystickError } from "../../../../sdk/src/errors.ts";
+import { toAddress } from "../../crypto/address.ts";
 import { check } from "../gateway/schemas.ts";
 import type { Authorization } from "./types.ts";
 
@@ -25,14 +27,20 @@ const PAYLOAD = Compile(
 /** @throws TallystickError 400 that names the first offending field of `payload`. */
 export function decodeExactPayload(payload: Record<string, unknown>): Authorization {
   const { signature, authorization } = check(PAYLOAD, payload);
-  const address = (value: string): Address => getAddress(value.toLowerCase());
   return {
-    from: address(authorization.from),
-    to: address(authorization.to),
-    value: BigInt(authorization.value),
-    validAfter: BigInt(authorization.validAfter),
-    validBefore: BigInt(authorization.validBefore),
+    from: toAddress(authorization.from),
+    to: toAddress(authorization.to),
+    value: uint256(authorization.value, "value"),
+    validAfter: uint256(authorization.validAfter, "validAfter"),
+    validBefore: uint256(authorization.validBefore, "validBefore"),
     nonce: authorization.nonce.toLowerCase() as Hex,
     signature: signature as Hex,
   };
+}
+
+/** 78 digits hold more than 256 bits do. */
+function uint256(text: string, field: string): bigint {
+  const value = BigInt(text);
+  if (value < 1n << 256n) return value;
+  throw new TallystickError({ code: "payment_malformed", status: 400, retry: "never", field: `payload.authorization.${field}`, detail: `${field} is no uint256.` });
 }

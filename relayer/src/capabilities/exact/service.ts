@@ -1,82 +1,109 @@
 // Carries EIP-3009 authorisations to the chain, each once, whoever asks and however often: the gateway for its own payments, the
 // facilitator for other sellers. Success is said only when the money has moved and is deep enough; pending is said as pending.
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Hex } from "viem";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
-import { isRevert } from "../../chain/client.ts";
 import type { Deps } from "../../deps.ts";
 import { EVENT } from "../../telemetry/log.ts";
-import { findUse, hasCode, MOST_TRANSFER_GAS, movedIn, transferCalldata } from "./authorization.ts";
-import { findSettlement, insertSettlement, SettlementTaken, type SettlementKey, type SettlementRow } from "./store.ts";
+import { hasCode } from "./authorization.ts";
+import { LEASE_MS, type Entry } from "./engine.ts";
+import type { Exact } from "./exact.ts";
+import { CONTENDED, contended, isOver, whenUsed } from "./judge.ts";
+import { movedIn } from "./use.ts";
+import * as queue from "./queue-store.ts";
+import { findSettlement, type SettlementKey, type SettlementRow } from "./store.ts";
 import type { Authorization, Settled } from "./types.ts";
 
-export type ExactDeps = Pick<Deps, "config" | "db" | "chain" | "submitter" | "log" | "now">;
+export type ExactDeps = Pick<Deps, "config" | "db" | "chain" | "submitter" | "log" | "now"> & { exact: Exact };
 
 /** How long a request waits for its transfer to be mined before it hears `pending`. */
 const SETTLE_WAIT_MS = 20_000;
+/** How often is looked at what another process has in hand. */
+const LOOK_MS = 50;
 
 /**
  * Settles an authorisation whose signature was checked. The same one again, at any time and in any process, finds the transaction
  * instead of sending another.
- * @throws TallystickError `chain_unavailable`, `submitter_unfunded` (503, safe): nothing is known to have failed.
+ * @throws TallystickError `chain_unavailable`, `submitter_unfunded`, `settlement_contended` (503, safe): nothing is known to have failed.
  */
 export async function settleAuthorization(deps: ExactDeps, authorization: Authorization, options: { paymentId?: string; waitMs?: number } = {}): Promise<Settled> {
-  const key = { token: deps.config.token.address, payer: authorization.from, nonce: authorization.nonce };
-  const row = await findSettlement(deps.db, key);
-  if (row !== undefined && isLive(row)) return follow(deps, authorization, row, options.waitMs);
-  const used = await whenUsed(deps, authorization);
-  if (used !== undefined) return used;
-  // A wallet may say yes to every simulation and no on chain: then each further try would only burn our gas.
-  if (row?.txState === "reverted" && (await hasCode(deps.chain, authorization.from))) return { status: "failed", reason: "transfer_reverted", final: isOver(deps, authorization) };
-  if (isOver(deps, authorization)) return { status: "failed", reason: "authorization_expired", final: true };
-  try {
-    const { txId, hash } = await deps.submitter.submit({
-      purpose: "exact", to: key.token, data: transferCalldata(authorization), mostGas: MOST_TRANSFER_GAS, ...(options.paymentId === undefined ? {} : { paymentId: options.paymentId }),
-      record: (client, newTxId) => insertSettlement(client, key, { receiver: authorization.to, amount: authorization.value, txId: newTxId }),
+  const deadline = performance.now() + (options.waitMs ?? SETTLE_WAIT_MS);
+  for (;;) {
+    const settled = await attempt(deps, authorization, options.paymentId, deadline).catch((error: unknown) => {
+      if (error instanceof TallystickError && error.code === CONTENDED) return undefined;
+      throw error;
     });
-    deps.log.info({ event: EVENT.exactSent, txHash: hash, payer: authorization.from, amount: String(authorization.value), paymentId: options.paymentId });
-    return await follow(deps, authorization, { receiver: authorization.to, amount: authorization.value, txId, txHash: hash, txState: "signed" }, options.waitMs);
-  } catch (error) {
-    return refused(deps, authorization, key, error, options.waitMs);
+    if (settled !== undefined) return settled;
+    if (performance.now() >= deadline) throw contended();
+    await sleep(LOOK_MS);
   }
 }
 
-/** The simulation refused, or another process was faster. */
-async function refused(deps: ExactDeps, authorization: Authorization, key: SettlementKey, error: unknown, waitMs: number | undefined): Promise<Settled> {
-  const known = await findSettlement(deps.db, key);
-  if (known !== undefined && isLive(known)) return follow(deps, authorization, known, waitMs);
-  if (error instanceof TallystickError && error.code === "transaction_too_expensive") return { status: "failed", reason: "transfer_too_expensive", final: isOver(deps, authorization) };
-  if (error instanceof SettlementTaken) throw new TallystickError({ code: "settlement_contended", status: 503, retry: "safe", detail: "The payment is being settled by another request.", cause: error });
-  if (!isRevert(error)) throw error;
-  // Between our look and the simulation somebody else may have sent it.
-  return (await whenUsed(deps, authorization)) ?? { status: "failed", reason: "transfer_refused", final: isOver(deps, authorization) };
+/** Undefined while another has it in hand. */
+async function attempt(deps: ExactDeps, authorization: Authorization, paymentId: string | undefined, deadline: number): Promise<Settled | undefined> {
+  const { engine, lookUp } = deps.exact;
+  const inHand = engine.find(authorization);
+  if (inHand !== undefined) return isSame(inHand.authorization, authorization) ? outcomeOf(inHand, deadline) : undefined;
+  const { settlement } = await lookUp(authorization);
+  if (settlement !== undefined && isLive(settlement)) {
+    const followed = await follow(deps, authorization, settlement, deadline);
+    if (followed !== "unmoved") return followed;
+  }
+  if (settlement?.txState === "reverted" && (await hasCode(deps.chain, authorization.from))) {
+    return (await whenUsed(deps, authorization)) ?? { status: "failed", reason: "transfer_reverted", final: isOver(deps, authorization) };
+  }
+  if (isOver(deps, authorization)) return (await whenUsed(deps, authorization)) ?? { status: "failed", reason: "authorization_expired", final: true };
+  if (engine.find(authorization) !== undefined) return attempt(deps, authorization, paymentId, deadline);
+  const entry = await engine.add({ authorization, paymentId, attempts: 0 });
+  return entry === undefined ? undefined : outcomeOf(entry, deadline);
 }
 
+const isSame = (one: Authorization, other: Authorization): boolean => one.to === other.to && one.value === other.value && one.validBefore === other.validBefore && one.validAfter === other.validAfter;
 const isLive = ({ txState }: SettlementRow): boolean => txState !== "reverted" && txState !== "dropped";
 
-async function follow(deps: ExactDeps, authorization: Authorization, row: SettlementRow, waitMs = SETTLE_WAIT_MS): Promise<Settled> {
-  const outcome = await deps.submitter.wait(row.txId, waitMs);
-  if (outcome.status === "pending") return { status: "pending", txHash: outcome.hash };
-  if (outcome.status === "confirmed") {
-    if (movedIn(deps, authorization, outcome.receipt)) return { status: "settled", txHash: outcome.hash };
-    return { status: "failed", reason: "transfer_missing", final: true };
+/** What comes of one in hand, as far as is known when the time is over. */
+async function outcomeOf(entry: Entry, deadline: number): Promise<Settled> {
+  return within(entry.outcome, deadline, () => ({ status: "pending", txHash: entry.txHash }));
+}
+
+async function within<T>(work: Promise<T>, deadline: number, late: () => T): Promise<T> {
+  const over = new AbortController();
+  try {
+    return await Promise.race([work, sleep(Math.max(0, deadline - performance.now()), undefined, { signal: over.signal }).then(late)]);
+  } finally {
+    over.abort();
   }
-  // Reverted, or displaced: perhaps because a stranger was faster with the very same authorisation.
-  return (await whenUsed(deps, authorization)) ?? { status: "failed", reason: "transfer_reverted", final: isOver(deps, authorization) };
 }
 
-/** "Authorization used" is no failure before the logs have said what it did. */
-async function whenUsed(deps: ExactDeps, authorization: Authorization): Promise<Settled | undefined> {
-  const use = await findUse(deps, authorization);
-  if (use === undefined) return undefined;
-  if (!use.moved) return { status: "failed", reason: "authorization_used", final: true };
-  return use.deep ? { status: "settled", txHash: use.txHash } : { status: "pending", txHash: use.txHash };
+/** `unmoved`: its transaction is done with, the authorisation is unused, and nobody has it in hand: it may be sent anew. */
+async function follow(deps: ExactDeps, authorization: Authorization, { txId }: SettlementRow, deadline: number): Promise<Settled | "unmoved" | undefined> {
+  const { engine, lookUp } = deps.exact;
+  const outcome = await deps.submitter.wait(txId, Math.max(0, deadline - performance.now()));
+  if (outcome.status === "pending") return { status: "pending", txHash: outcome.hash };
+  if (outcome.status === "confirmed" && movedIn(deps, authorization, outcome.receipt)) return { status: "settled", txHash: outcome.hash };
+  // It failed among others, or was displaced: perhaps because a stranger was faster with the very same authorisation.
+  const used = await whenUsed(deps, authorization);
+  if (used !== undefined) return used;
+  if ((await engine.read(txId)) > 0 || engine.find(authorization) !== undefined) return undefined;
+  const known = await lookUp(authorization);
+  return known.queued || known.settlement?.txId !== txId ? undefined : "unmoved";
 }
 
-/** Past validBefore no block takes it; a margin for the chain's clock. */
-const CLOCK_MARGIN_S = 30n;
+/** Rows taken in one pass of the sweeper. */
+const SWEEP_MOST = 600;
+/** A process that sent a transaction reads it itself, if it lives. */
+const READ_GRACE_MS = 5_000;
+/** Longer than any reorganisation is deep. */
+const KEPT_S = 3_600;
 
-function isOver({ now }: Pick<Deps, "now">, { validBefore }: Authorization): boolean {
-  return BigInt(Math.floor(now().getTime() / 1000)) > validBefore + CLOCK_MARGIN_S;
+/** For the sweeper of every process: what was queued or sent by one that died, and what a reorganisation undid. */
+export async function sweepQueue(deps: ExactDeps): Promise<void> {
+  const { config, db, exact, log } = deps;
+  const reopened = await queue.reopenMoved(db);
+  if (reopened > 0) log.warn({ event: EVENT.exactSent, reopened }, "a reorganisation undid transfers; they are looked at again");
+  exact.engine.take(await queue.takeQueued(db, config.token.address, SWEEP_MOST, LEASE_MS));
+  for (const txId of await queue.unreadTxs(db, config.token.address, READ_GRACE_MS)) await exact.engine.read(txId);
+  await queue.purgeMoved(db, KEPT_S);
 }
 
 /** Which transaction carries an authorisation, for those who look from outside. */

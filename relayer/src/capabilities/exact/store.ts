@@ -20,23 +20,25 @@ export async function findSettlement(db: Queryable, { token, payer, nonce }: Set
   return row === undefined ? undefined : { receiver: toHex(row.receiver), amount: row.amount, txId: row.tx_id, txHash: toHex(row.hash), txState: row.state };
 }
 
-/** Records the transaction; a row whose transaction failed for good gives way. @throws SettlementTaken when it does not. */
-export async function insertSettlement(client: Queryable, { token, payer, nonce }: SettlementKey, { receiver, amount, txId }: { receiver: Address; amount: bigint; txId: bigint }): Promise<void> {
-  const { rowCount } = await client.query(
-    `INSERT INTO exact_settlement AS s (token, payer, nonce, receiver, amount, tx_id) VALUES ($1, $2, $3, $4, $5, $6)
-     ON CONFLICT (token, payer, nonce) DO UPDATE SET tx_id = EXCLUDED.tx_id, receiver = EXCLUDED.receiver, amount = EXCLUDED.amount
-       WHERE (SELECT state FROM chain_tx WHERE tx_id = s.tx_id) IN ('reverted', 'dropped')`,
-    [toBytes(token), toBytes(payer), toBytes(nonce), toBytes(receiver), amount, txId],
-  );
-  if (rowCount !== 1) throw new SettlementTaken();
-}
+type Telling = { key: SettlementKey; toldTo: string };
 
-/** Takes the one time that success is told for an authorisation. @returns false when another request was told. */
-export async function takeTelling(db: Queryable, { token, payer, nonce }: SettlementKey, toldTo: string): Promise<boolean> {
-  const { rows } = await db.query<{ told_to: string }>(
-    `INSERT INTO exact_told (token, payer, nonce, told_to) VALUES ($1, $2, $3, $4)
-     ON CONFLICT (token, payer, nonce) DO UPDATE SET told_to = exact_told.told_to RETURNING told_to`,
-    [toBytes(token), toBytes(payer), toBytes(nonce), toldTo],
-  );
-  return rows[0]?.told_to === toldTo;
+/**
+ * Takes the one time that success is told for an authorisation, for many at once.
+ * @returns for each false when another request was told.
+ */
+export async function takeTellings(db: Queryable, tellings: readonly Telling[]): Promise<boolean[]> {
+  const keys = [tellings.map(({ key }) => toBytes(key.token)), tellings.map(({ key }) => toBytes(key.payer)), tellings.map(({ key }) => toBytes(key.nonce))];
+  await db.query({
+    name: "exact_tell",
+    text: `INSERT INTO exact_told (token, payer, nonce, told_to)
+           SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[]) AS t (token, payer, nonce, told_to) ORDER BY 1, 2, 3 ON CONFLICT (token, payer, nonce) DO NOTHING`,
+    values: [...keys, tellings.map(({ toldTo }) => toldTo)],
+  });
+  const { rows } = await db.query<{ told_to: string | null }>({
+    name: "exact_told",
+    text: `SELECT t.told_to FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) WITH ORDINALITY AS k (token, payer, nonce, ord)
+           LEFT JOIN exact_told t ON t.token = k.token AND t.payer = k.payer AND t.nonce = k.nonce ORDER BY k.ord`,
+    values: keys,
+  });
+  return tellings.map(({ toldTo }, index) => rows[index]?.told_to === toldTo);
 }

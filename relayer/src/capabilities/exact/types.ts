@@ -7,8 +7,8 @@ export type Authorization = { from: Address; to: Address; value: bigint; validAf
 export type Settled =
   /** The money moved, at the configured depth. */
   | { status: "settled"; txHash: Hex }
-  /** Sent, or mined and not deep enough: it may still happen. */
-  | { status: "pending"; txHash: Hex }
+  /** Queued (no transaction yet), sent, or mined and not deep enough: it may still happen. */
+  | { status: "pending"; txHash: Hex | undefined }
   /** It did not move. `final`: this authorisation never can. */
   | { status: "failed"; reason: ExactFault; final: boolean };
 

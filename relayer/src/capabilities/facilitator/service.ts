@@ -3,12 +3,12 @@ import type { PaymentRequirements, SettleResponse, SupportedResponse, VerifyResp
 import { isAddress, isAddressEqual, type Address } from "viem";
 import { BATCH_SETTLEMENT } from "../../../../sdk/src/constants.ts";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
-import { checkAuthorization, checkAuthorizationTerms, checkSigned, isUsed, type Wanted } from "../exact/authorization.ts";
+import { checkAuthorization, checkAuthorizationTerms, checkSigned, isSignedByKey, type Wanted } from "../exact/authorization.ts";
 import { decodeExactPayload } from "../exact/schemas.ts";
 import { settleAuthorization } from "../exact/service.ts";
-import { findByNonce } from "../exact/payment-store.ts";
-import { findSettlement, takeTelling } from "../exact/store.ts";
+import type { SettlementKey } from "../exact/store.ts";
 import { EXACT_FAULTS, type Authorization, type Settled } from "../exact/types.ts";
+import { isUsed } from "../exact/use.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import { servedReceivers } from "../gateway/store.ts";
 import { settleSession, verifySession, type Refusing } from "./session.ts";
@@ -99,8 +99,8 @@ function exactOf({ payload, requirements }: FacilitatorRequest): { authorization
 async function verifyExact(deps: GatewayDeps, request: FacilitatorRequest): Promise<VerifyResponse> {
   const { authorization, wanted } = exactOf(request);
   checkAuthorizationTerms(deps, authorization, wanted);
-  const { used } = await checkAuthorization(deps, authorization);
-  if (used || (await findByNonce(deps.db, deps.config.token.address, authorization.from, authorization.nonce)) !== undefined) return { isValid: false, invalidReason: EXACT_FAULTS.authorization_used, invalidMessage: "The authorisation has been used.", payer: authorization.from };
+  const [{ used }, { paymentId }] = await Promise.all([checkAuthorization(deps, authorization), deps.exact.lookUp(authorization)]);
+  if (used || paymentId !== undefined) return { isValid: false, invalidReason: EXACT_FAULTS.authorization_used, invalidMessage: "The authorisation has been used.", payer: authorization.from };
   return { isValid: true, payer: authorization.from };
 }
 
@@ -112,24 +112,37 @@ async function settleExact(deps: GatewayDeps, request: FacilitatorRequest, toldT
   const { authorization, wanted } = exactOf(request);
   const key = { token: deps.config.token.address, payer: authorization.from, nonce: authorization.nonce };
   const failed = (errorReason: string, errorMessage: string): SettleResponse => ({ success: false, errorReason, errorMessage, payer: authorization.from, transaction: "", network: deps.config.network });
-  if ((await findByNonce(deps.db, key.token, key.payer, key.nonce)) !== undefined) return failed(EXACT_FAULTS.authorization_used, "The authorisation pays for a call of this relayer's own gateway.");
-  // Used, or sent: what it did is found out, whatever the clock and the payer's purse say by now.
-  const known = (await findSettlement(deps.db, key)) !== undefined || (await isUsed(deps, authorization));
-  if (known) await checkSigned(deps, authorization);
-  else await checkNew(deps, authorization, wanted);
+  const known = await deps.exact.lookUp(authorization);
+  if (known.paymentId !== undefined) return failed(EXACT_FAULTS.authorization_used, "The authorisation pays for a call of this relayer's own gateway.");
+  await checkToSettle(deps, authorization, wanted, known.queued || known.settlement !== undefined);
   if (authorization.value !== wanted.amount || !isAddressEqual(authorization.to, wanted.payTo)) return failed(EXACT_FAULTS.authorization_value_mismatch, "The authorisation is not for these terms.");
-  return tell(deps, key, await settleAuthorization(deps, authorization), toldTo, failed);
+  const settled = await settleAuthorization(deps, authorization);
+  // The token's refusal has a reason, which a seller's server can act on.
+  if (settled.status === "failed" && settled.reason === "transfer_refused") await checkAuthorization(deps, authorization);
+  return tell(deps, key, settled, toldTo, failed);
 }
 
-async function checkNew(deps: GatewayDeps, authorization: Authorization, wanted: Wanted): Promise<void> {
-  checkAuthorizationTerms(deps, authorization, wanted);
+/**
+ * One that is used, or sent, is found out about, whatever the clock and the payer's purse say by now. A new one by a key is only looked at
+ * here: it is tried with all others right before it is sent.
+ */
+async function checkToSettle(deps: GatewayDeps, authorization: Authorization, wanted: Wanted, known: boolean): Promise<void> {
+  if (known) return checkSigned(deps, authorization);
+  try {
+    checkAuthorizationTerms(deps, authorization, wanted);
+  } catch (error) {
+    if (!(await isUsed(deps, authorization))) throw error;
+    return checkSigned(deps, authorization);
+  }
+  if (await isSignedByKey(deps, authorization)) return;
+  if (await isUsed(deps, authorization)) return checkSigned(deps, authorization);
   await checkAuthorization(deps, authorization);
 }
 
-async function tell(deps: GatewayDeps, key: Parameters<typeof takeTelling>[1], settled: Settled, toldTo: string, failed: (reason: string, message: string) => SettleResponse): Promise<SettleResponse> {
+async function tell(deps: GatewayDeps, key: SettlementKey, settled: Settled, toldTo: string, failed: (reason: string, message: string) => SettleResponse): Promise<SettleResponse> {
   const { network } = deps.config;
-  if (settled.status === "pending") return { success: false, errorReason: "settlement_pending", errorMessage: "Sent, not confirmed yet: ask again.", payer: key.payer, transaction: settled.txHash, network };
+  if (settled.status === "pending") return { success: false, errorReason: "settlement_pending", errorMessage: "Under way, not confirmed yet: ask again.", payer: key.payer, transaction: settled.txHash ?? "", network };
   if (settled.status === "failed") return failed(EXACT_FAULTS[settled.reason], `The transfer did not happen (${settled.reason}).`);
-  if (!(await takeTelling(deps.db, key, toldTo))) return failed(EXACT_FAULTS.authorization_used, "Another request was told that this authorisation has paid.");
+  if (!(await deps.exact.takeTelling({ key, toldTo }))) return failed(EXACT_FAULTS.authorization_used, "Another request was told that this authorisation has paid.");
   return { success: true, payer: key.payer, transaction: settled.txHash, network };
 }

@@ -12,7 +12,7 @@ import { checkAuthorization, checkAuthorizationTerms, checkSigned, exactFault, t
 import * as payments from "../exact/payment-store.ts";
 import type { ExactPayment, ExactRequest } from "../exact/payment-store.ts";
 import { decodeExactPayload } from "../exact/schemas.ts";
-import { settleAuthorization } from "../exact/service.ts";
+import { settleAuthorization, sweepQueue } from "../exact/service.ts";
 import { findSettlement } from "../exact/store.ts";
 import type { Authorization, Settled } from "../exact/types.ts";
 import * as ledger from "../ledger/service.ts";
@@ -200,7 +200,7 @@ async function moveMoney(deps: GatewayDeps, payment: ExactPayment): Promise<`0x$
     throw error;
   });
   if (settled.status === "settled") return settled.txHash;
-  if (settled.status === "pending") throw pending(payment.paymentId, settled.txHash);
+  if (settled.status === "pending") throw pending(payment.paymentId, settled.txHash ?? "");
   if (!settled.final) throw pending(payment.paymentId, "");
   throw exactFault(settled.reason, AT, `The payment could not be settled (${settled.reason}); nothing was charged and nothing is delivered.`);
 }
@@ -221,12 +221,14 @@ export async function settleStored(deps: GatewayDeps, { paymentId, authorization
   return settled;
 }
 
-const SETTLE_BATCH = 50;
+const SETTLE_BATCH = 500;
+/** Long enough for a transaction on a quick chain; what takes longer is looked at again. */
+const SWEEP_WAIT_MS = 3_000;
 
 /** For the sweeper of every process: what a crash or a slow chain left stored and unsettled. */
 export async function settleWithheld(deps: GatewayDeps): Promise<void> {
   const taken = await payments.takeSettling(deps.db, SETTLE_BATCH);
-  await Promise.all(taken.map((payment) => settleStored(deps, payment, 0).catch((err: unknown) => deps.log.warn({ event: EVENT.failure, paymentId: payment.paymentId, err }, "not settled yet; tried again soon"))));
+  await Promise.all([sweepQueue(deps), ...taken.map((payment) => settleStored(deps, payment, SWEEP_WAIT_MS).catch((err: unknown) => deps.log.warn({ event: EVENT.failure, paymentId: payment.paymentId, err }, "not settled yet; tried again soon")))]);
 }
 
 function pending(paymentId: string, txHash: string, cause?: unknown): TallystickError {

@@ -7,13 +7,14 @@ import type { SignedReceipt } from "../../../../sdk/src/receipt.ts";
 import type { Hasher } from "../../crypto/voucher.ts";
 import type { Deps } from "../../deps.ts";
 import type { KnownChannels } from "../channels/known.ts";
+import type { Exact } from "../exact/exact.ts";
 import type { Answer, Delivery } from "../ledger/types.ts";
 import type { Catalog } from "./catalog.ts";
 import type { Handlers } from "./handler.ts";
 import type { Envelope } from "./schemas.ts";
 import type { Service } from "./store.ts";
 
-export type GatewayDeps = Deps & { hasher: Hasher; handlers: Handlers; knownChannels: KnownChannels; catalog: Catalog };
+export type GatewayDeps = Deps & { hasher: Hasher; exact: Exact; handlers: Handlers; knownChannels: KnownChannels; catalog: Catalog };
 
 /** What somebody wants to buy, and the payment it came with. */
 export type Order = {

@@ -7,11 +7,11 @@ import type { Claimable } from "./logic.ts";
 import type { Payee } from "./payout-store.ts";
 
 /** Rows looked at in one pass; what does not fit comes with the next. */
-const QUEUE_LIMIT = 5_000;
-const LEAVING_LIMIT = 2_000;
-const RIDERS_A_PAYEE = 1_000;
-const RICHEST_A_PAYEE = 5_000;
-const CLAIMABLE_LIMIT = 20_000;
+const CLAIMABLE_LIMIT = 5_000;
+const QUEUE_LIMIT = 2_000;
+const LEAVING_LIMIT = 1_000;
+const RICHEST_A_PAYEE = 2_000;
+const RIDERS_A_PAYEE = 50;
 
 /** Of the queue as `d`: not in flight, not under refund, not refused as it stands ($1: now). */
 const FREE = `NOT EXISTS (SELECT 1 FROM settlement_row r WHERE r.channel_id = d.channel_id AND r.state = 'sent')
@@ -19,8 +19,11 @@ const FREE = `NOT EXISTS (SELECT 1 FROM settlement_row r WHERE r.channel_id = d.
   AND NOT EXISTS (SELECT 1 FROM settlement_quarantine q JOIN channel s USING (channel_id) WHERE q.channel_id = d.channel_id AND q.retry_at > $1
     AND q.signed_ceiling = s.signed_ceiling AND q.balance = s.balance AND q.total_claimed = s.total_claimed AND q.withdraw_initiated_at = s.withdraw_initiated_at)`;
 
+/** Of the queue as `d` and its channel as `c`: not written off. */
+const WANTED = "(d.given_up IS NULL OR c.charged > d.given_up)";
+
 const SELECTED = "SELECT c.*, d.since, d.queued_at FROM settlement_due d JOIN channel c USING (channel_id)";
-const CLAIMABLE = `c.charged > c.total_claimed AND c.signed_signature IS NOT NULL AND ${FREE}`;
+const CLAIMABLE = `c.charged > c.total_claimed AND c.signed_signature IS NOT NULL AND ${WANTED} AND ${FREE}`;
 
 /** What may be claimed now, and whether its turn in the queue has come. */
 export type Due = Claimable & { queued: boolean };
@@ -42,17 +45,20 @@ export async function dueChannels(db: Queryable, now: Date, turn: Date, rich: re
        (SELECT d.channel_id::bytea, d.receiver::bytea, d.token::bytea FROM settlement_due d WHERE d.queued_at <= $2 AND ${FREE} ORDER BY d.queued_at LIMIT ${QUEUE_LIMIT})
        UNION
        (SELECT d.channel_id::bytea, d.receiver::bytea, d.token::bytea FROM channel c JOIN settlement_due d USING (channel_id)
-        WHERE c.withdraw_initiated_at > 0 AND ${FREE} ORDER BY c.charged - c.total_claimed DESC LIMIT ${LEAVING_LIMIT})),
-     chosen AS (
-       SELECT channel_id FROM ready
-       UNION
-       SELECT rider.channel_id::bytea FROM (SELECT DISTINCT receiver, token FROM ready) payee CROSS JOIN LATERAL (
-         SELECT channel_id FROM settlement_due WHERE receiver = payee.receiver AND token = payee.token ORDER BY since LIMIT ${RIDERS_A_PAYEE}) rider
-       UNION
-       SELECT top.channel_id::bytea FROM unnest($3::bytea[], $4::bytea[]) AS rich (receiver, token) CROSS JOIN LATERAL (
-         SELECT d.channel_id FROM settlement_due d JOIN channel c USING (channel_id) WHERE d.receiver = rich.receiver AND d.token = rich.token
-         ORDER BY c.charged - c.total_claimed DESC LIMIT ${RICHEST_A_PAYEE}) top)
-     ${SELECTED} JOIN chosen ON chosen.channel_id = d.channel_id WHERE ${CLAIMABLE} LIMIT ${CLAIMABLE_LIMIT}`,
+        WHERE c.withdraw_initiated_at > 0 AND ${WANTED} AND ${FREE} ORDER BY c.charged - c.total_claimed DESC LIMIT ${LEAVING_LIMIT})),
+     chosen AS MATERIALIZED (
+       SELECT channel_id FROM (
+         SELECT 0 AS rank, channel_id FROM ready
+         UNION ALL
+         SELECT 1, top.channel_id::bytea FROM unnest($3::bytea[], $4::bytea[]) AS rich (receiver, token) CROSS JOIN LATERAL (
+           SELECT d.channel_id FROM settlement_due d JOIN channel c USING (channel_id) WHERE d.receiver = rich.receiver AND d.token = rich.token
+           ORDER BY c.charged - c.total_claimed DESC LIMIT ${RICHEST_A_PAYEE}) top
+         UNION ALL
+         SELECT 2, rider.channel_id::bytea FROM (SELECT DISTINCT receiver, token FROM ready) payee CROSS JOIN LATERAL (
+           SELECT channel_id FROM settlement_due WHERE receiver = payee.receiver AND token = payee.token ORDER BY since LIMIT ${RIDERS_A_PAYEE}) rider) ranked
+       GROUP BY channel_id ORDER BY min(rank), channel_id LIMIT ${CLAIMABLE_LIMIT})
+     -- LIMIT 1: one look-up a row, whatever the planner takes the number of rows for.
+     SELECT found.* FROM chosen CROSS JOIN LATERAL (${SELECTED} WHERE d.channel_id = chosen.channel_id AND ${CLAIMABLE} LIMIT 1) found`,
     [now, turn, rich.map(({ receiver }) => toBytes(receiver)), rich.map(({ token }) => toBytes(token))],
   );
   return rows.map((row) => dueFromRow(row, turn));
@@ -63,7 +69,7 @@ export async function richPayees(db: Queryable, minValue: bigint, mostPerChannel
   const { rows } = await db.query<{ receiver: Buffer; token: Buffer }>(
     `SELECT d.receiver::bytea, d.token::bytea FROM settlement_due d JOIN channel c USING (channel_id)
      CROSS JOIN LATERAL (SELECT LEAST(c.charged, c.balance, c.signed_ceiling) - c.total_claimed AS value) unclaimed
-     WHERE value > 0 GROUP BY 1, 2 HAVING sum(value) >= $1 OR max(value) >= $2`,
+     WHERE value > 0 AND ${WANTED} GROUP BY 1, 2 HAVING sum(value) >= $1 OR max(value) >= $2`,
     [minValue, mostPerChannel],
   );
   return rows.map((row) => ({ receiver: toAddress(row.receiver), token: toAddress(row.token) }));
@@ -88,7 +94,7 @@ export async function youngerThan(client: Queryable, channelIds: readonly Hex[],
   );
 }
 
-/** Out of the queue until the chain moves under them (triggers of migration 0012) or, when all was claimed, something new is charged. */
+/** Out of the queue until the chain moves under them: see the triggers of migration 0012. */
 export async function dropFromQueue(db: Queryable, channelIds: readonly Hex[]): Promise<void> {
   await db.query("DELETE FROM settlement_due WHERE channel_id IN (SELECT channel_id FROM settlement_due WHERE channel_id = ANY($1::bytea[]) ORDER BY channel_id FOR UPDATE)", [channelIds.map(toBytes)]);
 }
@@ -102,7 +108,7 @@ export async function writeOff(client: Queryable, channelId: Hex, value: bigint,
      WHERE p.channel_id = $1 AND p.state = 'charged' AND p.charged_cumulative > c.total_claimed AND p.charged_atomic > 0`,
     [toBytes(channelId), String(value), String(claimCost)],
   );
-  await dropFromQueue(client, [channelId]);
+  await client.query("UPDATE settlement_due d SET given_up = c.charged, queued_at = 'infinity' FROM channel c WHERE c.channel_id = d.channel_id AND d.channel_id = $1", [toBytes(channelId)]);
 }
 
 type DueRow = ChannelRow & { since: Date; queued_at: Date };

@@ -91,8 +91,9 @@ function describe({ form, reason, groups }: Batch) {
   return { form, reason, rows, receivers: payees.length, ...(payees.length === 1 ? { receiver: payees[0]!.receiver } : {}) };
 }
 
-function payeesOf({ groups }: Pick<Batch, "groups">): Payee[] {
-  return [...new Map(groups.map((group) => [payeeKey(group), { receiver: group.receiver, token: group.token }])).values()];
+/** Each receiver once, with what the batch claims for it. */
+function payeesOf({ groups }: Pick<Batch, "groups">): (Payee & { rows: PlannedRow[] })[] {
+  return [...Map.groupBy(groups, payeeKey).values()].map((own) => ({ receiver: own[0]!.receiver, token: own[0]!.token, rows: own.flatMap(({ rows }) => rows) }));
 }
 
 export function limitsOf({ config: { settle } }: Pick<Deps, "config">): Limits {

@@ -1,0 +1,146 @@
+// The queue outlives its processes: crashes between any two steps, two processes with the same authorisation, a reorganisation, and a node
+// that lies or is slow. Money moves once, and nobody who is owed a transfer is forgotten.
+import { expect } from "chai";
+import { setTimeout as sleep } from "node:timers/promises";
+import { encodeFunctionData, erc20Abi, parseAbi, type Address, type Hex } from "viem";
+import { generatePrivateKey } from "viem/accounts";
+import { plainCall, transferCalldata } from "../../relayer/src/capabilities/exact/calldata.ts";
+import { createProbe } from "../../relayer/src/capabilities/exact/probe.ts";
+import { settleAuthorization, sweepQueue } from "../../relayer/src/capabilities/exact/service.ts";
+import type { Authorization } from "../../relayer/src/capabilities/exact/types.ts";
+import { openChain } from "../../relayer/src/chain/client.ts";
+import type { CommitPoint } from "../../relayer/src/commit-points.ts";
+import { rpc } from "../../scripts/local/chain.ts";
+import { mintUSDC } from "../../scripts/local/contracts.ts";
+import { BASE_SEPOLIA } from "../../sdk/src/constants.ts";
+import { exactRelayer, newAddress, payer, PRICE, sendAhead, signed, type ExactTestDeps } from "../support/exact-world.ts";
+import { startRpcProxy } from "../support/rpc-proxy.ts";
+import { mineOther, sendAs, startWorld, USDC, type World } from "../support/settlement-world.ts";
+
+describe("exact, the queue", function () {
+  this.timeout(120_000);
+  let world: World;
+  before(async () => void (world = await startWorld()));
+  after(() => world.stop());
+  afterEach(() => world.proxy.heal());
+
+  const rowOf = async ({ nonce }: Authorization) => (await world.db.query("SELECT state, attempts FROM exact_queue WHERE nonce = $1", [Buffer.from(nonce.slice(2), "hex")])).rows[0] as { state: string } | undefined;
+  const balanceOf = (deps: ExactTestDeps, owner: Address) => deps.chain.client.readContract({ address: USDC, abi: erc20Abi, functionName: "balanceOf", args: [owner] });
+  const newBatch = async (seller: Address, count = 4) => Promise.all(Array.from({ length: count }, async () => signed(await payer(world), seller)));
+  const settleAll = (deps: ExactTestDeps, all: readonly Authorization[]) => Promise.all(all.map((authorization) => settleAuthorization(deps, authorization)));
+  /** Sweeps as a running process does, until it is so. */
+  async function sweepUntil(deps: ExactTestDeps, done: () => Promise<boolean>): Promise<void> {
+    for (const deadline = Date.now() + 30_000; !(await done()); await sleep(50)) {
+      expect(Date.now(), "nothing came of it").to.be.lessThan(deadline);
+      // Nobody waits for the leases of a process that is dead.
+      await world.db.query("UPDATE exact_queue SET taken_until = now() WHERE state = 'queued'");
+      await world.db.query("UPDATE chain_tx SET resolved_at = resolved_at - interval '1 minute' WHERE resolved_at > now() - interval '30 seconds'");
+      await deps.submitter.sweep();
+      await sweepQueue(deps);
+    }
+  }
+
+  for (const point of ["exact.queued", "tx.committed.exact", "tx.broadcast", "tx.resolved"] as CommitPoint[]) {
+    it(`a process that dies at ${point} leaves it to the next one, and the money moves once`, async () => {
+      const seller = newAddress();
+      const submitterKey = generatePrivateKey();
+      const dying = await exactRelayer(world, { submitterKey, dieAt: point });
+      const all = await newBatch(seller);
+      await Promise.allSettled(all.map((authorization) => settleAuthorization(dying, authorization, { waitMs: 1_000 })));
+      const next = await exactRelayer(world, { submitterKey });
+      await sweepUntil(next, async () => (await Promise.all(all.map(rowOf))).every((row) => row?.state === "moved"));
+      const settled = await settleAll(next, all);
+      expect(settled.every(({ status }) => status === "settled"), JSON.stringify(settled)).to.equal(true);
+      expect(await balanceOf(next, seller)).to.equal(4n * PRICE);
+    });
+  }
+
+  it("two processes with the same authorisations move each once, and both hear so", async () => {
+    const seller = newAddress();
+    const [one, other] = await Promise.all([exactRelayer(world, { submitterKey: generatePrivateKey() }), exactRelayer(world, { submitterKey: generatePrivateKey() })]);
+    const all = await newBatch(seller, 12);
+    const answers = (await Promise.all([settleAll(one, all), settleAll(other, all.toReversed())])).flat();
+    expect(answers.every(({ status }) => status === "settled"), JSON.stringify(answers)).to.equal(true);
+    expect(await balanceOf(one, seller)).to.equal(12n * PRICE);
+    const { rows } = await world.db.query("SELECT count(*) AS live FROM exact_settlement WHERE receiver = $1", [Buffer.from(seller.slice(2), "hex")]);
+    expect(rows[0].live).to.equal(12n);
+  });
+
+  it("two authorisations with one nonce: one moves, the other is told that it is used", async () => {
+    const account = await payer(world);
+    const nonce = generatePrivateKey();
+    const [here, there] = [newAddress(), newAddress()];
+    const deps = await exactRelayer(world, { submitterKey: generatePrivateKey() });
+    const answers = await settleAll(deps, [await signed(account, here, { nonce }), await signed(account, there, { nonce })]);
+    expect(answers.map(({ status }) => status).sort()).to.deep.equal(["failed", "settled"]);
+    expect((await balanceOf(deps, here)) + (await balanceOf(deps, there))).to.equal(PRICE);
+  });
+
+  it("a reorganisation opens it again: what still can move moves in the new chain, what cannot is not called settled", async () => {
+    const seller = newAddress();
+    const deps = await exactRelayer(world, { submitterKey: generatePrivateKey() });
+    const [leaver, stayer] = [await payer(world), await payer(world)];
+    const all = [await signed(leaver, seller), await signed(stayer, seller)] as const;
+    const snapshot = await rpc<Hex>(world.nodeUrl, "evm_snapshot");
+    const before = await settleAll(deps, all);
+    expect(before.map(({ status }) => status)).to.deep.equal(["settled", "settled"]);
+    await rpc(world.nodeUrl, "evm_revert", [snapshot]);
+    await mineOther(world);
+    await sendAs(world, leaver.address, USDC, parseAbi(["function transfer(address to, uint256 value)"]), "transfer", [newAddress(), 100n * PRICE]);
+    await sweepUntil(deps, async () => (await rowOf(all[0])) === undefined && (await rowOf(all[1]))?.state === "moved" && (await balanceOf(deps, seller)) === PRICE);
+    await mintUSDC(world.nodeUrl, leaver.address, PRICE);
+    const after = await settleAll(deps, all);
+    expect(after.map(({ status }) => status)).to.deep.equal(["settled", "settled"]);
+    expect(await balanceOf(deps, seller)).to.equal(2n * PRICE);
+  });
+
+  it("a chain that is away fails nothing for good: the rows wait, and the same question is answered when it is back", async () => {
+    const seller = newAddress();
+    const deps = await exactRelayer(world, { submitterKey: generatePrivateKey() });
+    const all = await newBatch(seller);
+    world.proxy.fail({ method: "*", kind: "drop" });
+    const away = await Promise.allSettled(all.map((authorization) => settleAuthorization(deps, authorization)));
+    expect(away.map((answer) => answer.status === "rejected" && (answer.reason as { code: string }).code)).to.deep.equal(all.map(() => "chain_unavailable"));
+    expect((await Promise.all(all.map(rowOf))).map((row) => row?.state)).to.deep.equal(all.map(() => "queued"));
+    world.proxy.heal();
+    expect((await settleAll(deps, all)).every(({ status }) => status === "settled")).to.equal(true);
+    expect(await balanceOf(deps, seller)).to.equal(4n * PRICE);
+  });
+
+  it("a stranger's transaction with two nonces and one transfer pays for one of them", async () => {
+    const seller = newAddress();
+    const account = await payer(world);
+    const deps = await exactRelayer(world, { submitterKey: generatePrivateKey() });
+    const nonce = generatePrivateKey();
+    const [paid, shown, elsewhere] = [await signed(account, seller), await signed(account, seller, { nonce }), await signed(account, newAddress(), { nonce })];
+    const multicall = parseAbi(["struct Call3 { address target; bool allowFailure; bytes callData; }", "function aggregate3(Call3[] calls) payable returns ((bool success, bytes returnData)[])"]);
+    const calls = [paid, elsewhere].map((authorization) => ({ target: USDC, allowFailure: false, callData: transferCalldata(authorization) }));
+    const hash = await sendAhead(world, newAddress(), "0xcA11bde05977b3631167028862bE2a173976CA11", encodeFunctionData({ abi: multicall, args: [calls] }));
+    expect(await settleAll(deps, [paid, shown])).to.deep.equal([{ status: "settled", txHash: hash }, { status: "failed", reason: "authorization_used", final: true }]);
+    expect(await balanceOf(deps, seller)).to.equal(PRICE);
+  });
+
+  describe("asked of several endpoints", () => {
+    const config = { token: { address: USDC, name: BASE_SEPOLIA.usdc.name, version: BASE_SEPOLIA.usdc.version } };
+    async function threeEndpoints() {
+      const proxies = await Promise.all([0, 1, 2].map(() => startRpcProxy(world.nodeUrl)));
+      return { proxies, probe: createProbe({ chain: openChain(proxies.map(({ url }) => url), BASE_SEPOLIA.chainId), config }), stop: () => Promise.all(proxies.map((proxy) => proxy.stop())) };
+    }
+    /** A node that says every transfer passes and everybody is rich. */
+    const optimist = (result: unknown) => `0x${"00".repeat(16)}${"ff".repeat(16)}${"00".repeat(31)}02`.padEnd(String(result).length, "0");
+
+    it("one that lies, is slow or is down changes nothing; two that lie are not believed against the third by less than a majority", async () => {
+      const { proxies, probe, stop } = await threeEndpoints();
+      const poor = plainCall(await signed(await payer(world, PRICE - 1n), newAddress()))!;
+      proxies[0]!.fail({ method: "eth_call", kind: "lie", lie: optimist });
+      expect(await probe.one(poor)).to.include({ passes: false, balance: PRICE - 1n });
+      proxies[0]!.heal();
+      proxies[1]!.fail({ method: "eth_call", kind: "drop" });
+      expect(await probe.one(poor)).to.include({ passes: false });
+      proxies[0]!.fail({ method: "eth_call", kind: "lie", lie: optimist });
+      const error = await probe.one(poor).then(() => undefined, (reason: { code: string }) => reason.code);
+      expect(error).to.equal("chain_unavailable");
+      await stop();
+    });
+  });
+});
