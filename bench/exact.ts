@@ -25,7 +25,7 @@ import { save } from "./results.ts";
 
 type ServerName = "tallystick" | "stock";
 type Level = { inFlight: number; requests: Record<ServerName, Record<What, number>> };
-export type ExactRow = { server: ServerName; what: What; inFlight: number; n: number; rps: number; p50Ms: number; p99Ms: number; cpuMsPerRequest: number; nodeCpuMsPerRequest: number | null };
+export type ExactRow = { server: ServerName; what: What; inFlight: number; n: number; rps: number; p50Ms: number; p99Ms: number; cpuMsPerRequest: number; nodeCpuMsPerRequest: number | null; /** Where there were any. */ transfersPerTransaction?: number };
 export type ExactReport = Report & { bench: "exact"; rows: ExactRow[]; ratio: Record<What, number | null> };
 
 type Server = { name: ServerName; part: Part; terms: ExactJob["terms"]; payTo: `0x${string}`; /** Transfers that were told as done. */ told: number; stop(): Promise<void> };
@@ -46,8 +46,6 @@ const PAYERS = 64;
 const FUNDS = 10n ** 12n;
 /** Atomic units. */
 const PRICE = 100n;
-/** How often each server looks whether its transaction is mined. */
-const POLL_MS = 25;
 /** Accounts of the local mnemonic. */
 const STOCK_SUBMITTER = 7;
 
@@ -112,8 +110,8 @@ async function fundedPayers({ url }: BenchNode): Promise<Payer[]> {
 
 /** As shipped, but for what a local world needs, and open to any seller. */
 async function startOurs(world: World, node: BenchNode, cores: Cores): Promise<Server> {
-  const { RELAYER_LOG_LEVEL: _silent, ...local } = testEnvironment(await world.postgres.database("bench_exact", { fresh: true }), node.url, []);
-  const env = { ...local, RELAYER_CHAIN_POLL_MS: String(POLL_MS), RELAYER_PORT: String(await freePort()), RELAYER_FACILITATOR: "open" };
+  const { RELAYER_CHAIN_POLL_MS: _short, RELAYER_LOG_LEVEL: _silent, ...local } = testEnvironment(await world.postgres.database("bench_exact", { fresh: true }), node.url, []);
+  const env = { ...local, RELAYER_PORT: String(await freePort()), RELAYER_FACILITATOR: "open" };
   return serverOf("tallystick", await startPart({ script: "./tallystick.ts", options: { env }, cores: cores.servers[0], logFile: join(world.folder, "tallystick.log") }));
 }
 
@@ -134,12 +132,12 @@ async function measure(node: BenchNode, client: Part, server: Server, what: What
   const job: ExactJob = { origin: server.part.ready as string, what, inFlight, requests: requests[server.name][what], warmUp: WARM_UP[what], terms: server.terms, payers, atMostS: AT_MOST_S };
   await client.ask("prepare", job);
   const [before, nodeBefore] = await Promise.all([server.part.usage(), cpuOfTree(node.pid)]);
-  const { requests: n, settled, rps, p50Ms, p99Ms } = await client.ask<ExactMeasured>("run");
+  const { requests: n, settled, transactions, rps, p50Ms, p99Ms } = await client.ask<ExactMeasured>("run");
   const [after, nodeAfter] = await Promise.all([server.part.usage(), cpuOfTree(node.pid)]);
   server.told += settled;
   const each = (ms: number) => Math.round((ms / n) * 1000) / 1000;
-  const row: ExactRow = { server: server.name, what, inFlight, n, rps, p50Ms, p99Ms, cpuMsPerRequest: each(after.cpuMs - before.cpuMs), nodeCpuMsPerRequest: nodeBefore === undefined || nodeAfter === undefined ? null : each(nodeAfter - nodeBefore) };
-  progress(`${row.server} ${what} with ${inFlight} in flight: ${Math.round(rps)}/s, p50 ${p50Ms} ms, p99 ${p99Ms} ms, CPU ${row.cpuMsPerRequest} ms, node ${row.nodeCpuMsPerRequest} ms`);
+  const row: ExactRow = { server: server.name, what, inFlight, n, rps, p50Ms, p99Ms, cpuMsPerRequest: each(after.cpuMs - before.cpuMs), nodeCpuMsPerRequest: nodeBefore === undefined || nodeAfter === undefined ? null : each(nodeAfter - nodeBefore), ...(transactions === 0 ? {} : { transfersPerTransaction: Math.round((settled / transactions) * 10) / 10 }) };
+  progress(`${row.server} ${what} with ${inFlight} in flight: ${Math.round(rps)}/s, p50 ${p50Ms} ms, p99 ${p99Ms} ms, CPU ${row.cpuMsPerRequest} ms, node ${row.nodeCpuMsPerRequest} ms${row.transfersPerTransaction === undefined ? "" : `, ${row.transfersPerTransaction} to a transaction`}`);
   return row;
 }
 

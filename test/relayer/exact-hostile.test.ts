@@ -118,6 +118,16 @@ describe("exact on the gateway, hostile", function () {
     expect((await buy(await authorize(payer, terms, { validBefore: nowS() + 3600n }))).status).to.equal(200);
   });
 
+  it("a service that does not answer holds up its own buyer and nobody else", async () => {
+    const [held, opener] = [await newPayer(world.chain), await newPayer(world.chain)];
+    const waiting = buy(await authorize(held, terms), "/gate/2");
+    const others = await Promise.all(Array.from({ length: 6 }, async () => buy(await authorize(await newPayer(world.chain), terms))));
+    expect(others.map(({ status }) => status)).to.deep.equal(others.map(() => 200));
+    expect(await transfersOf(held.address)).to.equal(0);
+    const opening = buy(await authorize(opener, terms), "/gate/2");
+    expect([(await waiting).status, (await opening).status]).to.deep.equal([200, 200]);
+  });
+
   async function insertSettling(paymentId: string, { authorization, signature }: Authorized, agoS: number): Promise<void> {
     await query(
       `INSERT INTO payment (payment_id, scheme, payer, receiver, token, authorization_nonce, valid_after, valid_before, signature, service, resource, request_hash, price_atomic, reserved_at, reserved_until, state, output_hash, started_at, ended_at)

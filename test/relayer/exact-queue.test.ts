@@ -129,7 +129,7 @@ describe("exact, the queue", function () {
     /** A node that says every transfer passes and everybody is rich. */
     const optimist = (result: unknown) => `0x${"00".repeat(16)}${"ff".repeat(16)}${"00".repeat(31)}02`.padEnd(String(result).length, "0");
 
-    it("one that lies, is slow or is down changes nothing; two that lie are not believed against the third by less than a majority", async () => {
+    it("one that lies or is down changes nothing; one that lies and one that is down leave no majority, and that is our fault, not the payer's", async () => {
       const { proxies, probe, stop } = await threeEndpoints();
       const poor = plainCall(await signed(await payer(world, PRICE - 1n), newAddress()))!;
       proxies[0]!.fail({ method: "eth_call", kind: "lie", lie: optimist });

@@ -1,5 +1,6 @@
 // Carries queued authorisations to the chain, many in one transaction. The rows of exact_queue are the truth; what is held here is who waits
 // for them and in which order they came. What would fail, or runs a wallet's code, goes alone and beside the others.
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Hex } from "viem";
 import { MULTICALL3 } from "../../../../sdk/src/constants.ts";
 import { chainUnavailable, isRevert } from "../../chain/client.ts";
@@ -43,15 +44,17 @@ export type Engine = {
 /** How long a row is left to the process that has it in hand. */
 export const LEASE_MS = 30_000;
 /** Transactions under way: a part of a batch goes only when fewer than this many are, a full one sooner. */
-const PART_SLOTS = 2;
+const PART_SLOTS = 1;
 const FULL_SLOTS = 8;
 /** A transaction holds back the next no longer than a block takes, however deep it has to be. */
 const SLOT_MS = 2_000;
 /** What goes alone is sent beside the batches, a few at a time. */
 const MOST_ALONE = 8;
+/** When a transaction is looked at before it is waited for like any other. */
+const EARLY_LOOKS_MS = [5, 10, 20, 40, 80, 160];
 /** After this long in flight the rows are left to the sweeper. */
 const TX_WAIT_MS = 60_000;
-/** Transactions that did not move an authorisation though it could, before that is final; from the second on it goes alone. */
+/** Transactions that did not move an authorisation though it could, before that is final; and how many of them it shares with others. */
 const MOST_ATTEMPTS = 5;
 const TOGETHER_ATTEMPTS = 3;
 
@@ -161,7 +164,7 @@ export function createEngine(deps: EngineDeps): Engine {
     for (const entry of carried) entry.txHash = hash;
     const slot = setTimeout(free, SLOT_MS);
     try {
-      const outcome = await submitter.wait(txId, TX_WAIT_MS);
+      const outcome = await outcomeOf(txId);
       free();
       await finish(carried, txId, outcome);
     } catch (error) {
@@ -169,6 +172,16 @@ export function createEngine(deps: EngineDeps): Engine {
     } finally {
       clearTimeout(slot);
     }
+  }
+
+  /** A chain that mines at once is asked at once, not at the pace of the others. */
+  async function outcomeOf(txId: bigint): Promise<TxOutcome> {
+    for (const ms of EARLY_LOOKS_MS) {
+      const outcome = await submitter.wait(txId, 0);
+      if (outcome.status !== "pending") return outcome;
+      await sleep(ms);
+    }
+    return submitter.wait(txId, TX_WAIT_MS);
   }
 
   async function finish(carried: readonly Entry[], txId: bigint, outcome: TxOutcome): Promise<void> {

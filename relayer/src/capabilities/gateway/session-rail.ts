@@ -183,7 +183,7 @@ async function refuseHopelessDeposit(deps: GatewayDeps, { payload, request }: Pu
   const known = await findChannel(deps.db, request.channelId);
   if (known !== undefined && (await ledger.isKnown(deps, request))) return;
   const channel = known ?? unknownChannel(request.channelId, payload.config, await channels.readOne(deps, request.channelId));
-  const decision = decide({ ...channel, balance: channel.balance + amount }, request.ceiling, request.price);
+  const decision = decide({ ...channel, balance: channel.balance + channel.pending + amount }, request.ceiling, request.price);
   if (decision.accept || decision.refusal === "channel_busy") return;
   if (known !== undefined) await refuse(deps, request, decision.refusal, known);
   throw refusalFault(decision.refusal, channel, request.ceiling, request.price);
