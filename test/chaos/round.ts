@@ -13,7 +13,7 @@ import { Books, type Violation } from "./books.ts";
 import { Buyer, type Stage } from "./buyer.ts";
 import { fetchAgain, UNIT } from "./delivery.ts";
 import { carryOut, STREAM_LEASE_MS } from "./faults.ts";
-import { channelRows, contradicted, passTime, paymentRows, trailOf, unresolved, type ChannelRow } from "./ledger.ts";
+import { channelRows, contradicted, passTime, paymentRows, trailOf, unresolved, unresolvedPayments, type ChannelRow } from "./ledger.ts";
 import { killsOf, type Plan } from "./plan.ts";
 import { Processes, type SlotOptions } from "./processes.ts";
 import { checkBooks, checkUnbilled, checkUnchanged } from "./verify.ts";
@@ -117,13 +117,19 @@ async function settleDown(world: World, processes: Processes, books: Books, plan
   world.faulty.heal();
   for (const index of processes.slots.keys()) processes.signal(index, "SIGCONT");
   await processes.disarm();
-  await processes.whenHealthy();
+  await processes.whenHealthy().catch(() => {
+    for (const { name, ready } of processes.slots) if (!ready) books.violate("a process does not come back", `${name}: ${processes.lastWords(name)}`);
+  });
+  if (books.violations.length > 0) return;
   // Whoever took its money away leaves a payment that is waited for until it can never come.
   const runaways = plan.actors.filter(({ kind }) => kind === "runaway").map(({ id }) => id);
   const payers = [...new Set(books.purchases.filter(({ actor }) => !runaways.includes(actor)).map(({ payer }) => payer))];
   const deadline = performance.now() + QUIET_MOST_MS;
   for (let left = await unresolved(world.db, payers); Object.values(left).some((count) => count > 0); left = await unresolved(world.db, payers)) {
-    if (performance.now() > deadline) return books.violate("something never ends", `still under way after ${QUIET_MOST_MS / 1000} s: ${JSON.stringify(left)}`);
+    if (performance.now() > deadline) {
+      const [paymentId] = await unresolvedPayments(world.db, payers);
+      return books.violate("something never ends", `still under way after ${QUIET_MOST_MS / 1000} s: ${JSON.stringify(left)}`, paymentId === undefined ? {} : { paymentId });
+    }
     await passTime(world.db, 0, 0, STREAM_LEASE_MS);
     await sleep(100);
   }
