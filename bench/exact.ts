@@ -25,7 +25,7 @@ import { save } from "./results.ts";
 
 type ServerName = "tallystick" | "stock";
 type Level = { inFlight: number; requests: Record<ServerName, Record<What, number>> };
-export type ExactRow = { server: ServerName; what: What; inFlight: number; n: number; rps: number; p50Ms: number; p99Ms: number; cpuMsPerRequest: number; nodeCpuMsPerRequest: number | null; /** Where there were any. */ transfersPerTransaction?: number };
+export type ExactRow = { server: ServerName; what: What; inFlight: number; n: number; rps: number; p50Ms: number; p99Ms: number; maxMs: number; cpuMsPerRequest: number; nodeCpuMsPerRequest: number | null; /** Where there were any. */ transfersPerTransaction?: number };
 export type ExactReport = Report & { bench: "exact"; rows: ExactRow[]; ratio: Record<What, number | null> };
 
 type Server = { name: ServerName; part: Part; terms: ExactJob["terms"]; payTo: `0x${string}`; /** Transfers that were told as done. */ told: number; stop(): Promise<void> };
@@ -132,12 +132,12 @@ async function measure(node: BenchNode, client: Part, server: Server, what: What
   const job: ExactJob = { origin: server.part.ready as string, what, inFlight, requests: requests[server.name][what], warmUp: WARM_UP[what], terms: server.terms, payers, atMostS: AT_MOST_S };
   await client.ask("prepare", job);
   const [before, nodeBefore] = await Promise.all([server.part.usage(), cpuOfTree(node.pid)]);
-  const { requests: n, settled, transactions, rps, p50Ms, p99Ms } = await client.ask<ExactMeasured>("run");
+  const { requests: n, settled, transactions, rps, p50Ms, p99Ms, maxMs } = await client.ask<ExactMeasured>("run");
   const [after, nodeAfter] = await Promise.all([server.part.usage(), cpuOfTree(node.pid)]);
   server.told += settled;
   const each = (ms: number) => Math.round((ms / n) * 1000) / 1000;
-  const row: ExactRow = { server: server.name, what, inFlight, n, rps, p50Ms, p99Ms, cpuMsPerRequest: each(after.cpuMs - before.cpuMs), nodeCpuMsPerRequest: nodeBefore === undefined || nodeAfter === undefined ? null : each(nodeAfter - nodeBefore), ...(transactions === 0 ? {} : { transfersPerTransaction: Math.round((settled / transactions) * 10) / 10 }) };
-  progress(`${row.server} ${what} with ${inFlight} in flight: ${Math.round(rps)}/s, p50 ${p50Ms} ms, p99 ${p99Ms} ms, CPU ${row.cpuMsPerRequest} ms, node ${row.nodeCpuMsPerRequest} ms${row.transfersPerTransaction === undefined ? "" : `, ${row.transfersPerTransaction} to a transaction`}`);
+  const row: ExactRow = { server: server.name, what, inFlight, n, rps, p50Ms, p99Ms, maxMs, cpuMsPerRequest: each(after.cpuMs - before.cpuMs), nodeCpuMsPerRequest: nodeBefore === undefined || nodeAfter === undefined ? null : each(nodeAfter - nodeBefore), ...(transactions === 0 ? {} : { transfersPerTransaction: Math.round((settled / transactions) * 10) / 10 }) };
+  progress(`${row.server} ${what} with ${inFlight} in flight: ${Math.round(rps)}/s, p50 ${p50Ms} ms, p99 ${p99Ms} ms, max ${maxMs} ms, CPU ${row.cpuMsPerRequest} ms, node ${row.nodeCpuMsPerRequest} ms${row.transfersPerTransaction === undefined ? "" : `, ${row.transfersPerTransaction} to a transaction`}`);
   return row;
 }
 
@@ -149,8 +149,8 @@ async function compareBalance({ url }: BenchNode, { name, payTo, told }: Server)
 }
 
 function medianRow(rows: ExactRow[]): ExactRow {
-  const middle = (figure: "n" | "rps" | "p50Ms" | "p99Ms" | "cpuMsPerRequest" | "nodeCpuMsPerRequest") => rows.map((row) => row[figure] ?? 0).toSorted((a, b) => a - b)[Math.floor(rows.length / 2)]!;
-  return { ...rows[0]!, n: middle("n"), rps: middle("rps"), p50Ms: middle("p50Ms"), p99Ms: middle("p99Ms"), cpuMsPerRequest: middle("cpuMsPerRequest"), nodeCpuMsPerRequest: rows[0]!.nodeCpuMsPerRequest === null ? null : middle("nodeCpuMsPerRequest") };
+  const middle = (figure: "n" | "rps" | "p50Ms" | "p99Ms" | "maxMs" | "cpuMsPerRequest" | "nodeCpuMsPerRequest") => rows.map((row) => row[figure] ?? 0).toSorted((a, b) => a - b)[Math.floor(rows.length / 2)]!;
+  return { ...rows[0]!, n: middle("n"), rps: middle("rps"), p50Ms: middle("p50Ms"), p99Ms: middle("p99Ms"), maxMs: middle("maxMs"), cpuMsPerRequest: middle("cpuMsPerRequest"), nodeCpuMsPerRequest: rows[0]!.nodeCpuMsPerRequest === null ? null : middle("nodeCpuMsPerRequest") };
 }
 
 /** Ours to the peer's at the highest level measured; null when the peer was left out. */

@@ -18,7 +18,7 @@ export async function startAnvil(): Promise<BenchNode | undefined> {
   const binary = binaryOf();
   if (binary === undefined) return undefined;
   const port = await freePort();
-  const args = ["--host", "127.0.0.1", "--port", String(port), "--chain-id", String(BASE_SEPOLIA.chainId), "--mnemonic", LOCAL_MNEMONIC, "--accounts", "20", "--optimism", "--silent", "--prune-history", "1000"];
+  const args = ["--host", "127.0.0.1", "--port", String(port), "--chain-id", String(BASE_SEPOLIA.chainId), "--mnemonic", LOCAL_MNEMONIC, "--accounts", "20", "--optimism", "--silent", "--prune-history", "10"];
   const child = spawn(binary, args, { stdio: "ignore" });
   const url = `http://127.0.0.1:${port}`;
   const deadline = Date.now() + STARTS_WITHIN_MS;

@@ -12,7 +12,7 @@ import { answer } from "../load/part.ts";
 export type What = "verify" | "settle";
 export type Payer = { address: Address; key: Hex };
 export type ExactJob = { origin: string; what: What; inFlight: number; requests: number; warmUp: number; terms: Record<string, unknown>; payers: Payer[]; atMostS: number };
-export type ExactMeasured = { requests: number; seconds: number; rps: number; p50Ms: number; p99Ms: number; /** Transfers that were told as done, the warm-up's too. */ settled: number; /** In which those were. */ transactions: number };
+export type ExactMeasured = { requests: number; seconds: number; rps: number; p50Ms: number; p99Ms: number; maxMs: number; /** Transfers that were told as done, the warm-up's too. */ settled: number; /** In which those were. */ transactions: number };
 
 const { ecdsaSign } = createRequire(import.meta.url)("secp256k1/bindings") as { ecdsaSign(digest: Uint8Array, key: Uint8Array): { signature: Uint8Array; recid: number } };
 
@@ -39,7 +39,7 @@ answer(undefined, {
     await Promise.all(clients.splice(0).map((client) => client.close()));
     latencies.sort((a, b) => a - b);
     const at = (part: number) => rounded(latencies[Math.min(latencies.length - 1, Math.ceil(part * latencies.length) - 1)] ?? 0);
-    return { requests: latencies.length, seconds: rounded(seconds), rps: rounded(latencies.length / seconds), p50Ms: at(0.5), p99Ms: at(0.99), settled, transactions: transactions.size };
+    return { requests: latencies.length, seconds: rounded(seconds), rps: rounded(latencies.length / seconds), p50Ms: at(0.5), p99Ms: at(0.99), maxMs: at(1), settled, transactions: transactions.size };
   },
 });
 

@@ -11,7 +11,7 @@ import type { ChannelDeps } from "./service.ts";
 import type { Deps } from "../../deps.ts";
 import { channelsSyncedAbove, channelsToRead, knownChannels, rewindChainView, updateChainView } from "./store.ts";
 import type { ChainRecord } from "./watch-store.ts";
-import { compareNext, lookUpHistories, record, recordAgain, recordsOf } from "./watch.ts";
+import { BEGUN, compareNext, lookUpHistories, record, recordAgain, recordsOf } from "./watch.ts";
 
 export type Follower = {
   /** When the chain was last read to the end, or undefined before the first time. Payments are refused when it is too old. */
@@ -71,6 +71,7 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
   /** Where nothing was followed yet, what happened to channels we know of is not in any log we shall ask for. */
   async function begin(head: Cursor): Promise<void> {
     await sync(await channelsSyncedAbove(db, -1n), head.blockNumber, "forward");
+    await saveCursor(db, BEGUN, head);
     await saveCursor(db, CURSOR, head);
   }
 

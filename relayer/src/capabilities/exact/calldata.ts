@@ -1,5 +1,5 @@
 // The transfer as the token is called with it, alone or many through Multicall3.
-import { compactSignatureToSignature, concat, encodeFunctionData, numberToHex, parseAbi, parseCompactSignature, parseSignature, size, type Address, type Hex } from "viem";
+import { compactSignatureToSignature, concat, encodeFunctionData, numberToHex, parseAbi, size, type Address, type Hex } from "viem";
 import { writeHex, writeUint } from "../../crypto/typed-hash.ts";
 import type { Authorization } from "./types.ts";
 
@@ -44,18 +44,15 @@ export function transferCalldata(authorization: Authorization): Hex {
 export function plainSignature(signature: Hex): { v: number; r: Hex; s: Hex } | undefined {
   const bytes = size(signature);
   if (bytes !== 65 && bytes !== 64) return undefined;
-  try {
-    if (bytes === 65) {
-      const { r, s, yParity } = parseSignature(signature);
-      return { v: 27 + yParity, r, s };
-    }
-    const { r, yParityAndS } = parseCompactSignature(signature);
-    const { s, yParity } = compactSignatureToSignature({ r, yParityAndS });
+  const r: Hex = `0x${signature.slice(2, 66)}`;
+  if (bytes === 64) {
+    const { s, yParity } = compactSignatureToSignature({ r, yParityAndS: `0x${signature.slice(66)}` });
     return { v: 27 + yParity!, r, s };
-  } catch {
-    return undefined; // 65 bytes that only their wallet understands
   }
+  const v = V_OF[signature.slice(130).toLowerCase()];
+  return v === undefined ? undefined : { v, r, s: `0x${signature.slice(66, 130)}` }; // else 65 bytes that only their wallet understands
 }
+const V_OF: Partial<Record<string, number>> = { "00": 27, "01": 28, "1b": 27, "1c": 28 };
 
 /** aggregate3((address target, bool allowFailure, bytes callData)[]) */
 const AGGREGATE3: Hex = "0x82ad56cb";

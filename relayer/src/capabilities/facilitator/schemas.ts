@@ -10,8 +10,24 @@ import { check, ConfigSchema, SignatureString, toConfig } from "../gateway/schem
 
 export type FacilitatorRequest = { payload: PaymentPayload; requirements: PaymentRequirements };
 
+const text = (pattern: string) => Type.String({ pattern, maxLength: 100 });
+const PlainTerms = Type.Object(
+  {
+    scheme: text("^[a-z-]+$"), network: text("^eip155:[0-9]+$"), amount: text("^[0-9]+$"), asset: text("^0x[0-9a-fA-F]{40}$"), payTo: text("^0x[0-9a-fA-F]{40}$"),
+    maxTimeoutSeconds: Type.Integer({ minimum: 1, maximum: 1_000_000_000 }), extra: Type.Record(Type.String(), Type.Unknown()),
+  },
+  { additionalProperties: false },
+);
+const Payload = Type.Object({ x402Version: Type.Literal(2), accepted: PlainTerms, payload: Type.Record(Type.String(), Type.Unknown()) }, { additionalProperties: false });
+/**
+ * What nearly everybody sends, in the shape that the official schema would leave as it is: recognised by a compiled check at a fraction of
+ * its time. Whatever is not exactly this goes the long way, which also says what is wrong.
+ */
+const PLAIN = Compile(Type.Object({ x402Version: Type.Literal(2), paymentPayload: Payload, paymentRequirements: PlainTerms }));
+
 /** @throws TallystickError 400 that names the field. */
 export function readRequest(body: unknown): FacilitatorRequest {
+  if (PLAIN.Check(body)) return { payload: body.paymentPayload as unknown as PaymentPayload, requirements: body.paymentRequirements as unknown as PaymentRequirements };
   const { x402Version, paymentPayload, paymentRequirements } = (body ?? {}) as Record<string, unknown>;
   if (x402Version !== 2) throw malformed("x402Version", `x402Version is ${String(x402Version)}; this facilitator speaks 2.`, "invalid_x402_version");
   const payload = PaymentPayloadV2Schema.safeParse(timed(paymentPayload, "accepted"));
