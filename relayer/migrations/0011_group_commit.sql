@@ -16,17 +16,17 @@ CREATE TABLE answer_usage_delta (
   bytes bigint NOT NULL
 );
 
-CREATE FUNCTION answer_usage_added() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION answer_usage_added() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
   INSERT INTO answer_usage_delta (payer, bytes) SELECT p.payer, octet_length(a.body) FROM after_rows a JOIN payment p USING (payment_id);
   RETURN NULL;
 END $$;
-CREATE FUNCTION answer_usage_removed() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION answer_usage_removed() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
   INSERT INTO answer_usage_delta (payer, bytes) SELECT p.payer, -octet_length(a.body) FROM before_rows a JOIN payment p USING (payment_id) WHERE octet_length(a.body) > 0;
   RETURN NULL;
 END $$;
-CREATE FUNCTION answer_usage_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION answer_usage_changed() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
   INSERT INTO answer_usage_delta (payer, bytes)
   SELECT p.payer, octet_length(b.body) - octet_length(a.body) FROM before_rows a JOIN after_rows b USING (payment_id) JOIN payment p USING (payment_id) WHERE octet_length(b.body) <> octet_length(a.body);
@@ -35,6 +35,9 @@ END $$;
 CREATE TRIGGER answer_usage_added AFTER INSERT ON answer REFERENCING NEW TABLE AS after_rows FOR EACH STATEMENT EXECUTE FUNCTION answer_usage_added();
 CREATE TRIGGER answer_usage_removed AFTER DELETE ON answer REFERENCING OLD TABLE AS before_rows FOR EACH STATEMENT EXECUTE FUNCTION answer_usage_removed();
 CREATE TRIGGER answer_usage_changed AFTER UPDATE ON answer REFERENCING OLD TABLE AS before_rows NEW TABLE AS after_rows FOR EACH STATEMENT EXECUTE FUNCTION answer_usage_changed();
+
+-- Room on every page for the next version of a row: a reservation changes no index, so it need not write to any.
+ALTER TABLE channel SET (fillfactor = 60);
 
 -- What a payer still has to be settled for is summed over its channels.
 DROP INDEX channel_payer;
@@ -50,7 +53,7 @@ CREATE INDEX channel_payer ON channel (payer) INCLUDE (channel_id);
 CREATE FUNCTION reserve_payments(
   ids text[], channels bytea[], ceilings numeric[], prices numeric[], signatures bytea[], services text[], hashes bytea[], client_ids text[],
   deposit_txs bytea[], deposits numeric[], leases_ms bigint[], resources text[], most_per_channel numeric, most_per_payer numeric, most_unbilled bigint, most_stored bigint
-) RETURNS TABLE (nth bigint, outcome text) LANGUAGE plpgsql SET enable_seqscan = off AS $$
+) RETURNS TABLE (nth bigint, outcome text) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
   PERFORM pg_advisory_xact_lock(key) FROM (
@@ -101,7 +104,7 @@ END $$;
  */
 CREATE FUNCTION charge_payments(
   ids text[], amounts numeric[], statuses integer[], bodies bytea[], output_hashes bytea[], starts timestamptz[], ends timestamptz[], ttl_s integer
-) RETURNS TABLE (nth bigint, cumulative numeric, request_no bigint, now_balance numeric, now_claimed numeric, withdrawing_at bigint, next_refund numeric) LANGUAGE plpgsql SET enable_seqscan = off AS $$
+) RETURNS TABLE (nth bigint, cumulative numeric, request_no bigint, now_balance numeric, now_claimed numeric, withdrawing_at bigint, next_refund numeric) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
   PERFORM 1 FROM channel WHERE channel_id IN (SELECT p.channel_id FROM payment p WHERE p.payment_id = ANY(ids)) ORDER BY channel_id FOR NO KEY UPDATE;
   RETURN QUERY
@@ -111,7 +114,8 @@ BEGIN
     FROM (
       SELECT DISTINCT ON (u.id) u.* FROM unnest(ids, amounts, statuses, bodies, output_hashes, starts, ends)
         WITH ORDINALITY AS u(id, amount, status, body, output_hash, started, ended, at) ORDER BY u.id, u.at) i
-    JOIN payment p ON p.payment_id = i.id
+    -- By its key: the index of what is reserved is full of what was.
+    CROSS JOIN LATERAL (SELECT * FROM payment k WHERE k.payment_id = i.id OFFSET 0) p
     WHERE p.state = 'reserved' AND p.channel_id IS NOT NULL AND i.amount <= p.price_atomic),
   totals AS (
     SELECT d.channel_id, sum(d.amount) AS amount, sum(d.price_atomic) AS price, count(*) AS calls, max(d.ceiling) AS ceiling,
@@ -135,7 +139,7 @@ BEGIN
 END $$;
 
 /* Gives reservations back, nothing charged; those without a channel (exact, transfer) too. Returns the payments that were still reserved. */
-CREATE FUNCTION release_payments(ids text[], reasons text[]) RETURNS TABLE (released_id text) LANGUAGE plpgsql SET enable_seqscan = off AS $$
+CREATE FUNCTION release_payments(ids text[], reasons text[]) RETURNS TABLE (released_id text) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
   PERFORM 1 FROM channel WHERE channel_id IN (SELECT p.channel_id FROM payment p WHERE p.payment_id = ANY(ids)) ORDER BY channel_id FOR NO KEY UPDATE;
   RETURN QUERY
@@ -152,7 +156,7 @@ END $$;
 DROP TRIGGER payment_event ON payment;
 DROP FUNCTION payment_event();
 
-CREATE FUNCTION payments_began() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION payments_began() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
   INSERT INTO event (kind, parties, data)
   SELECT 'payment.' || n.state, ARRAY[n.payer::bytea, coalesce(c.payer_authorizer, n.payer)::bytea, coalesce(c.receiver, n.receiver)::bytea], payment_event_data(n)
@@ -160,7 +164,7 @@ BEGIN
   RETURN NULL;
 END $$;
 
-CREATE FUNCTION payments_moved() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION payments_moved() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
   INSERT INTO event (kind, parties, data)
   -- A stream is charged step by step and says at its end what it came to.

@@ -175,6 +175,13 @@ async function askRefund(buyer: Buyer, session: Session, charged: bigint, amount
   await fetch(`${buyer.server()}/s/${session.service}/ok/0/refund`, { headers: { "payment-signature": header }, signal: AbortSignal.timeout(3_000) }).then((response) => response.text()).catch(() => "");
 }
 
+/** After all that: somebody new opens a channel and buys. */
+export async function goesOn(buyer: Buyer): Promise<boolean> {
+  const opened = await open(buyer);
+  if (opened === undefined) return false;
+  return isSale(await persist(buyer, await buyer.byVoucher(opened.session, wish(buyer, "ok/0"), opened.charged + PRICE)));
+}
+
 // ---------------------------------------------------------------- hostile by voucher
 
 /** One voucher, two requests, two servers at once; and one request at both. */

@@ -24,7 +24,7 @@ export async function carryOut(plan: Plan, world: World, processes: Processes): 
   const running: Promise<void>[] = [];
   try {
     for (const step of plan.steps) {
-      if (step.whenHealthy) await processes.whenHealthy(HEALTH_WAIT_MS);
+      if (step.whenHealthy) await processes.whenHealthy(HEALTH_WAIT_MS).catch(() => {}); // told at the end, if it lasts
       await sleep(step.afterMs);
       if (step.kind === "kill") await strike(step, processes);
       else running.push(begun(fail(step, world, processes)));

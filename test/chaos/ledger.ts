@@ -1,7 +1,10 @@
 // The ledger as an auditor reads it, straight from the database; and the one thing a run changes there: that time passes.
 import type { Hex } from "viem";
+import { LEASE_MS as EXACT_LEASE_MS } from "../../relayer/src/capabilities/exact/engine.ts";
 import { toBytes, toHex } from "../../relayer/src/db/codec.ts";
 import type { Db } from "../../relayer/src/db/pool.ts";
+
+const IN_HAND_MS = 2_500;
 
 export type ChannelRow = {
   channelId: Hex; payer: Hex; receiver: Hex; charged: bigint; reserved: bigint; opening: bigint; signedCeiling: bigint; broadcastCeiling: bigint; balance: bigint; totalClaimed: bigint; frozenBy: string | undefined;
@@ -57,6 +60,12 @@ export async function unresolved(db: Db, payers: readonly Hex[]): Promise<Record
   return rows[0];
 }
 
+/** The payments among it. */
+export async function unresolvedPayments(db: Db, payers: readonly Hex[]): Promise<string[]> {
+  const { rows } = await db.query<{ payment_id: string }>("SELECT payment_id FROM payment WHERE payer = ANY($1) AND state IN ('reserved', 'settling') ORDER BY reserved_at", [payers.map(toBytes)]);
+  return rows.map((row) => row.payment_id);
+}
+
 /**
  * Leases that are older than the given ages are over. A lease outlives the service's time limit by a margin that would take longer than
  * a round; nothing else is changed, and whoever works on under such a lease has to notice.
@@ -64,7 +73,9 @@ export async function unresolved(db: Db, payers: readonly Hex[]): Promise<Record
 export async function passTime(db: Db, reservedForMs: number, silentForMs: number, streamLeaseMs: number): Promise<void> {
   await db.query("UPDATE payment SET reserved_until = now() WHERE state = 'reserved' AND reserved_until > now() AND reserved_at < now() - $1 * interval '1 millisecond' AND NOT EXISTS (SELECT 1 FROM stream s WHERE s.payment_id = payment.payment_id AND s.state = 'open')", [reservedForMs]);
   await db.query("UPDATE stream SET open_until = now() WHERE state = 'open' AND open_until > now() AND open_until < now() + ($2::float8 - $1::float8) * interval '1 millisecond'", [silentForMs, streamLeaseMs]);
-  await db.query("UPDATE payment SET reserved_until = now() WHERE state = 'settling' AND reserved_until > now() + interval '1 second'");
+  // What is tried again later is tried again soon; a row of the queue that its process has not sent for a while is in a dead one's hand.
+  await db.query("UPDATE payment SET reserved_until = now() + interval '1 second' WHERE state = 'settling' AND reserved_until > now() + interval '1 second'");
+  await db.query("UPDATE exact_queue SET taken_until = now() WHERE state = 'queued' AND taken_until > now() AND taken_until < now() + $1 * interval '1 millisecond'", [EXACT_LEASE_MS - IN_HAND_MS]);
 }
 
 /** Signed claims that the chain may not have yet, the newest first: what anybody sees in a public pool. */

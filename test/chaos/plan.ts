@@ -86,14 +86,22 @@ function actorsOf(seed: number, round: number, draw: Random, mild: boolean): Act
 }
 
 const KILLS_A_ROUND = [8, 12] as const;
+/** Reached many times in any round, so a later time is as likely to come as the first. */
+const FREQUENT = /^(payment|upstream|answer|views|cursor)\.|^tx\.(broadcast|resolved)$|^stream\.charged$/;
 
 function stepsOf(draw: Random, slots: number, points: Generator<CommitPoint>): Step[] {
   const kills = Array.from({ length: draw.int(...KILLS_A_ROUND) }, (): Kill => {
     if (draw.oneIn(6)) return { kind: "kill", at: { slot: draw.int(0, slots - 1) } };
     const point = points.next().value as CommitPoint;
-    return { kind: "kill", at: { point, nth: draw.int(1, 3) } };
+    return { kind: "kill", at: { point, nth: FREQUENT.test(point) ? draw.int(1, 3) : 1 } };
   });
-  return draw.shuffle([...kills, ...faultsOf(draw, slots)]).map((what, index) => ({ id: `${what.kind}${index + 1}`, afterMs: draw.int(0, 250), whenHealthy: draw.oneIn(2), ...what }));
+  return draw.shuffle([...kills, ...faultsOf(draw, slots)]).flatMap(withItsCause).map((what, index) => ({ id: `${what.kind}${index + 1}`, afterMs: draw.int(0, 250), whenHealthy: draw.oneIn(2), ...what }));
+}
+
+/** Fees are raised only while no block comes. */
+function withItsCause(step: Kill | Fault): (Kill | Fault)[] {
+  const bumped = step.kind === "kill" && "point" in step.at && step.at.point === "tx.bumped";
+  return bumped ? [{ kind: "stall", forMs: 2_000 }, step] : [step];
 }
 
 function faultsOf(draw: Random, slots: number): Fault[] {

@@ -13,7 +13,7 @@ export type PlantedFault = {
   source?: SourcePatch[];
   sql?: SqlPatch[];
   /** What has to happen for it to show; else any round does. */
-  needs?: ("postgres" | "freezes" | "kill at tx.broadcast" | "few kills")[];
+  needs?: ("postgres" | "freezes" | "kill at tx.broadcast" | "kill at answer.sent" | "few kills")[];
 };
 
 /** How a process ends that could not be given its fault. */
@@ -43,6 +43,7 @@ const ofLedger: PlantedFault[] = [
       return charged;
     }, isDatabaseUnavailable),`,
     }],
+    needs: ["kill at answer.sent"],
   },
   {
     name: "release-not-conditional",

@@ -15,7 +15,8 @@ const ROUNDS_MOST = 4;
 /** @returns what was found, or undefined when nothing was. @throws when the fault could not be planted. */
 export async function findPlanted(world: World, fault: PlantedFault, seed: number, say: Say): Promise<Violation | undefined> {
   say(`planted: ${fault.name}, against "${fault.rule}"`);
-  const restore = await plant(world.db, fault.sql ?? []);
+  await world.newLedger();
+  await plant(world.db, fault.sql ?? []);
   try {
     for (const plan of plans(seed)) {
       const result = await runRound(world, fitted(plan, fault), `${seed}.${fault.name}.${plan.round}`, fault.source === undefined ? undefined : fault.name);
@@ -25,7 +26,7 @@ export async function findPlanted(world: World, fault: PlantedFault, seed: numbe
       if (plan.round >= ROUNDS_MOST) return undefined;
     }
   } finally {
-    await restore();
+    await world.newLedger();
   }
   return undefined;
 }
@@ -41,26 +42,20 @@ function fitted(plan: Plan, { needs = [] }: PlantedFault): Plan {
   const steps = plan.steps.filter(({ kind }) => kind !== "kill" || ++kills <= (needs.includes("few kills") ? FEW_KILLS : KILLS)).slice(0, STEPS);
   if (needs.includes("postgres")) steps.push(...Array.from({ length: 5 }, (_, index) => step(`extra-postgres${index}`, { kind: "postgres", how: "kill" })));
   if (needs.includes("freezes")) steps.push(...Array.from({ length: 8 }, (_, index) => step(`extra-freeze${index}`, { kind: "freeze", slot: index % 2, forMs: 400 })));
-  if (needs.includes("kill at tx.broadcast")) steps.push(...Array.from({ length: 4 }, (_, index) => step(`extra-kill${index}`, { kind: "kill", at: { point: "tx.broadcast", nth: 1 } })));
+  for (const point of ["tx.broadcast", "answer.sent"] as const) {
+    if (needs.includes(`kill at ${point}`)) steps.push(...Array.from({ length: 4 }, (_, index) => step(`extra-kill${index}`, { kind: "kill", at: { point, nth: 2 } })));
+  }
   return { ...plan, steps };
 }
 
-/** Patches functions of the database; the answer puts them back. */
-async function plant(db: Db, patches: readonly SqlPatch[]): Promise<() => Promise<void>> {
-  const originals: string[] = [];
-  const restore = async () => {
-    for (const original of originals.toReversed()) await db.query(original);
-  };
+/** Patches functions of the database. */
+async function plant(db: Db, patches: readonly SqlPatch[]): Promise<void> {
   for (const { function: name, find, replace } of patches) {
     const definition = await definitionOf(db, name);
-    if (definition.split(find).length !== 2) {
-      await restore();
-      throw new Error(`planted fault: its text is in ${name} ${definition.split(find).length - 1} times, not once: ${find}`);
-    }
-    originals.push(definition);
+    const times = definition.split(find).length - 1;
+    if (times !== 1) throw new Error(`planted fault: its text is in ${name} ${times} times, not once: ${find}`);
     await db.query(definition.replace(find, () => replace));
   }
-  return restore;
 }
 
 async function definitionOf(db: Db, name: string): Promise<string> {

@@ -8,12 +8,12 @@ import { privateKeyToAddress } from "viem/accounts";
 import { rpc } from "../../scripts/local/chain.ts";
 import { freePort } from "../../scripts/local/process.ts";
 import { addressOf, keyOf, ROLE, testEnvironment } from "../support/config.ts";
-import { ACTOR, PRICE, type Probe } from "./actors.ts";
+import { ACTOR, goesOn, PRICE, type Probe } from "./actors.ts";
 import { Books, type Violation } from "./books.ts";
 import { Buyer, type Stage } from "./buyer.ts";
 import { fetchAgain, UNIT } from "./delivery.ts";
 import { carryOut, STREAM_LEASE_MS } from "./faults.ts";
-import { channelRows, contradicted, passTime, paymentRows, trailOf, unresolved, type ChannelRow } from "./ledger.ts";
+import { channelRows, contradicted, passTime, paymentRows, trailOf, unresolved, unresolvedPayments, type ChannelRow } from "./ledger.ts";
 import { killsOf, type Plan } from "./plan.ts";
 import { Processes, type SlotOptions } from "./processes.ts";
 import { checkBooks, checkUnbilled, checkUnchanged } from "./verify.ts";
@@ -27,6 +27,7 @@ const UPSTREAM_TIMEOUT_MS = 1_000;
 const UNBILLED_MOST = 25;
 /** Before anything fails: channels are opened. */
 const WARM_UP_MS = 700;
+const NEWCOMER_MOST_MS = 20_000;
 const QUIET_MOST_MS = 40_000;
 
 export type RoundResult = {
@@ -117,13 +118,19 @@ async function settleDown(world: World, processes: Processes, books: Books, plan
   world.faulty.heal();
   for (const index of processes.slots.keys()) processes.signal(index, "SIGCONT");
   await processes.disarm();
-  await processes.whenHealthy();
+  await processes.whenHealthy().catch(() => {
+    for (const { name, ready } of processes.slots) if (!ready) books.violate("a process does not come back", `${name}: ${processes.lastWords(name)}`);
+  });
+  if (books.violations.length > 0) return;
   // Whoever took its money away leaves a payment that is waited for until it can never come.
   const runaways = plan.actors.filter(({ kind }) => kind === "runaway").map(({ id }) => id);
   const payers = [...new Set(books.purchases.filter(({ actor }) => !runaways.includes(actor)).map(({ payer }) => payer))];
   const deadline = performance.now() + QUIET_MOST_MS;
   for (let left = await unresolved(world.db, payers); Object.values(left).some((count) => count > 0); left = await unresolved(world.db, payers)) {
-    if (performance.now() > deadline) return books.violate("something never ends", `still under way after ${QUIET_MOST_MS / 1000} s: ${JSON.stringify(left)}`);
+    if (performance.now() > deadline) {
+      const [paymentId] = await unresolvedPayments(world.db, payers);
+      return books.violate("something never ends", `still under way after ${QUIET_MOST_MS / 1000} s: ${JSON.stringify(left)}`, paymentId === undefined ? {} : { paymentId });
+    }
     await passTime(world.db, 0, 0, STREAM_LEASE_MS);
     await sleep(100);
   }
@@ -141,15 +148,18 @@ async function flush(world: World, processes: Processes, books: Books, plan: Pla
 type Audit = { world: World; processes: Processes; books: Books; plan: Plan; stage: Stage; probes: Probe[]; receivers: readonly Address[]; fromBlock: bigint; heldBefore: bigint };
 
 async function audit({ world, processes, books, plan, stage, probes, receivers, fromBlock, heldBefore }: Audit): Promise<void> {
-  const payers = [...books.funded.keys()];
+  const payers = () => [...books.funded.keys()];
   const read = async () => {
     const channels = (await channelRows(world.db)).filter(({ channelId }) => books.channels.has(channelId));
-    return { payments: await paymentRows(world.db, payers), channels, byId: new Map<Hex, ChannelRow>(channels.map((row) => [row.channelId, row])) };
+    return { payments: await paymentRows(world.db, payers()), channels, byId: new Map<Hex, ChannelRow>(channels.map((row) => [row.channelId, row])) };
   };
   const before = await read();
   await fetchAgain(stage, before.payments, before.byId);
   checkUnchanged(books, before.payments, (await read()).payments);
   for (const probe of probes) await probe();
+  const newcomer = new Buyer({ ...stage, deadline: performance.now() + NEWCOMER_MOST_MS }, { id: `${plan.round}-newcomer`, kind: "steady", seed: plan.seed, pauseMs: 0 });
+  await newcomer.fund(FUNDS);
+  if (!(await goesOn(newcomer))) books.violate("business does not go on", `a new buyer could not buy in ${NEWCOMER_MOST_MS / 1000} s, with everything healthy`);
   await flush(world, processes, books, plan);
   await caughtUp(world);
   const { payments, channels, byId } = await read();

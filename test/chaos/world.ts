@@ -24,8 +24,10 @@ export class World {
   readonly clean: RpcProxy;
   readonly provider: Provider;
   readonly client: PublicClient;
-  readonly db: Db;
-  readonly databaseUrl: string;
+  /** The ledger's database; the pool is the auditor's own. */
+  db: Db;
+  databaseUrl: string;
+  #ledgers = 0;
   readonly folder: string;
   #postgres: LocalPostgres;
   readonly #postgresPort: number;
@@ -49,6 +51,14 @@ export class World {
 
   get chainUrl(): string {
     return this.chain.url;
+  }
+
+  /** An empty ledger for the rounds to come: what a planted fault did to the last one is over. */
+  async newLedger(): Promise<void> {
+    await this.db.end();
+    this.databaseUrl = await this.#postgres.database(`ledger_${++this.#ledgers}`, { fresh: true });
+    this.db = openPool(this.databaseUrl, 6);
+    await migrate(this.db);
   }
 
   async databaseOf(name: string): Promise<string> {

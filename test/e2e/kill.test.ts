@@ -23,7 +23,7 @@ const CALLS = 16;
 const KILLS = 6;
 
 describe("a relayer that is killed", function () {
-  this.timeout(240_000);
+  this.timeout(420_000);
   let chain: TestChain;
   let postgres: TestPostgres;
   let provider: Provider;
@@ -39,7 +39,7 @@ describe("a relayer that is killed", function () {
     db = openPool(databaseUrl, 2);
     const services = [{ name: "echo", origin: provider.origin, upstreamTimeoutMs: 1_000 }];
     // Settles all the time, so that kills fall into deposits, calls, claims and payouts alike.
-    const env = { RELAYER_LOG_LEVEL: "info", RELAYER_SETTLE_MAX_AGE_S: "0", RELAYER_SETTLE_MIN_VALUE: "1", RELAYER_MAX_UNBILLED_RUNS: "100000" };
+    const env = { RELAYER_LOG_LEVEL: "info", RELAYER_SETTLE_MAX_AGE_S: "0", RELAYER_SETTLE_MIN_VALUE: "1", RELAYER_MAX_UNBILLED_RUNS: "100000", RELAYER_SWEEP_MS: "1000" };
     const port = await freePort();
     restart = async () => {
       relayer = await startRelayer({ port, env: testEnvironment(databaseUrl, chain.url, services, env), logFile: join(folder, "relayer.log") });
@@ -57,7 +57,7 @@ describe("a relayer that is killed", function () {
 
   /** As any careful buyer: the very same payment again until it is answered. */
   async function untilAnswered(send: () => Promise<Response>): Promise<string> {
-    for (const deadline = Date.now() + 120_000; Date.now() < deadline; ) {
+    for (const deadline = Date.now() + 180_000; Date.now() < deadline; ) {
       const response = await send().catch(() => undefined); // the process is down
       if (response?.status === 200) {
         const text = await response.text().catch(() => undefined); // killed in the middle of its answer
@@ -67,7 +67,7 @@ describe("a relayer that is killed", function () {
       }
       await sleep(60);
     }
-    throw new Error("not answered in two minutes");
+    throw new Error("not answered in three minutes");
   }
 
   async function buy(index: number): Promise<Hex> {
@@ -91,7 +91,7 @@ describe("a relayer that is killed", function () {
     let selling = true;
     const killing = (async () => {
       let kills = 0;
-      for (; kills < KILLS || (selling && kills < 4 * KILLS); kills++) {
+      for (; kills < KILLS || (selling && kills < 2 * KILLS); kills++) {
         await sleep(150 + Math.random() * 900);
         process.kill(relayer.pid, "SIGKILL");
         await restart();

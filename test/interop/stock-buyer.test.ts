@@ -5,6 +5,7 @@ import { expect } from "chai";
 import { pad, parseUnits, toHex, type Hex } from "viem";
 import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
 import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { loseChannel } from "../support/forget.ts";
 import { settleOf, stockBuyer } from "../support/buyer.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
 
@@ -118,10 +119,7 @@ for (const mode of ["tallystick", "canonical"]) {
       await buyer.fetch(url());
       const state = channelOf(await buyer.fetch(url()));
       await world.relayer.settlement.flush();
-      const { db } = world.relayer.deps;
-      const id = Buffer.from(state["channelId"]!.slice(2), "hex");
-      await db.query("WITH p AS (DELETE FROM payment WHERE channel_id = $1), r AS (DELETE FROM settlement_row WHERE channel_id = $1) SELECT 1", [id]);
-      await db.query("DELETE FROM channel WHERE channel_id = $1", [id]);
+      await loseChannel(world.relayer.deps.db, state["channelId"] as `0x${string}`);
       const response = await buyer.fetch(url());
       expect(response.status).to.equal(200);
       expect(channelOf(response)["chargedCumulativeAmount"]).to.equal(String(3n * PRICE));

@@ -27,7 +27,7 @@ const PRICE = 1000n;
 describe("continuity: what is remembered against what is seen", () => {
   const memory: Memory = { epochId: "e1", stamp: 7n, mark: "m7", system: "s", flushed: "100" };
   const sight: Sight = {
-    epochId: "e1", isKnown: true, markThere: "m7", newest: { stamp: 9n, mark: "m9" }, oldestStamp: 1n, missingCharge: undefined, system: "s", timeline: "1", flushed: 120n, begunOn: { system: "s", timeline: "1" }, stopped: false,
+    epochId: "e1", isKnown: true, markThere: "m7", newest: { stamp: 9n, mark: "m9" }, oldestStamp: 1n, missingCharge: undefined, server: "t", system: "s", timeline: "1", flushed: 120n, begunOn: { system: "s", timeline: "1" }, stopped: false,
   };
   it("nothing is missing", () => {
     expect(judge(memory, sight, false)).to.equal(undefined);

@@ -7,6 +7,7 @@ import { findChannel } from "../../relayer/src/capabilities/channels/store.ts";
 import { rpc } from "../../scripts/local/chain.ts";
 import { createAgent, type AgentOptions, type Payment } from "../../sdk/src/agent/agent.ts";
 import { memoryStorage } from "../../sdk/src/agent/storage.ts";
+import { loseChannel } from "../support/forget.ts";
 import { settleOf } from "../support/buyer.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
 
@@ -91,10 +92,7 @@ describe("agent", function () {
     await agent.fetch(url());
     await agent.fetch(url());
     await world.relayer.settlement.flush();
-    const { db } = world.relayer.deps;
-    const id = Buffer.from(payments[0]!.channelId!.slice(2), "hex");
-    await db.query("WITH p AS (DELETE FROM payment WHERE channel_id = $1), r AS (DELETE FROM settlement_row WHERE channel_id = $1) SELECT 1", [id]);
-    await db.query("DELETE FROM channel WHERE channel_id = $1", [id]);
+    await loseChannel(world.relayer.deps.db, payments[0]!.channelId!);
     const forgetful = await newAgent({}, key);
     expect((await forgetful.agent.fetch(url())).status).to.equal(200);
     expect(await channelOf(payments)).to.include({ charged: 3n * PRICE });

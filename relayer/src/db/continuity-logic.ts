@@ -14,6 +14,8 @@ export type Sight = {
   oldestStamp: bigint | undefined;
   /** A payment whose charge was committed to this process, and that is not charged here. */
   missingCharge: string | undefined;
+  /** Since when the server runs: another server, or another run of it, has another. */
+  server: string;
   /** Of the cluster; undefined where the server does not tell. */
   system: string | undefined;
   timeline: string | undefined;

@@ -36,6 +36,8 @@ export function createContinuity({ db, config, log, metrics }: ContinuityDeps): 
   const file = config.stateDir === undefined ? undefined : join(config.stateDir, `ledger-${config.chainId}-${config.sessionChannels.toLowerCase()}.json`);
   let memory: Memory | undefined;
   let charges: string[] = [];
+  /** The server that was found whole: as long as it runs, it loses nothing. */
+  let whole: string | undefined;
   let timer: NodeJS.Timeout | undefined;
   let looking: Promise<void> | undefined;
 
@@ -51,6 +53,13 @@ export function createContinuity({ db, config, log, metrics }: ContinuityDeps): 
     }
     if (memory !== undefined && memory.epochId !== sight.epochId) charges = []; // an operator has resumed: they were answered for
     memory = later(memory, sight);
+    whole = sight.server;
+  }
+
+  /** A connection that is new may lead to another server than the last one did. */
+  async function verify(client: Queryable): Promise<void> {
+    const { rows } = await client.query<{ server: string }>("SELECT pg_postmaster_start_time()::text AS server");
+    if (rows[0]!.server !== whole) await look(client);
   }
 
   async function stampAndRemember(): Promise<void> {
@@ -77,8 +86,7 @@ export function createContinuity({ db, config, log, metrics }: ContinuityDeps): 
         [memory, charges] = [there, there?.charges ?? []];
       }
       await run();
-      // A connection that is new may lead to another server than the last one did.
-      db.options.verify = (client: pg.PoolClient, done: (error?: Error) => void) => void look(client).then(() => done(), done);
+      db.options.verify = (client: pg.PoolClient, done: (error?: Error) => void) => void verify(client).then(() => done(), done);
       timer = setInterval(() => void run().catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "the ledger could not be looked at; tried again soon")), LOOK_EVERY_MS);
     },
     async stop() {
@@ -99,7 +107,7 @@ function later(memory: Memory | undefined, { epochId, newest, system, flushed }:
 
 type Row = {
   epoch_id: string; epoch_system: string | null; epoch_timeline: string | null; known: boolean; mark: string | null;
-  newest_stamp: bigint | null; newest_mark: string | null; oldest_stamp: bigint | null; missing: string | null; system: string | null; timeline: string | null; flushed: bigint | null; stopped: boolean;
+  newest_stamp: bigint | null; newest_mark: string | null; oldest_stamp: bigint | null; missing: string | null; server: string; system: string | null; timeline: string | null; flushed: bigint | null; stopped: boolean;
 };
 
 /** One statement, so that all of it is of one moment. */
@@ -110,7 +118,7 @@ async function see(client: Queryable, memory: Memory | undefined, charges: reado
              EXISTS (SELECT 1 FROM ledger_epoch WHERE epoch_id = $1) OR EXISTS (SELECT 1 FROM ledger_lost_epoch WHERE epoch_id = $1) AS known, (SELECT mark FROM ledger_stamp WHERE stamp = $2) AS mark,
              n.stamp AS newest_stamp, n.mark AS newest_mark, (SELECT min(stamp) FROM ledger_stamp) AS oldest_stamp,
              (SELECT min(c.id) FROM unnest($3::text[]) AS c(id) WHERE NOT EXISTS (SELECT 1 FROM payment WHERE payment_id = c.id AND state = 'charged')) AS missing,
-             p.system_identifier AS system, p.timeline, (p.flushed - '0/0'::pg_lsn)::bigint AS flushed, EXISTS (SELECT 1 FROM ledger_stop) AS stopped
+             pg_postmaster_start_time()::text AS server, p.system_identifier AS system, p.timeline, (p.flushed - '0/0'::pg_lsn)::bigint AS flushed, EXISTS (SELECT 1 FROM ledger_stop) AS stopped
            FROM (SELECT * FROM ledger_epoch ORDER BY epoch DESC LIMIT 1) e CROSS JOIN ledger_place() p
            LEFT JOIN (SELECT * FROM ledger_stamp ORDER BY stamp DESC LIMIT 1) n ON true`,
     values: [memory?.epochId ?? null, memory?.stamp ?? null, charges],
@@ -119,7 +127,7 @@ async function see(client: Queryable, memory: Memory | undefined, charges: reado
   if (row === undefined) throw new Error("invariant: a ledger has an epoch");
   return {
     epochId: row.epoch_id, isKnown: row.known, markThere: row.mark ?? undefined, oldestStamp: row.oldest_stamp ?? undefined, stopped: row.stopped,
-    missingCharge: row.missing ?? undefined,
+    missingCharge: row.missing ?? undefined, server: row.server,
     newest: row.newest_stamp === null ? undefined : { stamp: row.newest_stamp, mark: row.newest_mark! },
     system: row.system ?? undefined, timeline: row.timeline ?? undefined, flushed: row.flushed ?? 0n,
     begunOn: { system: row.epoch_system ?? undefined, timeline: row.epoch_timeline ?? undefined },

@@ -9,9 +9,9 @@ import { findCursor, saveCursor, type Cursor } from "./cursor-store.ts";
 import { resolveRefunds } from "./refund.ts";
 import type { ChannelDeps } from "./service.ts";
 import type { Deps } from "../../deps.ts";
-import { channelsSyncedAbove, knownChannels, rewindChainView, updateChainView, youngChannels } from "./store.ts";
+import { channelsSyncedAbove, channelsToRead, knownChannels, rewindChainView, updateChainView } from "./store.ts";
 import type { ChainRecord } from "./watch-store.ts";
-import { compareNext, lookUpHistories, record, recordAgain, recordsOf } from "./watch.ts";
+import { BEGUN, compareNext, lookUpHistories, record, recordAgain, recordsOf } from "./watch.ts";
 
 export type Follower = {
   /** When the chain was last read to the end, or undefined before the first time. Payments are refused when it is too old. */
@@ -62,15 +62,16 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
     else if (await isReorged(cursor, head.blockNumber)) await rewind(cursor, head);
     else if (head.blockNumber >= cursor.blockNumber) await catchUp(cursor, head);
     await lowerViews(head.blockNumber);
-    await watch(head.blockNumber);
     await resolveRefunds(deps);
     readAt = now();
     metrics.chainLagSeconds.set(0);
+    await watch(head.blockNumber);
   }
 
   /** Where nothing was followed yet, what happened to channels we know of is not in any log we shall ask for. */
   async function begin(head: Cursor): Promise<void> {
     await sync(await channelsSyncedAbove(db, -1n), head.blockNumber, "forward");
+    await saveCursor(db, BEGUN, head);
     await saveCursor(db, CURSOR, head);
   }
 
@@ -83,13 +84,13 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
     return shortPasses >= SHORT_CHAIN_PASSES;
   }
 
-  /** Reads every touched channel, and every channel that somebody read at a block we had not followed to. */
+  /** Reads every touched channel, every channel that somebody read at a block we had not followed to, and those that wait for depth. */
   async function catchUp(cursor: Cursor, head: Cursor): Promise<void> {
     if (head.blockNumber === cursor.blockNumber) return;
-    const ahead = await channelsSyncedAbove(db, cursor.blockNumber);
+    const due = await channelsToRead(db, cursor.blockNumber);
     const from = cursor.blockNumber > OVERLAP_BLOCKS ? cursor.blockNumber - OVERLAP_BLOCKS : 0n;
     const { touched, records } = await happenedIn(from, head.blockNumber);
-    await sync(new Map([...touched, ...ahead, ...(await youngChannels(db))]), head.blockNumber, "forward");
+    await sync(new Map([...touched, ...due]), head.blockNumber, "forward");
     await record(deps, records);
     deps.reached("views.synced");
     await saveCursor(db, CURSOR, head);
@@ -128,7 +129,7 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
     }
   }
 
-  /** One process is enough for what is not urgent. */
+  /** What is not urgent: one process does it, and views count as read without it. */
   async function watch(head: bigint): Promise<void> {
     if (config.role === "server" || (lastWatched ?? -1n) >= head) return;
     await lookUpHistories(deps, head);
@@ -143,7 +144,7 @@ export function createFollower(deps: ChannelDeps & Pick<Deps, "metrics">): Follo
     for (let start = from; start <= to; start += LOG_PAGE_BLOCKS) {
       const end = start + LOG_PAGE_BLOCKS - 1n < to ? start + LOG_PAGE_BLOCKS - 1n : to;
       const page = recordsOf(await readChain(() => chain.client.getLogs({ address: config.sessionChannels, fromBlock: start, toBlock: end })));
-      const known = await knownChannels(db, [...new Set(page.map(({ channelId }) => channelId))]);
+      const known = page.length === 0 ? new Map<Hex, bigint>() : await knownChannels(db, [...new Set(page.map(({ channelId }) => channelId))]);
       for (const [channelId, block] of known) touched.set(channelId, block);
       for (const one of page) if (known.has(one.channelId)) records.push(one);
     }

@@ -218,15 +218,15 @@ async function write(db: Queryable, channelId: Hex, view: ChainView, { balance, 
   return rowCount === 1;
 }
 
-/** Channels with deposits that are young, and the block of their view: with every block more of them may count. */
-export async function youngChannels(db: Queryable): Promise<Map<Hex, bigint>> {
-  const { rows } = await db.query<SyncedRow>("SELECT channel_id, synced_block FROM channel WHERE depth_balances IS NOT NULL");
-  return syncedFromRows(rows);
-}
-
 /** Which of these we keep a row of, and the block of its view. */
 export async function knownChannels(db: Queryable, channelIds: readonly Hex[]): Promise<Map<Hex, bigint>> {
   const { rows } = await db.query<SyncedRow>("SELECT channel_id, synced_block FROM channel WHERE channel_id = ANY($1)", [channelIds.map(toBytes)]);
+  return syncedFromRows(rows);
+}
+
+/** Channels whose view was read above `block`, and those with deposits that are young: with every block more of them may count. */
+export async function channelsToRead(db: Queryable, block: bigint): Promise<Map<Hex, bigint>> {
+  const { rows } = await db.query<SyncedRow>("SELECT channel_id, synced_block FROM channel WHERE synced_block > $1 UNION SELECT channel_id, synced_block FROM channel WHERE depth_balances IS NOT NULL", [block]);
   return syncedFromRows(rows);
 }
 

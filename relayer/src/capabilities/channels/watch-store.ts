@@ -8,12 +8,12 @@ export type RecordKind = "deposit" | "claim" | "refund" | "withdraw_started" | "
 
 /** One thing that happened to one channel. */
 export type ChainRecord = { txHash: Hex; logIndex: number; rowIndex: number; channelId: Hex; kind: RecordKind; amount: bigint; blockNumber: bigint; blockHash: Hex };
-export type Written = Pick<ChainRecord, "txHash" | "channelId" | "kind" | "amount"> & { ours: boolean; unclaimed: bigint };
+export type Written = Pick<ChainRecord, "txHash" | "channelId" | "kind" | "amount" | "blockNumber"> & { ours: boolean; unclaimed: bigint };
 
 /** Writes down what is new of channels we know; what is there already, in the same block, stays as it is. @returns what is new. */
 export async function writeRecords(db: Queryable, records: readonly ChainRecord[]): Promise<Written[]> {
   if (records.length === 0) return [];
-  const { rows } = await db.query<{ tx_hash: Buffer; channel_id: Buffer; kind: RecordKind; amount: bigint; ours: boolean; unclaimed: bigint }>(
+  const { rows } = await db.query<{ tx_hash: Buffer; channel_id: Buffer; kind: RecordKind; amount: bigint; block_number: bigint; ours: boolean; unclaimed: bigint }>(
     `WITH written AS (
        INSERT INTO channel_log (tx_hash, log_index, row_index, channel_id, kind, amount, block_number, block_hash, ours)
        SELECT r.tx_hash, r.log_index, r.row_index, c.channel_id, r.kind, r.amount, r.block_number, r.block_hash,
@@ -22,12 +22,12 @@ export async function writeRecords(db: Queryable, records: readonly ChainRecord[
        JOIN channel c ON c.channel_id = r.channel_id ORDER BY r.block_number, r.log_index, r.row_index
        ON CONFLICT (tx_hash, log_index, row_index) DO UPDATE SET block_number = EXCLUDED.block_number, block_hash = EXCLUDED.block_hash, gone_at = NULL
          WHERE channel_log.gone_at IS NOT NULL OR channel_log.block_hash <> EXCLUDED.block_hash
-       RETURNING tx_hash, channel_id, kind, amount, ours)
+       RETURNING tx_hash, channel_id, kind, amount, block_number, ours)
      SELECT w.*, GREATEST(c.charged - c.total_claimed, 0) AS unclaimed FROM written w JOIN channel c USING (channel_id)`,
     [records.map((one) => toBytes(one.txHash)), records.map((one) => one.logIndex), records.map((one) => one.rowIndex), records.map((one) => toBytes(one.channelId)), records.map((one) => one.kind),
       records.map((one) => one.amount), records.map((one) => one.blockNumber), records.map((one) => toBytes(one.blockHash))],
   );
-  return rows.map((row) => ({ txHash: toHex(row.tx_hash), channelId: toHex(row.channel_id), kind: row.kind, amount: row.amount, ours: row.ours, unclaimed: row.unclaimed }));
+  return rows.map((row) => ({ txHash: toHex(row.tx_hash), channelId: toHex(row.channel_id), kind: row.kind, amount: row.amount, blockNumber: row.block_number, ours: row.ours, unclaimed: row.unclaimed }));
 }
 
 /** Marks what is written from a block on and is in none of these blocks: they are all that the chain has there now. */

@@ -9,6 +9,7 @@ import type { Deps } from "../../deps.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { readViewAt } from "./chain-view.ts";
 import { updateChainView, type Channel, type ChainView } from "./store.ts";
+import { findCursor } from "./cursor-store.ts";
 import { historyFound, historyWanted, isSigner, markGone, nextChannels, savePass, writeRecords, type ChainRecord, type RecordKind } from "./watch-store.ts";
 
 export type WatchDeps = Pick<Deps, "config" | "db" | "chain" | "log" | "metrics">;
@@ -43,17 +44,23 @@ export function recordsOf(logs: readonly ChainLog[]): ChainRecord[] {
 export async function record(deps: WatchDeps, records: readonly ChainRecord[]): Promise<void> {
   for (const written of await writeRecords(deps.db, records)) {
     if (written.ours) continue;
-    const { channelId, kind, amount, unclaimed, txHash } = written;
+    const { channelId, kind, amount, unclaimed, txHash, blockNumber } = written;
     deps.log.debug({ event: EVENT.chainForeign, channelId, kind, amount: String(amount), txHash });
-    if (kind === "claim") await mustNotBeOurs(deps, txHash);
+    if (kind === "claim") await mustNotBeOurs(deps, txHash, blockNumber);
     if (kind !== "refund" || unclaimed === 0n) continue;
     deps.metrics.chainAlerts.inc({ kind: "refund_by_others" });
     deps.log.error({ event: EVENT.chainForeign, channelId, kind, amount: String(amount), unclaimed: String(unclaimed), txHash }, "somebody else refunded a channel with unclaimed charges");
   }
 }
 
+/** Name of the cursor that stays at the block in which this ledger began to follow the chain. */
+export const BEGUN = "channels.begun";
+
 /** A claim that one of our own keys sent and that is in no table: the ledger has forgotten it, and what else it has forgotten nobody knows. */
-async function mustNotBeOurs(deps: WatchDeps, txHash: Hex): Promise<void> {
+async function mustNotBeOurs(deps: WatchDeps, txHash: Hex, blockNumber: bigint): Promise<void> {
+  // What our keys did before this ledger began was another ledger's.
+  const begun = await findCursor(deps.db, BEGUN);
+  if (begun !== undefined && blockNumber <= begun.blockNumber) return;
   const { from } = await readChain(() => deps.chain.client.getTransaction({ hash: txHash }));
   if (!(await isSigner(deps.db, from))) return;
   const reason = `transaction ${txHash} claims, was sent by ${from}, and is not in the ledger`;

@@ -96,13 +96,16 @@ async function reserve(deps: GatewayDeps, purchase: Purchase): Promise<Opened> {
   return { outcome: "open", payment: openPayment(deps, payment, purchase.payload.config, wantsX402Receipt(purchase.order.envelope)) };
 }
 
-/** Knowing a channel is a memory of this process: a database that lost it says so, and it is looked up anew when the buyer comes back. */
-async function take(deps: GatewayDeps, { order }: Purchase, request: PaymentRequest): Promise<ledger.Taken> {
+/** Knowing a channel is a memory of this process: a database that lost it says so, and it is read from the chain anew. */
+async function take(deps: GatewayDeps, purchase: Purchase, request: PaymentRequest): Promise<ledger.Taken> {
+  const { upstreamTimeoutMs } = purchase.order.service;
   try {
-    return await ledger.take(deps, request, order.service.upstreamTimeoutMs);
+    return await ledger.take(deps, request, upstreamTimeoutMs);
   } catch (error) {
-    if (error instanceof TallystickError && error.code === "channel_unknown") deps.knownChannels.delete(request.channelId);
-    throw error;
+    if (!(error instanceof TallystickError) || error.code !== "channel_unknown") throw error;
+    deps.knownChannels.delete(request.channelId);
+    await ensureChannel(deps, purchase);
+    return ledger.take(deps, request, upstreamTimeoutMs);
   }
 }
 
@@ -183,7 +186,7 @@ async function refuseHopelessDeposit(deps: GatewayDeps, { payload, request }: Pu
   const known = await findChannel(deps.db, request.channelId);
   if (known !== undefined && (await ledger.isKnown(deps, request))) return;
   const channel = known ?? unknownChannel(request.channelId, payload.config, await channels.readOne(deps, request.channelId));
-  const decision = decide({ ...channel, balance: channel.balance + amount }, request.ceiling, request.price);
+  const decision = decide({ ...channel, balance: channel.balance + channel.pending + amount }, request.ceiling, request.price);
   if (decision.accept || decision.refusal === "channel_busy") return;
   if (known !== undefined) await refuse(deps, request, decision.refusal, known);
   throw refusalFault(decision.refusal, channel, request.ceiling, request.price);

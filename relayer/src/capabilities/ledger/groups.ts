@@ -1,6 +1,7 @@
 // The ledger's three verbs that move money, many payments to a statement. One set of groups a process; other processes have theirs, and
 // Postgres orders them all.
 import { createGroup, type Group } from "../../db/group.ts";
+import { isLedgerRewound } from "../../db/continuity.ts";
 import { isDatabaseUnavailable } from "../../db/pool.ts";
 import type { Deps } from "../../deps.ts";
 import { chargeAll, releaseAll, reserveAll, type Charge, type Charged, type Reservation, type Verdict } from "./store.ts";
@@ -16,7 +17,7 @@ export function createLedgerGroups({ db, config }: Pick<Deps, "db" | "config">):
   const { unbilledRunsPerMinute, storedAnswerBytes } = limits;
   const bounds = { ...exposure, unbilledRunsPerMinute, storedAnswerBytes };
   return {
-    reserve: createGroup((items) => reserveAll(db, items, bounds), isDatabaseUnavailable),
+    reserve: createGroup((items) => reserveAll(db, items, bounds), (error) => isDatabaseUnavailable(error) || isLedgerRewound(error)),
     charge: createGroup((items) => chargeAll(db, items, limits.answerTtlS), isDatabaseUnavailable),
     release: createGroup((items) => releaseAll(db, items), isDatabaseUnavailable),
   };

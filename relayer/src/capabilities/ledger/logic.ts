@@ -1,6 +1,6 @@
 // Why a voucher is or is not accepted. Pure: the same question the reserving statement in store.ts decides atomically,
 // asked again to tell the buyer the reason. If you change a condition here, change it there.
-import { createHash } from "node:crypto";
+import { createHash, hash } from "node:crypto";
 import type { Hex } from "viem";
 import type { Channel } from "../channels/store.ts";
 import type { Answer } from "./types.ts";
@@ -35,11 +35,15 @@ export function answerHash({ status, headers, body }: Answer): Hex {
   return framedHash([String(status), contentTypeOf(headers)], body);
 }
 
+/** Above it, bytes are hashed where they are instead of being copied behind their frame. */
+const COPIED_BYTES = 16_384;
+
 /** sha-256 over texts, each with its length before it, and bytes. */
 export function framedHash(texts: readonly string[], bytes: Uint8Array): Hex {
-  const hash = createHash("sha256");
-  for (const text of texts) hash.update(`${Buffer.byteLength(text)}:`).update(text);
-  return `0x${hash.update(bytes).digest("hex")}`;
+  const frame = texts.map((text) => `${Buffer.byteLength(text)}:${text}`).join("");
+  if (bytes.length === 0) return `0x${hash("sha256", frame, "hex")}`;
+  if (bytes.length <= COPIED_BYTES) return `0x${hash("sha256", Buffer.concat([Buffer.from(frame), bytes]), "hex")}`;
+  return `0x${createHash("sha256").update(frame).update(bytes).digest("hex")}`;
 }
 
 export function contentTypeOf(headers: Record<string, string | string[] | undefined>): string {

@@ -63,6 +63,7 @@ async function explain(deps: Deps, request: PaymentRequest, verdict: store.Verdi
   const channel = await findChannel(deps.db, request.channelId);
   if (channel === undefined) throw new TallystickError({ code: "channel_unknown", status: 500, retry: "safe", detail: "The channel is not in the ledger." });
   const decision = decide(channel, request.ceiling, request.price);
+  if (!decision.accept && decision.refusal === "ceiling_above_balance" && request.ceiling <= channel.balance + channel.pending) throw depositPending(channel);
   // Accepted here: the channel changed since the reserving statement.
   const refusal = decision.accept ? "channel_busy" : decision.refusal;
   return refusal === "channel_busy" && Date.now() < deadline ? "busy" : { outcome: "refused", refusal, channel };
@@ -72,6 +73,11 @@ async function explain(deps: Deps, request: PaymentRequest, verdict: store.Verdi
 function exposed(verdict: "channel_exposure" | "payer_exposure"): TallystickError {
   const whose = verdict === "channel_exposure" ? "this channel owes" : "this payer's channels owe";
   return new TallystickError({ code: "exposure_limit", status: 503, retry: "safe", detail: `As much as ${whose} may be unsettled is unsettled; it is being claimed. Send the same payment again.`, extra: { retryAfterS: 5 } });
+}
+
+/** The money is there and not deep enough yet: a buyer told 402 would deposit again. */
+function depositPending({ channelId, pending }: Channel): TallystickError {
+  return new TallystickError({ code: "deposit_pending", status: 503, retry: "safe", detail: `Of what was deposited in channel ${channelId}, ${pending} wait for more confirmations. Send the same payment again.`, extra: { retryAfterS: 2 } });
 }
 
 async function knownByClientId(deps: Deps, request: PaymentRequest): Promise<Payment | undefined> {

@@ -164,8 +164,9 @@ export async function endStream(deps: StreamDeps, paymentId: string, reason: End
       const stream = await store.lockOpen(client, paymentId);
       if (stream === undefined) return;
       const body = await committed(deps, client, paymentId);
-      // A fixed price buys a whole answer: a broken one is run again when the payment is sent again, as often as MAX_RUNS says.
-      const whole = stream.unitPrice === undefined ? reason === "complete" || stream.runs >= MAX_RUNS : reason === "complete" || body.length > 0;
+      // A fixed price buys a whole answer: a broken one is run again when the payment is sent again. How often the service may break it off
+      // is bounded; a relayer that died counts for nothing.
+      const whole = stream.unitPrice === undefined ? reason === "complete" || (reason === "upstream_broken" && stream.runs >= MAX_RUNS) : reason === "complete" || body.length > 0;
       const answer = whole ? { sealed: sealAnswer(deps, paymentId, { headers: stream.headers, body }), outputHash: answerHash({ status: stream.status, headers: stream.headers, body }) } : undefined;
       await store.end(client, paymentId, { reason, endedAt: deps.now(), answer }, deps.config.limits.answerTtlS);
       if (reason === "complete" || reason === "client_gone") return;

@@ -64,13 +64,13 @@ export async function beginFixed(db: Queryable, head: StreamHead, amount: bigint
 
 /**
  * Opens a broken stream at a fixed price once more: it is paid, and its answer is still owed. What the broken run left is dropped.
- * @returns false when it is not broken, ran `most` times already, or is too old.
+ * @returns false when it is not broken, the service broke it off `most` times already, or it is too old.
  */
 export async function reopenFixed(db: Queryable, paymentId: string, most: number, ttlS: number, leaseMs: number): Promise<boolean> {
   const { rowCount } = await db.query(
     `WITH again AS (
-       UPDATE stream SET state = 'open', runs = runs + 1, ended_at = NULL, open_until = now() + $4 * interval '1 millisecond'
-       WHERE payment_id = $1 AND unit_price_atomic IS NULL AND state IN ('upstream_broken', 'relayer_lost') AND runs < $2
+       UPDATE stream SET state = 'open', runs = runs + CASE WHEN state = 'upstream_broken' THEN 1 ELSE 0 END, ended_at = NULL, open_until = now() + $4 * interval '1 millisecond'
+       WHERE payment_id = $1 AND unit_price_atomic IS NULL AND (state = 'relayer_lost' OR (state = 'upstream_broken' AND runs < $2))
          AND started_at > now() - $3 * interval '1 second'
        RETURNING payment_id),
      dropped AS (DELETE FROM stream_chunk USING again WHERE stream_chunk.payment_id = again.payment_id)
