@@ -104,6 +104,7 @@ for (const mode of ["tallystick", "canonical"]) {
       expect(part).to.include({ success: true, amount: "5000" });
       expect(await read(id)).to.deep.equal([95n * PRICE, 2n * PRICE]);
       const between = await buyer.fetch(url());
+      expect(between.status, await between.clone().text()).to.equal(200);
       expect(channelOf(between)).to.include({ chargedCumulativeAmount: String(3n * PRICE), balance: "95000" });
       const rest = await buyer.scheme.refund(url());
       expect(rest).to.include({ success: true, amount: String(92n * PRICE) });

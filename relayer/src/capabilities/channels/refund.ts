@@ -12,7 +12,7 @@ import { paymentFault, stillPending } from "./faults.ts";
 import { refundableAmount, signRefundWithinLimit } from "./refund-limit.ts";
 import { ChannelMoved, closeRefund, freezeForRefund, openRefundOf, reopenRefunds, resolvableRefunds, type RefundRow } from "./refund-store.ts";
 import type { ChannelDeps } from "./service.ts";
-import { findChannel, updateChainView, type Channel } from "./store.ts";
+import { findChannel, takeTurns, updateChainView, type Channel } from "./store.ts";
 
 export type RefundRequest = {
   config: ChannelConfig;
@@ -111,6 +111,7 @@ async function resolveRefund(deps: ChannelDeps, row: RefundRow, outcome: Exclude
   const { refunded, claimed } = receipt === undefined ? { refunded: 0n, claimed: 0n } : moved(deps, row.channelId, receipt);
   const state = outcome.status === "confirmed" ? "done" : "failed";
   await inTransaction(deps.db, async (client) => {
+    await takeTurns(client, [row.channelId]);
     await updateChainView(client, row.channelId, views.get(row.channelId)!);
     await closeRefund(client, row, { state, refunded, claimed });
   });

@@ -136,10 +136,12 @@ export async function updateChainView(db: Queryable, channelId: Hex, view: Chain
 }
 
 /**
- * As updateChainView for many channels, in a transaction: locked in id order, so that two of these cannot wait for each other, and
+ * As updateChainView for many channels, at the start of a transaction: locked in id order, so that two of these cannot wait for each other, and
  * written at once, but for those with young deposits, of which each has to ask what its payer's other channels count.
  */
 export async function updateChainViews(client: Queryable, views: ReadonlyMap<Hex, ChainView>): Promise<void> {
+  const young = [...views].flatMap(([channelId, view]) => (view.ladder === undefined ? [] : [channelId]));
+  if (young.length > 0) await takeTurns(client, young);
   await client.query("SELECT 1 FROM channel WHERE channel_id = ANY($1::bytea[]) ORDER BY channel_id FOR NO KEY UPDATE", [[...views.keys()].map(toBytes)]);
   const deep = [...views].filter(([, view]) => view.ladder === undefined);
   const column = (read: (view: ChainView) => bigint | number) => deep.map(([, view]) => String(read(view)));
@@ -174,6 +176,17 @@ async function settle(db: Queryable, channelId: Hex, view: ChainView, replaced: 
   };
   // Inside somebody's transaction rows are locked already, and waiting for the payer's turn could be waiting for each other.
   return db instanceof pg.Pool ? inTransaction(db as Db, (client) => work(client, true)) : work(db, false);
+}
+
+/**
+ * For transactions that write several views: waits for the turns of their payers. To be called before any channel is locked; without it a
+ * young deposit whose payer somebody else is looking at would not count until the follower comes by.
+ */
+export async function takeTurns(client: Queryable, channelIds: readonly Hex[]): Promise<void> {
+  await client.query(
+    `SELECT pg_advisory_xact_lock($1, turn) FROM (SELECT DISTINCT hashtext('0x' || encode(payer, 'hex')) AS turn FROM channel WHERE channel_id = ANY($2::bytea[]) ORDER BY turn) payers`,
+    [PAYER_TURN, channelIds.map(toBytes)],
+  );
 }
 
 async function payerOf(db: Queryable, channelId: Hex): Promise<Address | undefined> {
