@@ -16,17 +16,17 @@ CREATE TABLE answer_usage_delta (
   bytes bigint NOT NULL
 );
 
-CREATE FUNCTION answer_usage_added() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
+CREATE FUNCTION answer_usage_added() RETURNS trigger LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
   INSERT INTO answer_usage_delta (payer, bytes) SELECT p.payer, octet_length(a.body) FROM after_rows a JOIN payment p USING (payment_id);
   RETURN NULL;
 END $$;
-CREATE FUNCTION answer_usage_removed() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
+CREATE FUNCTION answer_usage_removed() RETURNS trigger LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
   INSERT INTO answer_usage_delta (payer, bytes) SELECT p.payer, -octet_length(a.body) FROM before_rows a JOIN payment p USING (payment_id) WHERE octet_length(a.body) > 0;
   RETURN NULL;
 END $$;
-CREATE FUNCTION answer_usage_changed() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
+CREATE FUNCTION answer_usage_changed() RETURNS trigger LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
   INSERT INTO answer_usage_delta (payer, bytes)
   SELECT p.payer, octet_length(b.body) - octet_length(a.body) FROM before_rows a JOIN after_rows b USING (payment_id) JOIN payment p USING (payment_id) WHERE octet_length(b.body) <> octet_length(a.body);
@@ -53,7 +53,7 @@ CREATE INDEX channel_payer ON channel (payer) INCLUDE (channel_id);
 CREATE FUNCTION reserve_payments(
   ids text[], channels bytea[], ceilings numeric[], prices numeric[], signatures bytea[], services text[], hashes bytea[], client_ids text[],
   deposit_txs bytea[], deposits numeric[], leases_ms bigint[], resources text[], most_per_channel numeric, most_per_payer numeric, most_unbilled bigint, most_stored bigint
-) RETURNS TABLE (nth bigint, outcome text) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
+) RETURNS TABLE (nth bigint, outcome text) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
   PERFORM pg_advisory_xact_lock(key) FROM (
@@ -104,7 +104,7 @@ END $$;
  */
 CREATE FUNCTION charge_payments(
   ids text[], amounts numeric[], statuses integer[], bodies bytea[], output_hashes bytea[], starts timestamptz[], ends timestamptz[], ttl_s integer
-) RETURNS TABLE (nth bigint, cumulative numeric, request_no bigint, now_balance numeric, now_claimed numeric, withdrawing_at bigint, next_refund numeric) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
+) RETURNS TABLE (nth bigint, cumulative numeric, request_no bigint, now_balance numeric, now_claimed numeric, withdrawing_at bigint, next_refund numeric) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
   PERFORM 1 FROM channel WHERE channel_id IN (SELECT p.channel_id FROM payment p WHERE p.payment_id = ANY(ids)) ORDER BY channel_id FOR NO KEY UPDATE;
   RETURN QUERY
@@ -139,7 +139,7 @@ BEGIN
 END $$;
 
 /* Gives reservations back, nothing charged; those without a channel (exact, transfer) too. Returns the payments that were still reserved. */
-CREATE FUNCTION release_payments(ids text[], reasons text[]) RETURNS TABLE (released_id text) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
+CREATE FUNCTION release_payments(ids text[], reasons text[]) RETURNS TABLE (released_id text) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
   PERFORM 1 FROM channel WHERE channel_id IN (SELECT p.channel_id FROM payment p WHERE p.payment_id = ANY(ids)) ORDER BY channel_id FOR NO KEY UPDATE;
   RETURN QUERY
@@ -156,7 +156,7 @@ END $$;
 DROP TRIGGER payment_event ON payment;
 DROP FUNCTION payment_event();
 
-CREATE FUNCTION payments_began() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
+CREATE FUNCTION payments_began() RETURNS trigger LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
   INSERT INTO event (kind, parties, data)
   SELECT 'payment.' || n.state, ARRAY[n.payer::bytea, coalesce(c.payer_authorizer, n.payer)::bytea, coalesce(c.receiver, n.receiver)::bytea], payment_event_data(n)
@@ -164,7 +164,7 @@ BEGIN
   RETURN NULL;
 END $$;
 
-CREATE FUNCTION payments_moved() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
+CREATE FUNCTION payments_moved() RETURNS trigger LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
   INSERT INTO event (kind, parties, data)
   -- A stream is charged step by step and says at its end what it came to.
