@@ -22,7 +22,7 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       SessionChannels: "0xBA4C14Ffe1E7382D685350839873dF24B04F19F7",
       ERC3009DepositCollector: "0xeB7C3ED81c9D4Be6FF1eD64d74a31617c2cE9207",
       AllowanceDepositCollector: "0xB8E8B0e1a613498eB51C3034806AF85589E78c26",
-      MandateRegistry: "0x2908Efbf93fDC0cd95891fA44a097Dbc8267d294",
+      MandateRegistry: "0x9c46ED0d49d8B7511F646505a263bF8a3C5EE338",
     },
   },
   // base-sepolia
@@ -33,7 +33,7 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       SessionChannels: "0xBA4C14Ffe1E7382D685350839873dF24B04F19F7",
       ERC3009DepositCollector: "0xeB7C3ED81c9D4Be6FF1eD64d74a31617c2cE9207",
       AllowanceDepositCollector: "0xB8E8B0e1a613498eB51C3034806AF85589E78c26",
-      MandateRegistry: "0x2908Efbf93fDC0cd95891fA44a097Dbc8267d294",
+      MandateRegistry: "0x9c46ED0d49d8B7511F646505a263bF8a3C5EE338",
     },
   },
 };
