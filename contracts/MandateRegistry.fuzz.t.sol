@@ -60,7 +60,7 @@ contract MandateRegistryFuzzTest is MandateWorld {
         uint128 atomic = uint128(bound(amount >> 8, what == 1 ? 0 : 1, what < 4 ? 20_000 : 900));
         if (what == 2) atomic = type(uint128).max;
         IMandateRegistry.Spend memory order = orderOf(i, payee, atomic);
-        order.approvals = new bytes[](random(seed, "approvals") % (order.lineage.length + 2));
+        order.approvals = new bytes[](good ? order.lineage.length : random(seed, "approvals") % (order.lineage.length + 2));
         for (uint256 level = 0; level < order.approvals.length && level < order.lineage.length; level++) {
             if (!good && random(seed, level) % 3 == 0) continue;
             order.approvals[level] = grant(ancestor(i, level));
@@ -126,6 +126,25 @@ contract MandateRegistryFuzzTest is MandateWorld {
         if (!done) vm.assertEq(why, error_, "for different reasons");
         if (!done) vm.assertEq(_state(), before, "a refused payment changed something");
         if (done) vm.assertEq(why.length, 0, "a reason without a refusal");
+    }
+
+    /// @notice The random orders are worth comparing: many are paid, and the others are refused in many ways.
+    function test_randomOrdersAreOfEveryKind() public {
+        bytes4[] memory seen = new bytes4[](40);
+        (uint256 paid, uint256 kinds) = (0, 0);
+        for (uint256 seed = 0; seed < 240; seed++) {
+            uint256 start = vm.snapshotState();
+            _randomState(seed);
+            IMandateRegistry.SignedSpend memory row = _randomRow(random(seed, "row"), seed % 4 == 0);
+            (bool ok, bytes memory why) = registry.preview(row, _senderOf(seed, row));
+            vm.revertToState(start);
+            if (ok) paid++;
+            uint256 i = 0;
+            while (i < kinds && seen[i] != errorOf(why)) i++;
+            if (i == kinds) seen[kinds++] = errorOf(why);
+        }
+        vm.assertTrue(paid > 30, vm.toString(paid));
+        vm.assertTrue(kinds > 14, vm.toString(kinds));
     }
 
     // ------------------------------------------------------------------ batch equals singles

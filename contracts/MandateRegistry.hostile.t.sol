@@ -6,7 +6,6 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {Digests} from "./test-support/Digests.sol";
 import {IMandateRegistry} from "./interfaces/IMandateRegistry.sol";
 import {ISessionChannels} from "./interfaces/ISessionChannels.sol";
-import {MandateDigests} from "./test-support/MandateDigests.sol";
 import {MandateWorld} from "./test-support/MandateWorld.sol";
 import {ScriptedToken} from "./test-support/Tokens.sol";
 import {Vm} from "./test-support/Vm.sol";
@@ -277,7 +276,7 @@ contract MandateRegistryHostileTest is MandateWorld {
         returns (IMandateRegistry.Withdrawal memory)
     {
         bytes32 id = Digests.channelId(address(channels), config);
-        bytes memory sig = signature(key, MandateDigests.withdrawal(address(channels), id, amount, FOREVER));
+        bytes memory sig = signature(key, Digests.withdrawRequest(address(channels), id, amount, FOREVER));
         return IMandateRegistry.Withdrawal(address(channels), config, amount, FOREVER, sig);
     }
 
