@@ -18,7 +18,10 @@ const solc = {
 // Solidity tests are compiled without IR and optimizer, several times faster. They never import a contract under test: they
 // deploy its own artifact (`vm.getCode`), which is compiled as below.
 const testSolc = { ...solc, settings: { ...solc.settings, viaIR: false, optimizer: { enabled: false } } };
-const overrides = Object.fromEntries(
+// Large and seldom called: optimised for size, or it would pass the limit of EIP-170.
+const compactSolc = { ...solc, settings: { ...solc.settings, optimizer: { enabled: true, runs: 200 } } };
+const COMPACT = { "contracts/DisputeEvaluator.sol": compactSolc };
+const testOverrides = Object.fromEntries(
   ["contracts", "contracts/test-support"].flatMap((folder) =>
     readdirSync(new URL(folder, import.meta.url))
       .filter((name) => name.endsWith(folder === "contracts" ? ".t.sol" : ".sol"))
@@ -34,7 +37,7 @@ const fuzz = (runs: number, invariantRuns: number, depth: number) => ({
 export default defineConfig({
   plugins: [toolbox],
   // One profile: what is tested is, to the byte, what is deployed.
-  solidity: { profiles: { default: { compilers: [solc], overrides }, production: solc } },
+  solidity: { profiles: { default: { compilers: [solc], overrides: { ...testOverrides, ...COMPACT } }, production: { compilers: [solc], overrides: COMPACT } } },
   paths: { sources: "./contracts", tests: { solidity: "./contracts", mocha: "./test/contracts" } },
   networks: {
     localhost: { type: "http", chainType: "op", url: configVariable("RPC_URL") },

@@ -44,7 +44,7 @@ contract JobEscrowMatrixTest is JobWorld {
 
     struct Outcome {
         /// Zero: it is done.
-        bytes4 error;
+        bytes4 refusal;
         IERC8183.JobStatus status;
         int256 toClient;
         int256 toProvider;
@@ -89,8 +89,8 @@ contract JobEscrowMatrixTest is JobWorld {
         bytes memory data = _data(jobId, verb, caller);
         vm.prank(sender);
         (bool ok, bytes memory answer) = address(escrow).call(data);
-        vm.assertEq(ok, expected.error == 0, where);
-        vm.assertEq(bytes32(ok ? bytes4(0) : errorOf(answer)), bytes32(expected.error), where);
+        vm.assertEq(ok, expected.refusal == 0, where);
+        vm.assertEq(bytes32(ok ? bytes4(0) : errorOf(answer)), bytes32(expected.refusal), where);
         vm.assertEq(uint256(statusOf(jobId)), uint256(expected.status), where);
         vm.assertTrue(int256(token.balanceOf(client)) == int256(clientHad) + expected.toClient, where);
         vm.assertTrue(int256(token.balanceOf(provider)) == int256(providerHad) + expected.toProvider, where);
@@ -110,47 +110,47 @@ contract JobEscrowMatrixTest is JobWorld {
         int256 all = int256(BUDGET);
 
         if (verb == Verb.SetProvider) {
-            if (!open) outcome.error = IJobEscrow.WrongStatus.selector;
-            else if (caller != Caller.Client) outcome.error = IJobEscrow.NotClient.selector;
-            else if (state == State.Open) outcome.error = IJobEscrow.ProviderAlreadySet.selector;
+            if (!open) outcome.refusal = IJobEscrow.WrongStatus.selector;
+            else if (caller != Caller.Client) outcome.refusal = IJobEscrow.NotClient.selector;
+            else if (state == State.Open) outcome.refusal = IJobEscrow.ProviderAlreadySet.selector;
         } else if (verb == Verb.SetBudget) {
             bool may = caller == Caller.Client || (caller == Caller.Provider && state == State.Open);
-            if (!open) outcome.error = IJobEscrow.WrongStatus.selector;
-            else if (!may) outcome.error = IJobEscrow.NotClientOrProvider.selector;
+            if (!open) outcome.refusal = IJobEscrow.WrongStatus.selector;
+            else if (!may) outcome.refusal = IJobEscrow.NotClientOrProvider.selector;
         } else if (verb == Verb.Fund || verb == Verb.FundWrongBudget) {
-            if (!open) outcome.error = IJobEscrow.WrongStatus.selector;
-            else if (caller != Caller.Client) outcome.error = IJobEscrow.NotClient.selector;
-            else if (state == State.OpenWithoutProvider) outcome.error = IJobEscrow.ProviderNotSet.selector;
-            else if (verb == Verb.FundWrongBudget) outcome.error = IJobEscrow.BudgetMismatch.selector;
-            else if (late) outcome.error = IJobEscrow.JobHasExpired.selector;
+            if (!open) outcome.refusal = IJobEscrow.WrongStatus.selector;
+            else if (caller != Caller.Client) outcome.refusal = IJobEscrow.NotClient.selector;
+            else if (state == State.OpenWithoutProvider) outcome.refusal = IJobEscrow.ProviderNotSet.selector;
+            else if (verb == Verb.FundWrongBudget) outcome.refusal = IJobEscrow.BudgetMismatch.selector;
+            else if (late) outcome.refusal = IJobEscrow.JobHasExpired.selector;
             else (outcome.status, outcome.toClient) = (IERC8183.JobStatus.Funded, -all);
         } else if (verb == Verb.Submit || verb == Verb.SubmitBySig) {
             bool signed = verb == Verb.SubmitBySig;
-            if (signed && caller != Caller.Provider) outcome.error = IJobEscrow.InvalidSignature.selector;
-            else if (signed && state == State.OpenWithoutProvider) outcome.error = IJobEscrow.InvalidSignature.selector;
-            else if (state != State.Funded) outcome.error = IJobEscrow.WrongStatus.selector;
-            else if (caller != Caller.Provider) outcome.error = IJobEscrow.NotProvider.selector;
-            else if (late) outcome.error = IJobEscrow.JobHasExpired.selector;
+            if (signed && caller != Caller.Provider) outcome.refusal = IJobEscrow.InvalidSignature.selector;
+            else if (signed && state == State.OpenWithoutProvider) outcome.refusal = IJobEscrow.InvalidSignature.selector;
+            else if (state != State.Funded) outcome.refusal = IJobEscrow.WrongStatus.selector;
+            else if (caller != Caller.Provider) outcome.refusal = IJobEscrow.NotProvider.selector;
+            else if (late) outcome.refusal = IJobEscrow.JobHasExpired.selector;
             else outcome.status = IERC8183.JobStatus.Submitted;
         } else if (verb == Verb.Complete || verb == Verb.CompleteSplit || verb == Verb.CompleteBySig) {
             bool signed = verb == Verb.CompleteBySig;
-            if (signed && caller != Caller.Evaluator) outcome.error = IJobEscrow.InvalidSignature.selector;
-            else if (state != State.Submitted) outcome.error = IJobEscrow.WrongStatus.selector;
-            else if (caller != Caller.Evaluator) outcome.error = IJobEscrow.NotEvaluator.selector;
+            if (signed && caller != Caller.Evaluator) outcome.refusal = IJobEscrow.InvalidSignature.selector;
+            else if (state != State.Submitted) outcome.refusal = IJobEscrow.WrongStatus.selector;
+            else if (caller != Caller.Evaluator) outcome.refusal = IJobEscrow.NotEvaluator.selector;
             else (outcome.status, outcome.toProvider) = (IERC8183.JobStatus.Completed, all);
-            if (outcome.error == 0 && verb == Verb.CompleteSplit) {
+            if (outcome.refusal == 0 && verb == Verb.CompleteSplit) {
                 outcome.toProvider = all * 2_500 / 10_000;
                 outcome.toClient = all - outcome.toProvider;
             }
         } else if (verb == Verb.Reject || verb == Verb.RejectBySig) {
             Caller may = open ? Caller.Client : Caller.Evaluator;
-            if (verb == Verb.RejectBySig && caller != may) outcome.error = IJobEscrow.InvalidSignature.selector;
-            else if (!open && !holds) outcome.error = IJobEscrow.WrongStatus.selector;
-            else if (caller != may) outcome.error = open ? IJobEscrow.NotClient.selector : IJobEscrow.NotEvaluator.selector;
+            if (verb == Verb.RejectBySig && caller != may) outcome.refusal = IJobEscrow.InvalidSignature.selector;
+            else if (!open && !holds) outcome.refusal = IJobEscrow.WrongStatus.selector;
+            else if (caller != may) outcome.refusal = open ? IJobEscrow.NotClient.selector : IJobEscrow.NotEvaluator.selector;
             else (outcome.status, outcome.toClient) = (IERC8183.JobStatus.Rejected, holds ? all : int256(0));
         } else {
-            if (!holds) outcome.error = IJobEscrow.WrongStatus.selector;
-            else if (!late) outcome.error = IJobEscrow.JobHasNotExpired.selector;
+            if (!holds) outcome.refusal = IJobEscrow.WrongStatus.selector;
+            else if (!late) outcome.refusal = IJobEscrow.JobHasNotExpired.selector;
             else (outcome.status, outcome.toClient) = (IERC8183.JobStatus.Expired, all);
         }
     }

@@ -1,31 +1,44 @@
-// What Tallystick deploys: the channel contract, the two collectors that serve it, and the mandate registry, which funds
-// channels in ours and in the published contract. No owner, no parameter: constructor arguments are channel contracts' addresses.
+// What Tallystick deploys: the channel contract, the two collectors that serve it, the mandate registry, which funds
+// channels in ours and in the published contract, and the job escrow with its evaluator of disputes. No owner; constructor
+// arguments are addresses of contracts, and what disputes cost at least. The escrow holds one token, USDC, whose address is
+// another on every chain: so are the escrow's and the evaluator's.
 import { buildModule } from "@nomicfoundation/hardhat-ignition/modules";
 import type { NamedArtifactContractDeploymentFuture } from "@nomicfoundation/ignition-core";
-import type { Address } from "viem";
-import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { zeroAddress, type Address } from "viem";
+import { BASE, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 
 export const MODULE = "Tallystick";
 /** The deployed contracts, by name. */
-export const DEPLOYED = ["SessionChannels", "ERC3009DepositCollector", "AllowanceDepositCollector", "MandateRegistry"] as const;
+export const DEPLOYED = ["SessionChannels", "ERC3009DepositCollector", "AllowanceDepositCollector", "MandateRegistry", "JobEscrow", "DisputeEvaluator"] as const;
 export type DeployedName = (typeof DEPLOYED)[number];
+/** Platform fee of jobs, basis points: none, and so no treasury. */
+export const JOB_FEE_BPS = 0;
+/** What a seat on a panel locks, atomic USDC; and the least window of a dispute, seconds. */
+export const SEAT_BOND_ATOMIC = 50_000_000n;
+export const MIN_DISPUTE_WINDOW_S = 600;
 
 /**
  * The module, with the contracts of `standing` taken as they are instead of deployed. Create2 addresses do not depend on
  * who deploys, so a stranger may have put the same code there first; creating it again would revert.
  */
-export function tallystickModule(standing: Partial<Record<DeployedName, Address>> = {}) {
+export function tallystickModule(standing: Partial<Record<DeployedName, Address>> = {}, usdc: Address = BASE.usdc.address) {
   return buildModule(MODULE, (m) => {
     const contract = (name: DeployedName, ...args: NamedArtifactContractDeploymentFuture<string>["constructorArgs"]) => {
       const address = standing[name];
       return address === undefined ? m.contract(name, args) : m.contractAt(name, address);
     };
     const channels = contract("SessionChannels");
+    const erc3009Collector = contract("ERC3009DepositCollector", channels);
+    const allowanceCollector = contract("AllowanceDepositCollector", channels);
+    const registry = contract("MandateRegistry", channels, SESSION_CHANNELS);
+    const escrow = contract("JobEscrow", usdc, registry, JOB_FEE_BPS, zeroAddress);
     return {
       SessionChannels: channels,
-      ERC3009DepositCollector: contract("ERC3009DepositCollector", channels),
-      AllowanceDepositCollector: contract("AllowanceDepositCollector", channels),
-      MandateRegistry: contract("MandateRegistry", channels, SESSION_CHANNELS),
+      ERC3009DepositCollector: erc3009Collector,
+      AllowanceDepositCollector: allowanceCollector,
+      MandateRegistry: registry,
+      JobEscrow: escrow,
+      DisputeEvaluator: contract("DisputeEvaluator", escrow, SEAT_BOND_ATOMIC, MIN_DISPUTE_WINDOW_S),
     };
   });
 }

@@ -12,7 +12,7 @@ import {
   type Hex,
   type PublicClient,
 } from "viem";
-import type { DeployedName } from "../../ignition/modules/Tallystick.ts";
+import { JOB_FEE_BPS, MIN_DISPUTE_WINDOW_S, SEAT_BOND_ATOMIC, type DeployedName } from "../../ignition/modules/Tallystick.ts";
 import {
   allowanceCollectorDomain,
   channelConfigTypes,
@@ -28,6 +28,7 @@ import {
   type ChannelConfig,
 } from "../../sdk/src/typed-data.ts";
 import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import * as jobs from "../../sdk/src/job-messages.ts";
 import { mandateDepositTypes, mandateRevocationTypes, mandateSpendTypes } from "../../sdk/src/mandate-messages.ts";
 import { mandateIdOf, mandateRegistryDomain, mandateTypes, type Mandate } from "../../sdk/src/mandate.ts";
 import { artifact } from "../artifacts.ts";
@@ -42,7 +43,7 @@ export async function verifyDeployment(client: PublicClient, chainId: number, ad
   const code = await Promise.all(names.map((name) => checkCode(client, name, addresses[name])));
   // A contract without its code answers no question.
   const rest = code.every(({ expected, actual }) => expected === actual)
-    ? [...(await checkChannels(client, chainId, addresses)), ...(await checkCollectors(client, chainId, addresses)), ...(await checkRegistry(client, chainId, addresses))]
+    ? [...(await checkChannels(client, chainId, addresses)), ...(await checkCollectors(client, chainId, addresses)), ...(await checkRegistry(client, chainId, addresses)), ...(await checkJobs(client, chainId, addresses))]
     : [];
   const checks = [...code, ...rest];
   return { checks, faults: checks.filter(({ expected, actual }) => expected !== actual) };
@@ -176,6 +177,40 @@ async function checkRegistry(client: PublicClient, chainId: number, addresses: A
     ...typehashes,
     check("id of a sample mandate", mandateIdOf(domain, sampleMandate), await ask("getMandateId", [sampleMandate])),
   ];
+}
+
+async function checkJobs(client: PublicClient, chainId: number, addresses: Addresses): Promise<Check[]> {
+  const checksOf = (contract: DeployedName) => {
+    const ask = asker(client, contract, addresses[contract]);
+    const check = async (what: string, expected: string, getter: string): Promise<Check> => ({ contract, what, expected, actual: String(await ask(getter)) });
+    const domain = async (expected: Domain): Promise<Check> => ({ contract, what: "EIP-712 domain", expected: domainText(expected), actual: await readDomain(ask) });
+    return { check, domain };
+  };
+  const [escrow, judge] = [checksOf("JobEscrow"), checksOf("DisputeEvaluator")];
+  const typehashes = (of: typeof escrow, known: [getter: string, types: Types, primaryType: string][]) =>
+    known.map(([getter, types, primaryType]) => of.check(getter, typehash(types, primaryType), getter));
+  return Promise.all([
+    escrow.domain(jobs.jobEscrowDomain(chainId, addresses.JobEscrow)),
+    escrow.check("mandate registry it is paid by", addresses.MandateRegistry, "mandateRegistry"),
+    escrow.check("fee, basis points", String(JOB_FEE_BPS), "feeBps"),
+    ...typehashes(escrow, [
+      ["HIRE_TYPEHASH", jobs.jobHireTypes, "JobHire"],
+      ["SUBMISSION_TYPEHASH", jobs.jobSubmissionTypes, "JobSubmission"],
+      ["COMPLETION_TYPEHASH", jobs.jobCompletionTypes, "JobCompletion"],
+      ["REJECTION_TYPEHASH", jobs.jobRejectionTypes, "JobRejection"],
+    ]),
+    judge.domain(jobs.disputeEvaluatorDomain(chainId, addresses.DisputeEvaluator)),
+    judge.check("escrow it judges for", addresses.JobEscrow, "escrow"),
+    judge.check("bond of a seat", String(SEAT_BOND_ATOMIC), "SEAT_BOND"),
+    judge.check("least window, seconds", String(MIN_DISPUTE_WINDOW_S), "MIN_WINDOW"),
+    ...typehashes(judge, [
+      ["DISPUTE_TYPEHASH", jobs.disputeTypes, "Dispute"],
+      ["ESCALATION_TYPEHASH", jobs.escalationTypes, "Escalation"],
+      ["CONCESSION_TYPEHASH", jobs.concessionTypes, "Concession"],
+      ["VOTE_TYPEHASH", jobs.voteCommitmentTypes, "VoteCommitment"],
+      ["RULING_TYPEHASH", jobs.rulingTypes, "Ruling"],
+    ]),
+  ]);
 }
 
 type Domain = { name: string; version: string; chainId: number; verifyingContract: Address };

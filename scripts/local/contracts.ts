@@ -1,15 +1,19 @@
 // Puts at their fixed addresses what stock x402 clients expect on Base Sepolia: Multicall3, USDC's double, SessionChannels
-// and the ERC-3009 collector; and our MandateRegistry beside them, at an address of its own. Everything else is deployed in
+// and the ERC-3009 collector; and our MandateRegistry, JobEscrow and DisputeEvaluator beside them, at addresses of their own. Everything else is deployed in
 // the ordinary way.
-import { concat, createPublicClient, encodeAbiParameters, encodeFunctionData, http, type Address, type Hex } from "viem";
+import { concat, createPublicClient, encodeAbiParameters, encodeFunctionData, http, zeroAddress, type Address, type Hex } from "viem";
 import { mnemonicToAccount } from "viem/accounts";
 import { testUSDCAbi } from "../../sdk/src/abi/test-usdc.ts";
-import { BASE_SEPOLIA, ERC3009_COLLECTOR, LOCAL_MANDATE_REGISTRY, MULTICALL3, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { BASE_SEPOLIA, ERC3009_COLLECTOR, LOCAL_DISPUTE_EVALUATOR, LOCAL_JOB_ESCROW, LOCAL_MANDATE_REGISTRY, MULTICALL3, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { artifact, type ContractName } from "../artifacts.ts";
 import { LOCAL_MNEMONIC, rpc } from "./chain.ts";
 
 /** The test token's minter, pauser and blacklister: the local chain's first account, whose key the chain holds. */
 export const USDC_ADMIN: Address = mnemonicToAccount(LOCAL_MNEMONIC).address;
+
+/** Disputes of the local world are cheap and quick: a seat locks a dollar, and no window is shorter than a second. */
+export const LOCAL_SEAT_BOND_ATOMIC = 1_000_000n;
+export const LOCAL_MIN_DISPUTE_WINDOW_S = 1;
 
 /** Places the contracts; doing it again changes nothing. */
 export async function placeContracts(rpcUrl: string): Promise<void> {
@@ -19,6 +23,8 @@ export async function placeContracts(rpcUrl: string): Promise<void> {
   await place(rpcUrl, SESSION_CHANNELS, creationCode("SessionChannels"));
   await place(rpcUrl, ERC3009_COLLECTOR, creationCode("ERC3009DepositCollector", SESSION_CHANNELS));
   await place(rpcUrl, LOCAL_MANDATE_REGISTRY, creationCode("MandateRegistry", SESSION_CHANNELS, SESSION_CHANNELS));
+  await place(rpcUrl, LOCAL_JOB_ESCROW, creationCode("JobEscrow", usdc, LOCAL_MANDATE_REGISTRY, 0, zeroAddress));
+  await place(rpcUrl, LOCAL_DISPUTE_EVALUATOR, creationCode("DisputeEvaluator", LOCAL_JOB_ESCROW, LOCAL_SEAT_BOND_ATOMIC, LOCAL_MIN_DISPUTE_WINDOW_S));
 
   const client = createPublicClient({ transport: http(rpcUrl) });
   const admin = await client.readContract({ address: usdc, abi: testUSDCAbi, functionName: "admin" });
@@ -45,7 +51,7 @@ async function place(rpcUrl: string, address: Address, creation: Hex): Promise<v
 }
 
 /** Creation code with its constructor's arguments, which `place` relies on being read from the code's end. */
-function creationCode(name: ContractName, ...args: string[]): Hex {
+function creationCode(name: ContractName, ...args: (string | number | bigint)[]): Hex {
   const { abi, bytecode } = artifact(name);
   const inputs = abi.find((entry) => entry.type === "constructor")?.inputs ?? [];
   return concat([bytecode, encodeAbiParameters(inputs, args)]);

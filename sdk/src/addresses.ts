@@ -9,7 +9,7 @@ export type Deployment = {
   status: "deployed" | "predicted";
   /** Block from which an indexer has to read; 0 when it is not known. */
   startBlock: number;
-  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address };
+  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address; JobEscrow: Address; DisputeEvaluator: Address };
 };
 
 /** Tallystick's contracts on public chains, by chain id. The local world has its own: see constants.ts. */
@@ -23,6 +23,8 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       ERC3009DepositCollector: "0xeB7C3ED81c9D4Be6FF1eD64d74a31617c2cE9207",
       AllowanceDepositCollector: "0xB8E8B0e1a613498eB51C3034806AF85589E78c26",
       MandateRegistry: "0x9c46ED0d49d8B7511F646505a263bF8a3C5EE338",
+      JobEscrow: "0xB70B2c69F48Ab86bfa33Ec259C4f6708a17ab26b",
+      DisputeEvaluator: "0x8006584A4a391354D21bCF28bA66e766c0B5B665",
     },
   },
   // base-sepolia
@@ -34,6 +36,8 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       ERC3009DepositCollector: "0xeB7C3ED81c9D4Be6FF1eD64d74a31617c2cE9207",
       AllowanceDepositCollector: "0xB8E8B0e1a613498eB51C3034806AF85589E78c26",
       MandateRegistry: "0x9c46ED0d49d8B7511F646505a263bF8a3C5EE338",
+      JobEscrow: "0x2Ac27698D411c99f2c924015a4dffb8f918cc68F",
+      DisputeEvaluator: "0x673f7cBdD36070ed327e8a17f3495808A4f448E4",
     },
   },
 };

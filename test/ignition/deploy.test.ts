@@ -44,12 +44,14 @@ describe("deployment from the Base parameters", function () {
     }
   });
 
-  it("is the same on Base and Base Sepolia", () => {
+  it("is the same on Base and Base Sepolia, but for what holds USDC, which is not", () => {
     const addresses = (network: "base" | "base-sepolia") => {
       const parameters = parametersOf(network);
-      return planFor(parameters, { deployer: pad("0x01", { size: 20 }), chainId: parameters.chainId }).map(({ address }) => address);
+      return planFor(parameters, { deployer: pad("0x01", { size: 20 }), chainId: parameters.chainId });
     };
-    expect(addresses("base")).to.deep.equal(addresses("base-sepolia"));
+    const [base, sepolia] = [addresses("base"), addresses("base-sepolia")];
+    const same = base.filter(({ address }, index) => address === sepolia[index]!.address).map(({ name }) => name);
+    expect(same).to.deep.equal(DEPLOYED.filter((name) => name !== "JobEscrow" && name !== "DisputeEvaluator"));
   });
 
   it("passes the checks on chain, and fails them where code or immutables differ", async () => {

@@ -1,10 +1,12 @@
 import { BATCH_SETTLEMENT_ADDRESS, BATCH_SETTLEMENT_DOMAIN, ERC3009_DEPOSIT_COLLECTOR_ADDRESS } from "@x402/evm";
 import { expect } from "chai";
-import { getContract, hashDomain, multicall3Abi, pad, zeroAddress } from "viem";
+import { getAddress, getContract, hashDomain, multicall3Abi, pad, zeroAddress, type Abi, type Address } from "viem";
+import { disputeEvaluatorAbi } from "../../sdk/src/abi/dispute-evaluator.ts";
 import { erc3009DepositCollectorAbi } from "../../sdk/src/abi/erc3009-deposit-collector.ts";
+import { jobEscrowAbi } from "../../sdk/src/abi/job-escrow.ts";
 import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
 import { testUSDCAbi } from "../../sdk/src/abi/test-usdc.ts";
-import { BASE_SEPOLIA, ERC3009_COLLECTOR, MULTICALL3, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { BASE_SEPOLIA, ERC3009_COLLECTOR, LOCAL_DISPUTE_EVALUATOR, LOCAL_JOB_ESCROW, LOCAL_MANDATE_REGISTRY, MULTICALL3, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { channelIdOf, sessionChannelsDomain, voucherDigest, type ChannelConfig } from "../../sdk/src/typed-data.ts";
 import { placeContracts, USDC_ADMIN } from "../../scripts/local/contracts.ts";
 import { startTestChain, type TestChain } from "../support/chain.ts";
@@ -49,6 +51,14 @@ describe("contracts of the local world", function () {
   it("have the collector serve SessionChannels", async () => {
     const collector = getContract({ client: chain.client, address: ERC3009_COLLECTOR, abi: erc3009DepositCollectorAbi });
     expect(await collector.read.x402BatchSettlement()).to.equal(SESSION_CHANNELS);
+  });
+
+  it("have the job escrow hold USDC, and its evaluator judge for it", async () => {
+    const read = (address: Address, abi: Abi, functionName: string) => chain.client.readContract({ address, abi, functionName });
+    expect(await read(LOCAL_JOB_ESCROW, jobEscrowAbi, "token")).to.equal(BASE_SEPOLIA.usdc.address);
+    expect(await read(LOCAL_JOB_ESCROW, jobEscrowAbi, "mandateRegistry")).to.equal(getAddress(LOCAL_MANDATE_REGISTRY));
+    expect(await read(LOCAL_DISPUTE_EVALUATOR, disputeEvaluatorAbi, "escrow")).to.equal(getAddress(LOCAL_JOB_ESCROW));
+    expect(await read(LOCAL_DISPUTE_EVALUATOR, disputeEvaluatorAbi, "token")).to.equal(BASE_SEPOLIA.usdc.address);
   });
 
   it("have USDC with Circle's domain, minted by its admin", async () => {
