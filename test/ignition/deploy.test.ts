@@ -141,7 +141,9 @@ describe("predicted create2 addresses", function () {
 
   it("follow the module: each collector is given the channel contract's address", () => {
     const plan = planFor(base, { deployer: chain.accounts[0]!, chainId: FRESH_CHAIN });
-    const [channels, ...collectors] = plan;
+    const channels = plan.find(({ name }) => name === "SessionChannels");
+    const collectors = plan.filter(({ name }) => name.endsWith("Collector"));
+    expect(collectors).to.have.length(2);
     expect(plan.map(({ name }) => name as DeployedName)).to.deep.equal([...DEPLOYED]);
     for (const { initCode: code } of collectors) expect(code.endsWith(channels!.address.slice(2).toLowerCase())).to.equal(true);
   });
