@@ -36,7 +36,7 @@ export type ChargedPayment = Payment & { standing: store.Standing };
  * @throws TallystickError `exposure_limit` (503, safe): too much of this channel or payer is unsettled; `unbilled_runs_exceeded` (429).
  * @throws TallystickError `payment_in_progress` (503, safe): the same payment is being served, or its process just died.
  */
-export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutMs: number): Promise<Taken> {
+export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutMs: number, stillAdmitted?: () => Promise<void> | undefined): Promise<Taken> {
   const deadline = Date.now() + BUSY_WAIT_MS;
   let payment = request;
   for (;;) {
@@ -49,6 +49,8 @@ export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutM
     if (settled === "id_taken") payment = { ...payment, paymentId: newPaymentId() };
     else if (settled !== "busy") return settled;
     else await sleep(BUSY_POLL_MS);
+    // It waited, and what let it in may not hold any more.
+    await stillAdmitted?.();
   }
 }
 
@@ -213,6 +215,12 @@ function tooManyUnbilledRuns({ config }: Pick<Deps, "config">): TallystickError 
 export async function sweep(deps: Deps): Promise<void> {
   for (const paymentId of await store.findExpired(deps.db, 100)) await giveBack(deps, paymentId, "lease_expired");
   await deleteExpiredAnswers(deps.db, 1_000);
+}
+
+/** True when this very payment was charged: the same again costs nothing. */
+export async function isPaid(deps: Deps, request: PaymentRequest): Promise<boolean> {
+  const known = (await knownByClientId(deps, request)) ?? (await store.findByVoucher(deps.db, request.channelId, request.ceiling));
+  return known?.state === "charged" && known.requestHash === request.requestHash;
 }
 
 /** True when this very voucher or identifier has been seen with a payment that stands: then a deposit that came with it is done. */
