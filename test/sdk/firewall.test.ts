@@ -177,7 +177,7 @@ describe("firewall decisions", () => {
     {
       stop: fc.boolean(), mandate: fc.constant("required" as const), recipient: fc.constant("registered" as const),
       price: fc.record({ max: amount.map(String), overListedBps: fc.nat(5_000), overNegotiatedBps: fc.nat(5_000) }, { requiredKeys: [] }),
-      hours: fc.constant({ zone: "UTC", windows: [{ days: ["wed" as const], from: "13:00", to: "14:00" }] }), approval: fc.record({ above: amount.map(String), approvers: fc.constant([PERSON]), expiresS: fc.constant(60) }),
+      hours: fc.constant<NonNullable<Rules["hours"]>>({ zone: "UTC", windows: [{ days: ["wed"], from: "13:00", to: "14:00" }] }), approval: fc.record({ above: amount.map(String), approvers: fc.constant([PERSON]), expiresS: fc.constant(60) }),
     },
     { requiredKeys: [] },
   );
