@@ -4,6 +4,7 @@ import { privateKeyToAccount } from "viem/accounts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
+import { createAudit } from "./capabilities/audit/writer.ts";
 import { createExact } from "./capabilities/exact/exact.ts";
 import { sweepAnswerUsage } from "./capabilities/answers/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
@@ -76,10 +77,13 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const parts = { config, db, chain, log, metrics, reached, now: () => new Date() };
   const continuity = createContinuity(parts);
   const submitter = createSubmitter({ ...parts, signers: config.submitterKeys.map((key) => privateKeyToAccount(key)) });
+  const keyring = keyringFromPrivateKeys(config.receiverAuthorizerKeys);
+  const audit = createAudit({ ...parts, keyring });
   const deps: GatewayDeps = {
     ...parts,
-    keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys),
+    keyring,
     submitter,
+    audit,
     groups: remembering(createLedgerGroups(parts), continuity),
     vault: createVault(config.answerKeys),
     outbound: createOutbound({ allowPrivate: config.outboundAllowPrivate }),
@@ -108,6 +112,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     settlement,
     async start() {
       await continuity.start();
+      audit.start();
       await submitter.start();
       await follower.start();
       if (config.role !== "server") await settlement.start();
@@ -122,6 +127,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await settlement.stop();
       await follower.stop();
       await submitter.stop();
+      await audit.stop();
       await deps.outbound.close();
       await continuity.stop();
       await db.end();

@@ -119,6 +119,6 @@ export async function findCarrier(db: Queryable, hash: Hex): Promise<Carrier | u
 export type Refusal = { at: Date; code: string; detail: Record<string, unknown> };
 
 export async function refusalsOf(db: Queryable, paymentId: string): Promise<Refusal[]> {
-  const { rows } = await db.query<Refusal>("SELECT at, code, detail FROM audit WHERE payment_id = $1 ORDER BY audit_id LIMIT 50", [paymentId]);
+  const { rows } = await db.query<Refusal>("SELECT at, code, detail FROM audit WHERE payment_id = $1 ORDER BY at LIMIT 50", [paymentId]);
   return rows;
 }
