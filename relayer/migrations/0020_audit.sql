@@ -41,6 +41,7 @@ CREATE TABLE audit_seal (
   xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
   PRIMARY KEY (epoch_no, number)
 );
+CREATE UNIQUE INDEX audit_seal_of_entry ON audit_seal (epoch_no, first_seq);
 CREATE INDEX audit_seal_xid ON audit_seal (xid, epoch_no, number);
 
 CREATE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -99,6 +100,7 @@ CREATE TABLE audit_anchor (
   to_xid xid8 NOT NULL,
   seals bigint NOT NULL CHECK (seals > 0),
   root bytes32 NOT NULL,
+  contract address NOT NULL,
   tx_id bigint NOT NULL UNIQUE REFERENCES chain_tx,
   created_at timestamptz NOT NULL DEFAULT now()
 );

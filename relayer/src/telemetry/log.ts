@@ -43,6 +43,8 @@ export const EVENT = {
   payoutAsked: "payout.asked",
   serviceListed: "service.listed",
   serviceRemoved: "service.removed",
+  auditRecovered: "audit.recovered",
+  auditAnchored: "audit.anchored",
   started: "relayer.started",
   stopped: "relayer.stopped",
   failure: "relayer.failure",

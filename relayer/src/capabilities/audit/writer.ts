@@ -59,7 +59,7 @@ export function createAudit(deps: WriterDeps): AuditWriter {
     let attempt: Attempt | undefined;
     try {
       attempt = await inTransaction(db, async (client) => {
-        const entries = [...mine, ...(await store.takeOutbox(client, MOST_SEALED))];
+        const entries = [...mine, ...(await store.takeOutbox(client, MOST_SEALED))].sort((a, b) => a.at.getTime() - b.at.getTime());
         if (entries.length === 0) return undefined;
         attempt = await write(client, entries);
         return attempt;
