@@ -55,7 +55,7 @@ CREATE INDEX firewall_approval_payer ON firewall_approval (payer, expires_at);
 CREATE INDEX firewall_approval_owner ON firewall_approval (owner, asked_at);
 CREATE INDEX firewall_approval_approvers ON firewall_approval USING gin (approvers);
 
--- What the firewall did. One row a payment, policy and outcome: the same payment refused again is counted, not written again.
+-- What the firewall did. One row an attempt, policy and outcome: the same attempt refused again is counted, not written again.
 CREATE TABLE firewall_event (
   event_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
   at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -82,7 +82,7 @@ CREATE TABLE firewall_event (
   repeated bigint NOT NULL DEFAULT 0,
   last_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-CREATE UNIQUE INDEX firewall_event_once ON firewall_event (payment_key, policy_hash, kind, rule) WHERE payment_key IS NOT NULL;
+CREATE UNIQUE INDEX firewall_event_once ON firewall_event (payment_id, payment_key, policy_hash, kind, rule) WHERE payment_key IS NOT NULL;
 CREATE INDEX firewall_event_parties ON firewall_event USING gin (parties);
 CREATE INDEX firewall_event_payment ON firewall_event (payment_id) WHERE payment_id IS NOT NULL;
 CREATE INDEX firewall_event_at ON firewall_event (at);

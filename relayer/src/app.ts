@@ -5,6 +5,7 @@ import { TypeBoxValidatorCompiler } from "@fastify/type-provider-typebox";
 import fastify, { type FastifyError, type FastifyInstance } from "fastify";
 import { TallystickError, toProblem } from "../../sdk/src/errors.ts";
 import { accessRoutes } from "./capabilities/access/routes.ts";
+import { auditRoutes } from "./capabilities/audit/routes.ts";
 import { eventRoutes } from "./capabilities/events/routes.ts";
 import { exportRoutes } from "./capabilities/export/routes.ts";
 import { facilitatorRoutes } from "./capabilities/facilitator/routes.ts";
@@ -75,6 +76,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
     saleRoutes(scope, deps);
     recoveryRoutes(scope, deps);
     exportRoutes(scope, deps);
+    auditRoutes(scope, deps);
     feeRoutes(scope, deps);
     payoutRoutes(scope, deps);
     statementRoutes(scope, deps);

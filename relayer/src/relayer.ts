@@ -4,6 +4,8 @@ import { privateKeyToAccount } from "viem/accounts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
+import { recoverApprovals } from "./capabilities/audit/recovery.ts";
+import { createAudit } from "./capabilities/audit/writer.ts";
 import { createExact } from "./capabilities/exact/exact.ts";
 import { sweepAnswerUsage } from "./capabilities/answers/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
@@ -78,10 +80,13 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const parts = { config, db, chain, log, metrics, reached, now: () => new Date() };
   const continuity = createContinuity(parts);
   const submitter = createSubmitter({ ...parts, signers: config.submitterKeys.map((key) => privateKeyToAccount(key)) });
+  const keyring = keyringFromPrivateKeys(config.receiverAuthorizerKeys);
+  const audit = createAudit({ ...parts, keyring });
   const deps: GatewayDeps = {
     ...parts,
-    keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys),
+    keyring,
     submitter,
+    audit,
     groups: remembering(createLedgerGroups(parts), continuity),
     vault: createVault(config.answerKeys),
     outbound: createOutbound({ allowPrivate: config.outboundAllowPrivate }),
@@ -103,7 +108,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   await applyTerms(deps);
   const app = await buildApp(deps);
   const settlement = createSettlementWorker(deps);
-  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, actions: sweepActions };
+  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, audit: (all: GatewayDeps) => recoverApprovals(all), actions: sweepActions };
   const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
     app,
@@ -112,6 +117,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     async start() {
       await continuity.start();
       await deps.policies.start();
+      audit.start();
       await submitter.start();
       await follower.start();
       if (config.role !== "server") await settlement.start();
@@ -126,6 +132,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await settlement.stop();
       await follower.stop();
       await submitter.stop();
+      await audit.stop();
       await deps.outbound.close();
       await deps.policies.stop();
       await continuity.stop();

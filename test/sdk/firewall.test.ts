@@ -173,11 +173,11 @@ describe("firewall decisions", () => {
   });
   const grants = fc.record({ payees: fc.record({ allow: fc.oneof(fc.constant("any" as const), fc.array(address, { maxLength: 3 })) }), capabilities: fc.record({ allow: fc.oneof(fc.constant("any" as const), fc.array(tag, { maxLength: 3 })) }) });
   /** Rules that are no grants: adding one to a policy. */
-  const narrowing = fc.record(
+  const narrowing: fc.Arbitrary<Rules> = fc.record(
     {
       stop: fc.boolean(), mandate: fc.constant("required" as const), recipient: fc.constant("registered" as const),
       price: fc.record({ max: amount.map(String), overListedBps: fc.nat(5_000), overNegotiatedBps: fc.nat(5_000) }, { requiredKeys: [] }),
-      hours: fc.constant<NonNullable<Rules["hours"]>>({ zone: "UTC", windows: [{ days: ["wed"], from: "13:00", to: "14:00" }] }), approval: fc.record({ above: amount.map(String), approvers: fc.constant([PERSON]), expiresS: fc.constant(60) }),
+      hours: fc.constant<NonNullable<Rules["hours"]>>({ zone: "UTC", windows: [{ days: ["wed"], from: "13:00", to: "14:00" }] }), approval: fc.record({ above: amount.map(String), approvers: fc.constant<Address[]>([PERSON]), expiresS: fc.constant(60) }),
     },
     { requiredKeys: [] },
   );

@@ -46,6 +46,8 @@ export const EVENT = {
   firewallRefused: "firewall.refused",
   policyApplied: "firewall.policy_applied",
   approvalDecided: "firewall.approval_decided",
+  auditRecovered: "audit.recovered",
+  auditAnchored: "audit.anchored",
   started: "relayer.started",
   stopped: "relayer.stopped",
   failure: "relayer.failure",

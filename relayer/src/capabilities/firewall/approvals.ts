@@ -55,6 +55,7 @@ async function tell(deps: GatewayDeps, approval: StoredApproval, version: number
   await insertEvents(deps.db, [{
     kind: state === "granted" ? "approval.granted" : "approval.refused", rule: "approval", reason: `${approvalId}: ${state} by ${decidedBy}.`, policy: { owner, name, version, policyHash }, parties: [payer, payee, owner, ...approvers],
   }]);
+  await deps.audit.recordDurably({ kind: state === "granted" ? "approval.granted" : "approval.refused", subject: paymentId, rule: "policy.approval", reason: `${state} by ${decidedBy}`, policyHash, payer, payee, amountAtomic: amount, data: { approvalId, decidedBy } });
   deps.log.info({ event: EVENT.approvalDecided, approvalId, paymentId, state, by: decidedBy, amountAtomic: String(amount) }, "a person decided");
 }
 

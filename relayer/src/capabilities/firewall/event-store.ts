@@ -40,11 +40,11 @@ function fromRow(row: Row): StoredEvent {
   };
 }
 
-/** Several in one statement. The same of the same payment is counted. */
-export async function insertEvents(db: Queryable, events: readonly NewEvent[]): Promise<void> {
+/** Several in one statement, no two alike. The same of the same attempt is counted. @returns how many are new. */
+export async function insertEvents(db: Queryable, events: readonly NewEvent[]): Promise<number> {
   const payments = events.map((event) => event.payment);
   const bytes = (hex: Hex | undefined) => (hex === undefined ? null : toBytes(hex));
-  await db.query(
+  const { rows } = await db.query<{ repeated: bigint }>(
     `INSERT INTO firewall_event AS e (kind, rule, reason, payment_key, payment_id, channel_id, scheme, payer, payee, registered_payee, service, service_owner, resource, price_atomic, listed_atomic,
        policy_owner, policy_name, policy_version, policy_hash, parties)
      SELECT kind, rule, reason, payment_key, payment_id, channel_id, scheme, payer, payee, registered_payee, service, service_owner, resource, price, listed, owner, name, version, hash,
@@ -52,7 +52,8 @@ export async function insertEvents(db: Queryable, events: readonly NewEvent[]): 
      FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::bytea[], $7::text[], $8::bytea[], $9::bytea[], $10::bytea[], $11::text[], $12::bytea[], $13::text[], $14::numeric[], $15::numeric[],
        $16::bytea[], $17::text[], $18::integer[], $19::bytea[], $20::text[])
        AS n (kind, rule, reason, payment_key, payment_id, channel_id, scheme, payer, payee, registered_payee, service, service_owner, resource, price, listed, owner, name, version, hash, readers)
-     ON CONFLICT (payment_key, policy_hash, kind, rule) WHERE payment_key IS NOT NULL DO UPDATE SET repeated = e.repeated + 1, last_at = clock_timestamp()`,
+     ON CONFLICT (payment_id, payment_key, policy_hash, kind, rule) WHERE payment_key IS NOT NULL DO UPDATE SET repeated = e.repeated + 1, last_at = clock_timestamp()
+     RETURNING repeated`,
     [
       events.map(({ kind }) => kind), events.map(({ rule }) => rule), events.map(({ reason }) => reason), payments.map((p) => bytes(p?.paymentKey)), payments.map((p) => p?.paymentId ?? null), payments.map((p) => bytes(p?.channelId)),
       payments.map((p) => p?.scheme ?? null), payments.map((p) => bytes(p?.payer)), payments.map((p) => bytes(p?.payee)), payments.map((p) => bytes(p?.registeredPayee)), payments.map((p) => p?.service ?? null),
@@ -61,6 +62,7 @@ export async function insertEvents(db: Queryable, events: readonly NewEvent[]): 
       events.map(({ parties }) => [...new Set(parties.map((party) => party.slice(2).toLowerCase()))].join(",")),
     ],
   );
+  return rows.filter(({ repeated }) => repeated === 0n).length;
 }
 
 const EVENT = "SELECT * FROM firewall_event";

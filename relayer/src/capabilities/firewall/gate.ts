@@ -6,7 +6,6 @@ import { evaluate, type CompiledPolicy, type Decision, type Facts } from "../../
 import { EVENT } from "../../telemetry/log.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import type { Service } from "../gateway/store.ts";
-import * as ledger from "../ledger/service.ts";
 import { askOnce, decidedAbout } from "./approval-store.ts";
 import { insertEvents, type FirewallEventKind, type NewEvent } from "./event-store.ts";
 import { approvalIdOf, movedBy, neverMoved, paymentKeyOf, refusalOf, type Identity, type Proof } from "./logic.ts";
@@ -40,7 +39,7 @@ export type Asked = {
 
 /**
  * Undefined: it may pass, at once.
- * @throws (as a promise) TallystickError 403 `firewall_rejected`, `approval_pending` (safe); 503 `firewall_stale` (safe); 429 `approvals_full`.
+ * @throws (as a promise) TallystickError 403 `firewall_rejected`, `approval_pending` (safe); 503 `firewall_stale` (safe); 429 `approvals_full`, `refusals_full`.
  */
 export function admit(deps: GatewayDeps, asked: Asked): Promise<void> | undefined {
   const policies = deps.policies.concerning(asked);
@@ -64,6 +63,7 @@ async function judge(deps: GatewayDeps, asked: Asked, isConcerned: boolean): Pro
   }
   if ((await asked.isPaid?.()) === true) return;
   await asked.prove?.();
+  deps.policies.countRefusal(asked.payer);
   throw await refuse(deps, asked, facts, decision, paymentKey, policies);
 }
 
@@ -99,9 +99,12 @@ async function refuse(deps: GatewayDeps, asked: Asked, facts: Facts, decision: D
   const waiting = isPending ? await askPerson(deps, asked, decision, paymentKey, policies) : undefined;
   const { paymentId, channelId, payer, service } = asked;
   const refusal = refusalOf(decision, proofOf(asked), waiting?.told);
-  await insertEvents(deps.db, [eventOf(isPending ? "payment.pending" : "payment.rejected", asked, facts, decision, paymentKey, waiting?.approvers ?? [])]);
-  const detail = { decision: decision.decision, rule: decision.rule, reason: decision.reason, price: String(asked.price), payee: asked.payee, ...(decision.policy === undefined ? {} : { policyHash: decision.policy.policyHash, policy: decision.policy.name, policyVersion: decision.policy.version }) };
-  await ledger.recordRefusal(deps, { paymentId, channelId, payer, service: service ?? "" }, refusal.code, detail);
+  const isNew = (await insertEvents(deps.db, [eventOf(isPending ? "payment.pending" : "payment.rejected", asked, facts, decision, paymentKey, waiting?.approvers ?? [])])) > 0;
+  const { rule, reason, policy } = decision;
+  if (isNew) await deps.audit.recordDurably({
+    kind: isPending ? "approval.asked" : "payment.rejected", subject: paymentId, rule: `policy.${rule}`, reason, policyHash: policy?.policyHash, payer, payee: asked.payee, amountAtomic: asked.price,
+    data: { code: refusal.code, policy: policy?.name, policyVersion: policy?.version, policyOwner: policy?.owner, service, channelId, scheme: asked.identity.scheme, approvalId: waiting?.told.id, moved: asked.movedBy ?? "0" },
+  });
   deps.metrics.refusals.inc({ code: refusal.code });
   deps.log.info({ event: EVENT.firewallRefused, paymentId, rule: decision.rule, policy: decision.policy?.name, priceAtomic: String(asked.price) }, decision.reason);
   return refusal;

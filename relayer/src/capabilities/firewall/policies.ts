@@ -11,6 +11,7 @@ import { policiesAfter, readEpoch } from "./store.ts";
 
 export const POLL_MS = 200;
 export const FRESH_MS = 900;
+const MOST_REFUSALS = 300;
 /** How long a payment waits for the answer that it needs. */
 const CONFIRM_MS = 2_000;
 
@@ -28,6 +29,8 @@ export type Policies = {
   confirm(): Promise<void>;
   /** One was put in force by this process: it counts here when this resolves. */
   changed(): Promise<void>;
+  /** Refusals leave rows: a payer may cause so many a minute here. @throws TallystickError 429 `refusals_full`. */
+  countRefusal(payer: Address): void;
   /** By the database's clock, Unix milliseconds. */
   now(): number;
   start(): Promise<void>;
@@ -45,6 +48,7 @@ export function createPolicies({ db, config, log }: Pick<Deps, "db" | "config" |
   let reading: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
+  let refused = { minute: 0, by: new Map<Address, number>() };
 
   async function read(): Promise<void> {
     // Counted from before it was asked: the answer may be as old as that.
@@ -91,6 +95,13 @@ export function createPolicies({ db, config, log }: Pick<Deps, "db" | "config" |
       // A read that is under way may have begun before.
       await reading?.catch(() => {}); // told to whoever began it
       await readOnce();
+    },
+    countRefusal(payer) {
+      const minute = Math.floor(performance.now() / 60_000);
+      if (minute !== refused.minute) refused = { minute, by: new Map() };
+      const count = (refused.by.get(payer) ?? 0) + 1;
+      refused.by.set(payer, count);
+      if (count > MOST_REFUSALS) throw new TallystickError({ code: "refusals_full", status: 429, retry: "safe", detail: `${MOST_REFUSALS} payments of ${payer} were refused in the last minute; nothing was reserved.`, extra: { retryAfterS: 60 } });
     },
     now: () => clockOffsetMs + performance.now(),
     async start() {

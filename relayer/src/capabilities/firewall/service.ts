@@ -65,6 +65,9 @@ async function tell(deps: GatewayDeps, before: Policy | undefined, policy: Polic
   const about = { policy: { owner, name, version, policyHash }, parties: [owner] };
   const kill = wasOn === isOn ? [] : [{ ...about, kind: isOn ? ("kill.set" as const) : ("kill.lifted" as const), rule: "stop", reason: isOn ? `The kill switch of ${name} is on.` : `The kill switch of ${name} is off.` }];
   await insertEvents(deps.db, [{ ...about, kind: "policy.applied", rule: "applied", reason: `${name} is at version ${version}.` }, ...kill]);
+  for (const { kind, rule, reason } of [{ kind: "policy.applied" as const, rule: "applied", reason: `${name} is at version ${version}.` }, ...kill]) {
+    await deps.audit.recordDurably({ kind, subject: `${owner}/${name}`, rule: `policy.${rule}`, reason, policyHash, payer: owner, data: { version, subjectKind: policy.subject.kind } });
+  }
   deps.log.info({ event: EVENT.policyApplied, owner, policy: name, version, policyHash, subject: policy.subject.kind, stop: isOn }, "policy in force");
 }
 

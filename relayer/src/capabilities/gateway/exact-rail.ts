@@ -84,7 +84,7 @@ function wantedOf({ config }: Pick<Deps, "config">, { receiver, price, upstreamT
 /** Money rule 5: what is refused after a valid signature leaves a row. */
 async function recordAndThrow(deps: GatewayDeps, { paymentId, authorization, service, price }: ExactRequest, error: unknown): Promise<never> {
   if (error instanceof TallystickError && error.status === 402 && !UNSIGNED.has(error.code)) {
-    await ledger.recordRefusal(deps, { paymentId, channelId: undefined, payer: authorization.from, service }, error.code, { nonce: authorization.nonce, price: price.toString() });
+    await ledger.recordRefusal(deps, { paymentId, channelId: undefined, payer: authorization.from, payee: authorization.to, service }, error.code, { nonce: authorization.nonce, price: price.toString() });
   }
   throw error;
 }
@@ -156,7 +156,7 @@ async function whileReserved(deps: Deps, known: ExactPayment): Promise<ExactPaym
 
 async function refuseUsed(deps: GatewayDeps, { paymentId, authorization, service, price }: Pick<ExactRequest, "paymentId" | "authorization" | "service" | "price">): Promise<never> {
   const refused = exactFault("authorization_used", `${AT}.nonce`, "This authorisation has been used; sign one with a fresh nonce.");
-  await ledger.recordRefusal(deps, { paymentId, channelId: undefined, payer: authorization.from, service }, refused.code, { nonce: authorization.nonce, price: price.toString() });
+  await ledger.recordRefusal(deps, { paymentId, channelId: undefined, payer: authorization.from, payee: authorization.to, service }, refused.code, { nonce: authorization.nonce, price: price.toString() });
   throw refused;
 }
 

@@ -7,6 +7,7 @@ import type { Deps } from "../../deps.ts";
 import { paymentIdFrom } from "../../payment-id.ts";
 import { contentTypeOf } from "../ledger/logic.ts";
 import { stopOf } from "../firewall/gate.ts";
+import { approval } from "../audit/approval.ts";
 import type { Delivery } from "../ledger/types.ts";
 import { requestHash } from "./logic.ts";
 import { pauseOf } from "./pause.ts";
@@ -70,6 +71,7 @@ export async function openPurchase(deps: GatewayDeps, purchase: Purchase, { enve
     await opened.payment.abandon("service_paused");
     throw pause;
   }
+  if (opened.outcome === "open" && opened.payment.stream?.owed !== true) deps.audit.record(approval({ ...opened.payment, payee: purchase.service.receiver }));
   return opened;
 }
 

@@ -214,7 +214,7 @@ async function refuseHopelessDeposit(deps: GatewayDeps, { payload, request }: Pu
 
 async function refuse(deps: GatewayDeps, request: PaymentRequest, refusal: Parameters<typeof refusalFault>[0], channel: Channel): Promise<never> {
   const refused = refusalFault(refusal, channel, request.ceiling, request.price);
-  await ledger.recordRefusal(deps, request, refused.code, {
+  await ledger.recordRefusal(deps, { ...request, payee: channel.config.receiver }, refused.code, {
     ceiling: request.ceiling.toString(),
     price: request.price.toString(),
     charged: channel.charged.toString(),

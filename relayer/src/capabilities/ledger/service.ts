@@ -1,10 +1,11 @@
 // The ledger's verbs. Order of every paid call: take -> run the upstream -> charge (commit) -> answer, or giveBack.
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Hex } from "viem";
+import type { Address, Hex } from "viem";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import type { Deps } from "../../deps.ts";
 import { newPaymentId } from "../../payment-id.ts";
 import { EVENT } from "../../telemetry/log.ts";
+import type { AuditValue } from "../audit/types.ts";
 import { findChannel, type Channel } from "../channels/store.ts";
 import { decide, type Refusal } from "./logic.ts";
 import { answerDeleted, answersFull } from "../answers/service.ts";
@@ -194,9 +195,13 @@ async function releaseOnce(deps: Deps, paymentId: string, reason: string): Promi
   }
 }
 
-/** Money rule 5: a refusal after a valid signature leaves a row that says why, and that nothing moved. */
-export async function recordRefusal(deps: Deps, request: Omit<store.AuditEntry, "code" | "detail">, code: string, detail: Record<string, unknown>): Promise<void> {
-  await store.insertAudit(deps.db, { paymentId: request.paymentId, channelId: request.channelId, payer: request.payer, service: request.service, code, detail });
+/** A payment as a refusal names it; `payee` where it is known. */
+export type Refused = { paymentId: string; channelId: Hex | undefined; payer: Address; payee?: Address; service: string };
+
+/** Money rule 5: a refusal after a valid signature is in the audit log, durably, before its answer leaves. */
+export async function recordRefusal(deps: Pick<Deps, "audit">, refused: Refused, code: string, detail: Record<string, AuditValue>): Promise<void> {
+  const { paymentId, channelId, payer, payee, service } = refused;
+  await deps.audit.recordDurably({ kind: "payment.rejected", subject: paymentId, rule: code, payer, payee, data: { ...detail, service, channelId } });
 }
 
 /** For schemes without a channel. @throws TallystickError `unbilled_runs_exceeded` (429) when the payer caused too many upstream runs that were not charged. */

@@ -70,6 +70,11 @@ export async function findStory(db: Queryable, paymentId: string): Promise<Payme
   return rows[0] === undefined ? undefined : fromRow(rows[0]);
 }
 
+export async function findStories(db: Queryable, paymentIds: readonly string[]): Promise<PaymentStory[]> {
+  const { rows } = await db.query<Row>(`${STORY} WHERE p.payment_id = ANY($1)`, [paymentIds]);
+  return rows.map(fromRow);
+}
+
 /** A party's payments, the newest first, from before `before`. */
 export async function listStories(db: Queryable, caller: Address, before: Date | undefined, limit: number): Promise<PaymentStory[]> {
   const { rows } = await db.query<Row>(
@@ -119,6 +124,6 @@ export async function findCarrier(db: Queryable, hash: Hex): Promise<Carrier | u
 export type Refusal = { at: Date; code: string; detail: Record<string, unknown> };
 
 export async function refusalsOf(db: Queryable, paymentId: string): Promise<Refusal[]> {
-  const { rows } = await db.query<Refusal>("SELECT at, code, detail FROM audit WHERE payment_id = $1 ORDER BY audit_id LIMIT 50", [paymentId]);
+  const { rows } = await db.query<Refusal>("SELECT at, code, detail FROM audit WHERE payment_id = $1 ORDER BY at LIMIT 50", [paymentId]);
   return rows;
 }

@@ -83,7 +83,7 @@ async function refuse(deps: GatewayDeps, stream: store.StreamRow, { ceiling }: S
   if (channel === undefined) throw new Error("invariant: a stream has a channel");
   const refused = refusal(channel, ceiling, amount ?? 1n);
   const detail = { ceiling: String(ceiling), charged: String(channel.charged), reserved: String(channel.reserved), balance: String(channel.balance) };
-  await recordRefusal(deps, { paymentId, channelId, payer, service }, refused.code, detail);
+  await recordRefusal(deps, { paymentId, channelId, payer, payee: channel.config.receiver, service }, refused.code, detail);
   deps.metrics.refusals.inc({ code: refused.code });
   throw refused;
 }

@@ -16,6 +16,7 @@ import type { GatewayDeps, OpenPayment, Sale } from "../gateway/rail.ts";
 import { directReceipt, receiptDomainOf, receiptExtensions } from "../gateway/receipts.ts";
 import { checkOnSale } from "../gateway/pause.ts";
 import { deliver, gatewayService, purchaseOf, type Call, type Purchase } from "../gateway/service.ts";
+import { approval } from "../audit/approval.ts";
 import * as ledger from "../ledger/service.ts";
 import { findAnswer, sealDelivery } from "../ledger/answer-store.ts";
 import type { Delivery } from "../ledger/types.ts";
@@ -158,6 +159,7 @@ async function take(deps: GatewayDeps, request: PayRequest, payment: TransferPay
     await admitted();
     try {
       await store.reserve(deps.db, payment, leaseMs);
+      deps.audit.record(approval({ ...payment, payee: payment.receiver }));
       deps.log.info({ event: EVENT.paymentReserved, paymentId: payment.paymentId, scheme: "transfer", service: payment.service, priceAtomic: String(payment.price), txHash: payment.txHash }, "reserved");
       return undefined;
     } catch (error) {
@@ -177,7 +179,7 @@ async function checkNew(deps: GatewayDeps, request: PayRequest, { txHash }: Tran
 
 async function again(deps: GatewayDeps, payment: TransferPayment, known: StoredTransferPayment): Promise<Sale> {
   if (known.requestId !== payment.requestId) {
-    await ledger.recordRefusal(deps, { paymentId: payment.paymentId, channelId: undefined, payer: payment.payer, service: payment.service }, "transfer_used", { txHash: payment.txHash, paidFor: known.requestId });
+    await ledger.recordRefusal(deps, { paymentId: payment.paymentId, channelId: undefined, payer: payment.payer, payee: payment.receiver, service: payment.service }, "transfer_used", { txHash: payment.txHash, paidFor: known.requestId });
     throw paymentFault("transfer_used", "txHash", "This transfer has paid for another request.");
   }
   if (known.state === "reserved") throw ledger.inProgress(known.paymentId);
