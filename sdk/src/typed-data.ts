@@ -134,6 +134,7 @@ export const auditExportTypes = {
   AuditExport: [
     { name: "digest", type: "bytes32" },
     { name: "lines", type: "uint64" },
+    { name: "cursor", type: "string" },
     { name: "exportedAtMs", type: "uint64" },
   ],
 } as const;

@@ -9,7 +9,7 @@ export type AuditEpoch = { chainId: number; contract: string; process: string; s
 
 /** An AuditSeal as it is signed. Counts and times are integers. */
 export type AuditSeal = { epoch: Hex; number: bigint; firstSeq: bigint; entries: bigint; previous: Hex; root: Hex; head: Hex; sealedAtMs: bigint };
-export type AuditExport = { digest: Hex; lines: bigint; exportedAtMs: bigint };
+export type AuditExport = { digest: Hex; lines: bigint; cursor: string; exportedAtMs: bigint };
 
 const EPOCH_PREFIX = "tallystick audit epoch v1\n";
 

@@ -1,6 +1,6 @@
 // The lines of an exported audit log. One JSON object a line; binary values are 0x hex, whole numbers that may grow are decimal strings.
 import type { Address, Hex } from "viem";
-import { isAddress, isHex } from "viem";
+import { isAddress } from "viem";
 import type { AuditEpoch, AuditSeal } from "./chain.ts";
 
 /** The first line. `scope`: all, or whose entries alone. */
@@ -24,9 +24,10 @@ export type EndLine = { type: "end"; lines: string; cursor: string; digest: Hex;
 export type AuditLine = HeaderLine | EpochLine | EntryLine | SealLine | AnchorLine | EndLine;
 
 const count = (value: unknown): boolean => typeof value === "string" && /^(0|[1-9]\d{0,18})$/.test(value);
-const hash = (value: unknown): boolean => isHex(value) && value.length === 66;
-const address = (value: unknown): boolean => typeof value === "string" && isAddress(value, { strict: false });
-const signature = (value: unknown): boolean => isHex(value) && value.length === 132;
+// One spelling each: lower-case hex, addresses with their checksum.
+const hash = (value: unknown): boolean => typeof value === "string" && /^0x[0-9a-f]{64}$/.test(value);
+const address = (value: unknown): boolean => typeof value === "string" && isAddress(value);
+const signature = (value: unknown): boolean => typeof value === "string" && /^0x[0-9a-f]{130}$/.test(value);
 const text = (value: unknown): boolean => typeof value === "string";
 const object = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null && !Array.isArray(value);
 

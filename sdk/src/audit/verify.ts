@@ -100,7 +100,7 @@ class Verifier {
     if (this.#ended) throw new Fault("line_misplaced", "The file goes on after its end.");
     if ((this.#header === undefined) !== (line.type === "audit")) throw new Fault("line_misplaced", "A file has one header, and it is the first line.");
     await this.#one(line);
-    this.#digest.update(this.#text.encode(`${written}\n`));
+    if (!this.#ended) this.#digest.update(this.#text.encode(`${written}\n`));
   }
 
   finish(): void {
@@ -214,7 +214,7 @@ class Verifier {
     for (const [hash, { open }] of this.#epochs) if (open.length > 0) throw new Fault("truncated", `${open.length} entries of epoch ${hash} are under no seal.`);
     if (BigInt(line.lines) !== BigInt(this.verdict.lines)) throw new Fault("digest_mismatch", `The file had ${line.lines} lines, this one is line ${this.verdict.lines}.`);
     if (bytesToHex(this.#digest.digest()) !== line.digest) throw new Fault("digest_mismatch", "Something before this line is not as it was exported.");
-    await this.#checkSigner(exportDigest(this.#domain!, { digest: line.digest, lines: BigInt(line.lines), exportedAtMs: BigInt(line.exportedAtMs) }), line);
+    await this.#checkSigner(exportDigest(this.#domain!, { digest: line.digest, lines: BigInt(line.lines), cursor: line.cursor, exportedAtMs: BigInt(line.exportedAtMs) }), line);
     this.#ended = true;
   }
 

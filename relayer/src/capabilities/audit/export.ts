@@ -96,7 +96,7 @@ function createFile({ config, keyring, now }: ExportDeps) {
     line: (line: AuditLine) => raw(JSON.stringify(line)),
     async end(cursor: string): Promise<string> {
       const signer = keyring.signerFor(keyring.active);
-      const message = { digest: bytesToHex(digest.digest()), lines: BigInt(lines + 1), exportedAtMs: BigInt(now().getTime()) };
+      const message = { digest: bytesToHex(digest.digest()), lines: BigInt(lines + 1), cursor, exportedAtMs: BigInt(now().getTime()) };
       const signature = await signer.signAuditExport(auditDomain(config.chainId, config.sessionChannels), message);
       const end: AuditLine = { type: "end", lines: String(message.lines), cursor, digest: message.digest, exportedAtMs: String(message.exportedAtMs), signer: signer.address, signature };
       return `${JSON.stringify(end)}\n`;

@@ -78,12 +78,15 @@ export async function entriesOfParty(db: Queryable, party: Address, after: Entry
   return rows.map(entryFromRow);
 }
 
-/** Decisions about payments of a payer, the newest first: one a payment, its last. */
+/** Decisions about payments of a payer, the newest first: one a payment, its last; of a transfer that was tried again, the last try. */
 export async function decisionsOf(db: Queryable, payer: Address, before: EntryPosition | undefined, limit: number): Promise<ReadEntry[]> {
   const { rows } = await db.query<EntryRow>(
     `SELECT epoch_no, seq, at, body, hash FROM audit_entry e
      WHERE payer = $1 AND kind IN (${DECISIONS}) AND ($2::timestamptz IS NULL OR (at, epoch_no, seq) < ($2::timestamptz, $3::bigint, $4::bigint))
        AND NOT EXISTS (SELECT 1 FROM audit_entry later WHERE later.subject = e.subject AND later.kind IN (${DECISIONS}) AND (later.at, later.epoch_no, later.seq) > (e.at, e.epoch_no, e.seq))
+       AND NOT EXISTS (
+         SELECT 1 FROM payment p JOIN payment again ON again.scheme = 'transfer' AND again.payer = p.payer AND again.token = p.token AND again.authorization_nonce = p.authorization_nonce AND again.reserved_at > p.reserved_at
+         WHERE p.payment_id = e.subject AND p.scheme = 'transfer')
      ORDER BY at DESC, epoch_no DESC, seq DESC LIMIT $5`,
     [toBytes(payer), before?.at ?? null, before?.epochNo ?? 0n, before?.seq ?? 0n, limit],
   );

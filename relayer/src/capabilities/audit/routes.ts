@@ -4,6 +4,7 @@ import type { Static } from "typebox";
 import { problemResponse } from "../../problem-schema.ts";
 import { callerOf } from "../access/service.ts";
 import type { Status } from "../payments/logic.ts";
+import { usdc } from "../transfers/logic.ts";
 import { exportAll, exportParty } from "./export.ts";
 import { readEntryCursor, readSealCursor } from "./logic.ts";
 import { ExportQuery, PaymentAuditView, PurchasesQuery, PurchasesView } from "./schemas.ts";
@@ -65,10 +66,19 @@ function auditView({ paymentId, outcome, entries, unsealed }: PaymentAudit) {
 function purchaseView({ paymentId, at, decision, entry, told, outcome }: Purchase) {
   const txHash = transactionOf(outcome);
   const text = (value: unknown): string | null => (typeof value === "string" ? value : null);
+  const priceAtomic = told === undefined ? (entry.amountAtomic ?? text(entry.data?.["price"])) : String(told.story.price);
   return {
-    paymentId, at, decision, status: outcome.status, txHash, proof: txHash ?? (outcome.status === "NEVER" ? "money_never_moved" : null),
+    paymentId, at, decision, status: told === undefined ? statusBefore(decision) : statusOf(told.story), settlement: outcome.status, requestId: told?.story.requestId ?? null, txHash, proof: txHash ?? (outcome.status === "NEVER" ? "money_never_moved" : null),
     rule: entry.rule ?? null, firewallReason: entry.reason ?? (decision === "REJECTED" ? (entry.rule ?? null) : null), policyHash: entry.policyHash ?? null, detail: outcome.detail,
     service: told?.story.service ?? text(entry.data?.["service"]), resource: told?.story.resource ?? null, payee: told?.story.receiver ?? entry.payee ?? null,
-    priceAtomic: told === undefined ? (entry.amountAtomic ?? text(entry.data?.["price"])) : String(told.story.price), chargedAtomic: told?.story.charged === undefined ? null : String(told.story.charged),
+    amountUsdc: priceAtomic === null ? null : usdc(BigInt(priceAtomic)), priceAtomic, chargedAtomic: told?.story.charged === undefined ? null : String(told.story.charged),
   };
+}
+
+const statusBefore = (decision: Purchase["decision"]) => (decision === "REJECTED" ? "refused" : "serving");
+
+function statusOf({ state, scheme }: NonNullable<Purchase["told"]>["story"]) {
+  if (state === "charged") return "delivered";
+  if (state !== "released") return "serving";
+  return scheme === "transfer" ? "paid_undelivered" : "not_charged";
 }

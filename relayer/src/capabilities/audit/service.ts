@@ -82,7 +82,12 @@ export async function purchasesOf(deps: AuditDeps, payer: Address, before: Entry
   const fresh = before === undefined ? await unsealedDecisions(deps, payer) : [];
   const rows = newestOfEach([...fresh.map((entry) => ({ entry, position: { at: new Date(entry.at), ...LAST } })), ...stored.map((read) => ({ entry: viewOf(read.body), position: read }))]).slice(0, limit);
   const statuses = await statusesOf(deps, rows.map(({ entry }) => entry.subject));
-  const purchases = rows.map(({ entry }): Purchase => {
+  const lastTry = new Set<string>();
+  const isLastTry = ({ entry }: { entry: EntryView }): boolean => {
+    const requestId = statuses.get(entry.subject)?.story.requestId;
+    return requestId === undefined || (!lastTry.has(requestId) && lastTry.add(requestId).size > 0);
+  };
+  const purchases = rows.filter(isLastTry).map(({ entry }): Purchase => {
     const told = statuses.get(entry.subject);
     // A payment that stands was approved, whatever was refused under its id before or after.
     const decision = told !== undefined || entry.kind !== "payment.rejected" ? "APPROVED" : "REJECTED";

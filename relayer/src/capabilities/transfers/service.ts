@@ -248,13 +248,6 @@ async function isOurReceipt(deps: GatewayDeps, { payload, signature }: SignedRec
   }
 }
 
-export type Told = { payment: StoredTransferPayment; status: "delivered" | "paid_undelivered" | "serving" };
-const STATUS = { charged: "delivered", released: "paid_undelivered", reserved: "serving" } as const;
-
-export async function purchasesOf({ db }: Pick<Deps, "db">, payer: Address): Promise<Told[]> {
-  return (await store.listPurchases(db, payer, undefined, LISTED)).map((payment) => ({ payment, status: STATUS[payment.state] }));
-}
-
 /** @throws 404 for what is not the caller's; 409 `paid_undelivered`; 503 `payment_in_progress`; 410 `answer_expired`. */
 export async function purchaseFor(deps: GatewayDeps, requestId: string, payer: Address): Promise<Sale> {
   const purchases = await store.listPurchases(deps.db, payer, requestId, LISTED);
