@@ -3,9 +3,11 @@
 import type { Address, Hex } from "viem";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { evaluate, type CompiledPolicy, type Decision, type Facts } from "../../../../sdk/src/firewall/evaluate.ts";
+import { newPaymentId } from "../../payment-id.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import type { Service } from "../gateway/store.ts";
+import { isTaken } from "../ledger/store.ts";
 import { askOnce, decidedAbout } from "./approval-store.ts";
 import { insertEvents, type FirewallEventKind, type NewEvent } from "./event-store.ts";
 import { approvalIdOf, movedBy, neverMoved, paymentKeyOf, refusalOf, type Identity, type Proof } from "./logic.ts";
@@ -64,7 +66,9 @@ async function judge(deps: GatewayDeps, asked: Asked, isConcerned: boolean): Pro
   if ((await asked.isPaid?.()) === true) return;
   await asked.prove?.();
   deps.policies.countRefusal(asked.payer);
-  throw await refuse(deps, asked, facts, decision, paymentKey, policies);
+  // A label that another payment has already would have that one tell what became of this.
+  const labelled = (await isTaken(deps.db, asked.paymentId)) ? { ...asked, paymentId: newPaymentId() } : asked;
+  throw await refuse(deps, labelled, facts, decision, paymentKey, policies);
 }
 
 /** A policy is about it, and nobody here knows whether that is still in force: not today's problem of the payment. */

@@ -27,7 +27,7 @@ export type Waiting = { id: string; expiresAt: string };
 
 /** 403: no other terms would mend it. */
 export function refusalOf({ decision, rule, reason, policy }: Decision, proof: Proof, waiting?: Waiting): TallystickError {
-  const told = { decision, rule, reason, proof, ...(policy === undefined ? {} : { policy }) };
+  const told = { decision, rule, reason, proof, ...(proof.paymentId === undefined ? {} : { paymentId: proof.paymentId }), ...(policy === undefined ? {} : { policy }) };
   if (waiting !== undefined) {
     return new TallystickError({
       code: "approval_pending", status: 403, retry: "safe", detail: `${reason} Send the same payment again once approval ${waiting.id} is granted; nothing was reserved.`,
