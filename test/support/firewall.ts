@@ -1,9 +1,9 @@
 // Policies for tests: written, signed and put in force as an owner does it; and payers on both rails that a firewall may stop.
-import { pad, toHex, type Address, type Hex, type LocalAccount } from "viem";
+import { erc20Abi, pad, toHex, type Address, type Hex, type LocalAccount } from "viem";
 import { signIn } from "../../sdk/src/access.ts";
-import { erc20Abi } from "viem";
 import { BASE_SEPOLIA, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { parsePolicy, policyTypedData, POLICY_FORMAT, type Policy, type Rules, type Subject } from "../../sdk/src/firewall/policy.ts";
+import { readOne } from "../../relayer/src/capabilities/channels/service.ts";
 import { manualBuyer, requiredOf, type Required } from "./buyer.ts";
 import { authorize, exactTermsOf, newPayer, paymentOf, sendPayment } from "./exact-hand.ts";
 import type { TestWorld } from "./relayer.ts";
@@ -74,4 +74,18 @@ export async function chargedTo(world: TestWorld, payer: Address, since = new Da
     [Buffer.from(payer.slice(2), "hex"), since],
   );
   return { count: Number(rows[0]!.count), amount: BigInt(rows[0]!.amount) };
+}
+
+/** What the chain let a channel's receiver claim. */
+export async function claimedOf(world: TestWorld, channelId: Hex): Promise<bigint> {
+  return (await readOne(world.relayer.deps, channelId)).totalClaimed;
+}
+
+/** Ledger and chain agree that a payer paid this much and not a unit more: by channel at most, by transfer exactly. */
+export async function assertSpent(world: TestWorld, payer: Address, expected: { charged: bigint; held: bigint; channelId?: Hex }): Promise<void> {
+  const { amount } = await chargedTo(world, payer);
+  const held = await moneyOf(world, payer);
+  const claimed = expected.channelId === undefined ? 0n : await claimedOf(world, expected.channelId);
+  if (amount === expected.charged && held === expected.held && claimed <= expected.charged) return;
+  throw new Error(`overspent: charged ${amount} of ${expected.charged}, holds ${held} of ${expected.held}, claimed ${claimed}`);
 }

@@ -147,8 +147,14 @@ function eventOf(kind: FirewallEventKind, asked: Asked, facts: Facts, decision: 
   };
 }
 
-/** For what is under way when a kill switch goes on. Undefined: it may be charged. */
-export function stopOf({ policies }: Pick<GatewayDeps, "policies">, { paymentId, payer }: { paymentId: string; payer: Address }, service: Pick<Service, "name" | "owner" | "receiver">): TallystickError | undefined {
+/** For what is under way when a kill switch goes on. Undefined (at once, where no policy is about it): it may be charged. */
+export function stopOf(deps: Pick<GatewayDeps, "policies">, payment: { paymentId: string; payer: Address }, service: Pick<Service, "name" | "owner" | "receiver">): Promise<TallystickError | undefined> | TallystickError | undefined {
+  const { policies } = deps;
+  if (policies.isFresh() || policies.concerning({ payer: payment.payer, serviceOwner: ownerOf(service) }).length === 0) return switchOn(deps, payment, service);
+  return policies.confirm().then(() => switchOn(deps, payment, service), firewallStale);
+}
+
+function switchOn({ policies }: Pick<GatewayDeps, "policies">, { paymentId, payer }: { paymentId: string; payer: Address }, service: Pick<Service, "name" | "owner" | "receiver">): TallystickError | undefined {
   const serviceOwner = ownerOf(service);
   const stopped = policies.concerning({ payer, serviceOwner }).find(({ policy: { rules, subject } }) =>
     rules.stop === true && subject.kind !== "mandate" && (subject.kind !== "service" || (subject.services?.includes(service.name) ?? true)),

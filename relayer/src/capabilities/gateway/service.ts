@@ -121,7 +121,8 @@ export async function deliver(deps: GatewayDeps, service: Service, call: Call, p
     throw new TallystickError({ code: "client_gone", status: 499, retry: "safe", detail: "The client closed the connection; nothing was charged." });
   }
   // A kill switch went on meanwhile: nothing is charged, and the answer stays here.
-  const stop = payment.prepaid === true || payment.stream?.owed === true ? undefined : stopOf(deps, payment, service);
+  const asked = payment.prepaid === true || payment.stream?.owed === true ? undefined : stopOf(deps, payment, service);
+  const stop = asked instanceof Promise ? await asked : asked;
   if (stop !== undefined) {
     await payment.abandon("firewall_stop");
     throw stop;
