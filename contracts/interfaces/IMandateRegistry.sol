@@ -92,17 +92,12 @@ interface IMandateRegistry is IDepositCollector {
         bytes signature;
     }
 
-    /// @notice `data` of `collect`, ABI-encoded: the deposit of one channel under a mandate.
+    /// @notice `data` of `collect`, ABI-encoded: a channel's deposit as a payment to its receiver.
     struct Deposit {
         ISessionChannels.ChannelConfig config;
-        Mandate[] lineage;
-        bytes32[][] proofs;
-        bytes[] approvals;
-        bytes authorization;
-        uint256 nonce;
-        uint256 deadline;
-        /// The delegate's over MandateDeposit.
-        bytes signature;
+        /// `order.payee` is the channel's receiver, `order.amount` the deposit; `signature` is the delegate's over
+        /// MandateDeposit, and never empty.
+        SignedSpend row;
     }
 
     /// @notice One approval of a batch.
@@ -189,8 +184,8 @@ interface IMandateRegistry is IDepositCollector {
     error OnlySelf(address sender);
     /// @notice The deposit is not that of the config in its data, or not of the mandate's principal and token.
     error WrongChannel(bytes32 channelId);
-    /// @notice The token moved another amount than was asked for.
-    error WrongAmountReceived(uint256 received, uint256 expected);
+    /// @notice The token moved another amount than was asked for: the registry's balance is not what it must be.
+    error WrongTokenBalance(address token, uint256 balance, uint256 expected);
     /// @notice The transaction carries too little gas to tell a row that fails from one that is starved.
     error InsufficientGas();
     error InvalidChannelContract(address channels);
@@ -200,7 +195,7 @@ interface IMandateRegistry is IDepositCollector {
     /// @notice Approves the mandate `lineage[0]`; the sender must be its grantor. A no-op when it is approved already.
     /// @param lineage The mandate, and its parent when it has one; what follows is not read. The parent must be approved.
     /// @dev Refuses with InvalidMandate, InvalidLineage, WiderThanParent, TooDeep, MandateNotApproved (the parent),
-    /// MandateIsRevoked (either), NotGrantor. The epoch and the times count when tokens move, not here.
+    /// MandateIsRevoked (either), NotGrantor or InvalidSignature. The epoch and the times count when tokens move, not here.
     function approve(Mandate[] calldata lineage) external;
 
     /// @notice As `approve`, by anyone who holds the grantor's signature of the mandate (ECDSA or ERC-1271 by code).
@@ -212,13 +207,13 @@ interface IMandateRegistry is IDepositCollector {
     // ------------------------------------------------------------------ spend
 
     /// @notice Pays; the sender must be the delegate of `order.lineage[0]`.
-    /// @dev Mandates are checked from the root down, each in this order: lineage and approval, revocation, epoch (root
-    /// only: a sub-mandate has its parent's), validity, limit per payment, limit, limit per period, payee. Refuses with the
-    /// error of that name, and with NotDelegate, ZeroAmount, InvalidPayee; then with whatever the token says.
+    /// @dev Refuses with ZeroAmount and InvalidPayee; then goes from the root down and looks, at each mandate, at lineage,
+    /// revocation, approval, epoch (of the root: a sub-mandate has its parent's), validity, limit per payment, limit, limit
+    /// per period and payee, in that order; then with NotDelegate; at last with whatever the token says.
     function spend(Spend calldata order) external;
 
     /// @notice As `spend`, by anyone who holds the delegate's signature of MandateSpend.
-    /// @dev Also refuses with SignatureExpired, NonceAlreadyUsed, InvalidSignature.
+    /// @dev In the place of NotDelegate refuses with SignatureExpired, NonceAlreadyUsed, InvalidSignature.
     function spendWithSignature(SignedSpend calldata row) external;
 
     /// @notice Pays row after row. A row that `spend` or `spendWithSignature` would refuse is skipped with SpendSkipped and
@@ -230,6 +225,7 @@ interface IMandateRegistry is IDepositCollector {
     /// @notice What `spend` (or, with a signature, `spendWithSignature`) would do now if `sender` sent it. Call it with
     /// eth_call; in a transaction too it changes nothing.
     /// @dev Not a view: it makes the very payment, token and all, and reverts it, so that it is right for every token.
+    /// @return ok Whether it would pay.
     /// @return reason Empty when it would pay, else the error it would revert with.
     function preview(SignedSpend calldata row, address sender) external returns (bool ok, bytes memory reason);
 
@@ -238,7 +234,8 @@ interface IMandateRegistry is IDepositCollector {
     /// @notice Ends the mandate `lineage[0]` for ever, and with it every mandate below; it need not be approved. The sender
     /// must be the principal, or the delegate of its parent, `lineage[1]`.
     /// @param withdrawals Consents of the principal, to start the withdrawals of channels that it funded. One that cannot be
-    /// started is skipped with WithdrawalSkipped, and can be sent to its channel contract later.
+    /// started is skipped with WithdrawalSkipped, and can be sent to its channel contract later. One for a contract that is
+    /// not a channel contract refuses the call (InvalidChannelContract).
     function revoke(Mandate[] calldata lineage, Withdrawal[] calldata withdrawals) external;
 
     /// @notice As `revoke`, by anyone who holds the revoker's signature of MandateRevocation. It has no deadline: what it
