@@ -12,6 +12,8 @@ export type DepositPolicy = {
   calls: number;
   /** Atomic units; no deposit is larger. */
   max: bigint | undefined;
+  /** A guard signs no ceiling above what it has approved, so calls that only may come add nothing. */
+  tight?: boolean;
 };
 
 export type Turn = { ticket: Ticket; deposit: bigint | undefined };
@@ -59,7 +61,7 @@ export class Session {
 
   #tryTake(terms: Terms, budget: Budget, policy: DepositPolicy): Turn | undefined {
     const most = budget.room === undefined ? undefined : this.book.signed + budget.room;
-    const headroom = terms.maxInFlight > 1 ? terms.price * BigInt(Math.min(this.#wanting, terms.maxInFlight) - 1) : 0n;
+    const headroom = policy.tight === true ? ("tight" as const) : terms.maxInFlight > 1 ? terms.price * BigInt(Math.min(this.#wanting, terms.maxInFlight) - 1) : 0n;
     if (this.#isLow(terms) && !this.#depositing) {
       const amount = this.#depositFor(terms, policy, 0n);
       const early = this.#affordable(budget, amount) ? this.book.take(terms.price, headroom, most, terms.maxInFlight, amount) : undefined;
