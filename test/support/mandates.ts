@@ -3,14 +3,12 @@ import { keccak256, numberToHex, zeroHash, type Address, type Hex, type LocalAcc
 import { insertMandate } from "../../relayer/src/capabilities/mandates/store.ts";
 import { bindGuard } from "../../relayer/src/capabilities/mandates/guard-store.ts";
 import { inTransaction, type Db } from "../../relayer/src/db/pool.ts";
-import { BASE_SEPOLIA } from "../../sdk/src/constants.ts";
+import { BASE_SEPOLIA, LOCAL_MANDATE_REGISTRY } from "../../sdk/src/constants.ts";
 import { mandateIdOf, mandateRegistryDomain, mandateTypes, type Mandate } from "../../sdk/src/mandate.ts";
-import { guardBindingTypes } from "../../sdk/src/guard-binding.ts";
+import { guardBindingTypes } from "../../sdk/src/guard/request.ts";
 import { payeesRoot } from "../../sdk/src/payees.ts";
 
-/** Where no registry stands yet, an address does: signatures are bound to it. */
-export const REGISTRY: Address = "0x00000000000000000000000000000000000e0e0e";
-export const MANDATE_DOMAIN = mandateRegistryDomain(BASE_SEPOLIA.chainId, REGISTRY);
+export const MANDATE_DOMAIN = mandateRegistryDomain(BASE_SEPOLIA.chainId, LOCAL_MANDATE_REGISTRY);
 
 let salts = 0n;
 
