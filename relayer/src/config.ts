@@ -51,6 +51,8 @@ export type Config = {
   publicUrl: string;
   sessionChannels: Address;
   erc3009Collector: Address;
+  /** MandateRegistry, the collector of deposits under mandates; undefined: none are taken. */
+  mandateRegistry: Address | undefined;
   token: { address: Address; name: string; version: string };
   settlementMode: SettlementMode;
   /** Pays gas. */
@@ -104,6 +106,7 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_PUBLIC_URL", about: "origin that buyers see", fallback: "" },
   { name: "RELAYER_SESSION_CHANNELS", about: "SessionChannels contract", fallback: SESSION_CHANNELS },
   { name: "RELAYER_ERC3009_COLLECTOR", about: "deposit collector that stock clients sign for", fallback: ERC3009_COLLECTOR },
+  { name: "RELAYER_MANDATE_REGISTRY", about: "MandateRegistry contract, for payments under mandates; empty: none", fallback: "" },
   { name: "RELAYER_SETTLEMENT_MODE", about: "tallystick (packed claims) or canonical (published interface only)", fallback: "tallystick" },
   { name: "RELAYER_SUBMITTER_KEYS", about: "private keys that pay gas, comma separated; each is a nonce lane of its own, used in parallel", secret: true },
   { name: "RELAYER_AUTHORIZER_KEYS", about: "receiverAuthorizer private keys, comma separated; the first is advertised", secret: true },
@@ -188,6 +191,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     publicUrl: (raw("RELAYER_PUBLIC_URL") || `http://${host}:${port}`).replace(/\/+$/, ""),
     sessionChannels: address("RELAYER_SESSION_CHANNELS"),
     erc3009Collector: address("RELAYER_ERC3009_COLLECTOR"),
+    mandateRegistry: raw("RELAYER_MANDATE_REGISTRY") === "" ? undefined : address("RELAYER_MANDATE_REGISTRY"),
     token: chain?.usdc ?? { address: SESSION_CHANNELS, name: "", version: "" },
     settlementMode: parse("RELAYER_SETTLEMENT_MODE", readMode, "tallystick or canonical", "tallystick"),
     submitterKeys,
