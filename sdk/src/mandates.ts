@@ -34,7 +34,7 @@ export type MandateWishes = {
   /** The one capability tag it may buy. */
   capability?: string;
   validFor: DurationInWords;
-  /** Unix seconds; now when left out. */
+  /** Unix seconds; a minute ago when left out. */
   validAfter?: number;
   /** Hash of the terms in words (an AP2 mandate). */
   terms?: Hex;
@@ -55,13 +55,14 @@ export async function createMandate(principal: Signer, at: RegistryAt, wishes: R
 export async function delegateMandate(delegate: Signer, at: RegistryAt, parent: Lineage, wishes: Omit<MandateWishes, "token" | "limit" | "validFor"> & Partial<Pick<MandateWishes, "limit" | "validFor">>): Promise<Lineage> {
   const above = parent[0].mandate;
   const payees = wishes.payees ?? parent[0].payees;
-  const validAfter = wishes.validAfter ?? Math.max(above.validAfter, Math.floor(Date.now() / 1_000));
+  // From the parent's start: then their periods begin together.
+  const validAfter = wishes.validAfter ?? above.validAfter;
   const mandate = mandateOf(
     {
-      ...wishes, token: above.token, limit: wishes.limit ?? above.limit, validAfter, validFor: wishes.validFor ?? above.validUntil - validAfter,
+      ...wishes, token: above.token, limit: wishes.limit ?? above.limit, validAfter,
       paymentLimit: wishes.paymentLimit ?? least(above.paymentLimit, amountInWords(wishes.limit ?? above.limit, "limit")), ...(payees === undefined ? {} : { payees }),
     },
-    { principal: above.principal, parent: mandateIdOf(mandateRegistryDomain(at.chainId, at.registry), above), epoch: above.epoch },
+    { principal: above.principal, parent: mandateIdOf(mandateRegistryDomain(at.chainId, at.registry), above), epoch: above.epoch, validUntil: above.validUntil },
   );
   const narrowed: Mandate = wishes.capability === undefined ? { ...mandate, capability: above.capability } : mandate;
   checkNarrower(narrowed, above);
@@ -80,15 +81,20 @@ async function signed(grantor: Signer, at: RegistryAt, mandate: Mandate, payees:
   return grant(await grantor.signTypedData({ domain, types: mandateTypes, primaryType: "Mandate", message: mandate }));
 }
 
-function mandateOf(wishes: MandateWishes, fixed: Pick<Mandate, "principal" | "parent" | "epoch">): Mandate {
+/** The chain's clock may be a little behind ours. */
+const CLOCK_SLACK_S = 60;
+
+function mandateOf(wishes: Omit<MandateWishes, "validFor"> & { validFor?: DurationInWords }, fixed: Pick<Mandate, "principal" | "parent" | "epoch"> & { validUntil?: number }): Mandate {
   const limit = amountInWords(wishes.limit, "limit");
-  const validAfter = wishes.validAfter ?? Math.floor(Date.now() / 1_000);
+  const nowS = Math.floor(Date.now() / 1_000);
+  const validAfter = wishes.validAfter ?? nowS - CLOCK_SLACK_S;
+  const validUntil = wishes.validFor === undefined ? fixed.validUntil! : Math.max(nowS, wishes.validAfter ?? nowS) + secondsInWords(wishes.validFor, "validFor");
   const periodLimit = wishes.periodLimit === undefined ? 0n : amountInWords(wishes.periodLimit, "periodLimit");
   return {
     ...fixed, delegate: wishes.delegate, token: wishes.token, limit, periodLimit,
     paymentLimit: wishes.paymentLimit === undefined ? limit : amountInWords(wishes.paymentLimit, "paymentLimit"),
     period: periodLimit === 0n ? 0 : secondsInWords(wishes.period ?? "1d", "period"),
-    validAfter, validUntil: validAfter + secondsInWords(wishes.validFor, "validFor"),
+    validAfter, validUntil,
     payeesRoot: wishes.payees === undefined ? zeroHash : payeesRoot(wishes.payees),
     capability: wishes.capability === undefined ? zeroHash : capabilityHash(wishes.capability),
     terms: wishes.terms ?? zeroHash, salt: toHex(crypto.getRandomValues(new Uint8Array(32))),

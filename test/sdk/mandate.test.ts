@@ -178,7 +178,7 @@ describe("agent under a mandate, without a world", () => {
       ["limit", { delegate: payee, limit: "1.000001", paymentLimit: "0.1" }],
       ["paymentLimit", { delegate: payee, paymentLimit: "0.100001" }],
       ["validUntil", { delegate: payee, validFor: "2d" }],
-      ["validAfter", { delegate: payee, validAfter: parent[0].mandate.validAfter - 1, validFor: 10 }],
+      ["validAfter", { delegate: payee, validAfter: parent[0].mandate.validAfter - 1 }],
       ["capability", { delegate: payee, capability: "image.render" }],
       ["payees", { delegate: payee, payees: [newAccount().address as Address] }],
     ];

@@ -29,10 +29,11 @@ export function mandateDeposits(account: Signer, guard: GuardClient, reader: Cha
       return room < mandate.paymentLimit ? room : mandate.paymentLimit;
     });
     const amount = [wanted, ...rooms].reduce((a, b) => (a < b ? a : b));
+    if (amount === 0n && ceiling <= balance) return undefined;
     if (amount === 0n || ceiling > balance + amount) {
       throw new TallystickError({
         code: "mandate_exhausted", status: 403, retry: "never", field: "deposit",
-        detail: `The call needs ${ceiling - balance} more in the channel; the mandate lets ${amount} go now.`,
+        detail: `The call needs ${ceiling - balance} atomic units more in the channel; the mandate lets ${amount} go now.`,
         extra: { decision: "REJECTED", rule: "mandate.onChain", proof: { money_never_moved: true, amountAtomic: "0" }, roomAtomic: String(amount) },
       });
     }
