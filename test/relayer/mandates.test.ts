@@ -12,7 +12,7 @@ import { payeesRoot } from "../../sdk/src/payees.ts";
 import { rpc } from "../../scripts/local/chain.ts";
 import { manualBuyer } from "../support/buyer.ts";
 import { addressOf, ROLE } from "../support/config.ts";
-import { idOfMandate, MANDATE_DOMAIN, mandateOf, signBinding, signMandate } from "../support/mandates.ts";
+import { idOfMandate, MANDATE_DOMAIN, mandateOf, signBinding, signMandate } from "../support/signed-mandates.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
 
 const key = () => privateKeyToAccount(generatePrivateKey());

@@ -17,7 +17,7 @@ import { createLedgerGroups } from "../../relayer/src/capabilities/ledger/groups
 import { createVault } from "../../relayer/src/crypto/vault.ts";
 import { keyringFromPrivateKeys } from "../../relayer/src/chain/keyring.ts";
 import { createSubmitter, type Submitter } from "../../relayer/src/chain/submitter.ts";
-import { depositNonce, type DepositRequest } from "../../relayer/src/capabilities/channels/deposit-check.ts";
+import { depositNonce, type Erc3009Deposit, type Erc3009Request } from "../../relayer/src/capabilities/channels/deposit-check.ts";
 import { readConfig, type Config } from "../../relayer/src/config.ts";
 import { toBytes } from "../../relayer/src/db/codec.ts";
 import { migrate } from "../../relayer/src/db/migrate.ts";
@@ -108,7 +108,7 @@ export async function newBuyer(world: World, terms: Partial<ChannelConfig> = {},
 let salts = 0n;
 
 /** A deposit as a stock client sends it. */
-export async function depositRequest(buyer: Buyer, amount: bigint, change: Partial<DepositRequest["authorization"]> = {}): Promise<DepositRequest> {
+export async function depositRequest(buyer: Buyer, amount: bigint, change: Partial<Erc3009Deposit> = {}): Promise<Erc3009Request> {
   const nowS = BigInt(Math.floor(Date.now() / 1000));
   const terms = { validAfter: nowS - 600n, validBefore: nowS + 3600n, salt: numberToHex(++salts, { size: 32 }), ...change };
   const { name, version } = BASE_SEPOLIA.usdc;

@@ -1,6 +1,6 @@
 // An agent that pays for what it fetches: x402 v2, by channel (batch-settlement) or call by call (exact). Browser-safe.
 import { keccak256, stringToBytes, type Address, type Hex } from "viem";
-import { MANDATE_REGISTRY, SESSION_CHANNELS } from "../constants.ts";
+import { SESSION_CHANNELS } from "../constants.ts";
 import type { SignedReceipt } from "../receipt.ts";
 import { openReader, type ChainReader, type ChainWriter } from "./chain.ts";
 import type { RetryPolicy } from "./delivery.ts";
@@ -16,6 +16,7 @@ import type { PaidStream, StreamOptions } from "./stream.ts";
 import { memoryStorage, type AgentStorage } from "./storage.ts";
 import { GuardClient } from "../guard/client.ts";
 import type { Lineage } from "../lineage.ts";
+import { mandateDeposits } from "./mandate-deposit.ts";
 import { guardedPurse, ownPurse, type Purse } from "./purse.ts";
 import { signDeposit } from "./payments.ts";
 import { chooseTerms, type Scheme, type Terms } from "./terms.ts";
@@ -36,7 +37,7 @@ export type AgentOptions = {
    * Pays a principal's money instead of its own: `account` is then the mandate's delegate, and every voucher comes from the guard, which
    * signs what mandate and firewall allow.
    */
-  mandate?: { lineage: Lineage; /** The guard's address, such as http://127.0.0.1:8403. */ guard: string; registry?: Address; /** Where the principal itself runs the agent: signs its deposits. Else they go by its allowance to the registry. */ principal?: Signer };
+  mandate?: { lineage: Lineage; /** The guard's address, such as http://127.0.0.1:8403. */ guard: string; /** The MandateRegistry. */ registry: Address; /** Where the principal itself runs the agent: signs its deposits. Else they go by its allowance to the registry. */ principal?: Signer };
   /** Pays on this chain only; any chain the SDK knows when left out. */
   chainId?: number;
   limits?: Limits;
@@ -107,7 +108,7 @@ export function createAgent(options: AgentOptions): Agent {
   let loading: Promise<AgentState> | undefined;
   const state = () => (loading ??= AgentState.load(options.storage ?? memoryStorage(), contract, options.limits ?? {}, onError));
   const acks = new Acknowledger(voucherSigner, fetcher, onError);
-  const purse = purseOf(options, voucherSigner, fetcher);
+  const purse = purseOf(options, reader, voucherSigner, fetcher);
   const context = async (): Promise<PayContext> => ({
     state: await state(), purse, reader, contract, fetch: fetcher, retry, acks,
     deposit: { calls: options.deposit?.calls ?? DEFAULT_CALLS, max: options.deposit?.max ?? options.limits?.deposit, tight: purse.guard !== undefined },
@@ -158,10 +159,11 @@ export function createAgent(options: AgentOptions): Agent {
   };
 }
 
-function purseOf({ account, mandate, chainId }: AgentOptions, voucherSigner: Signer, fetcher: typeof fetch): Purse {
+function purseOf({ account, mandate, chainId }: AgentOptions, reader: ChainReader, voucherSigner: Signer, fetcher: typeof fetch): Purse {
   if (mandate === undefined) return ownPurse(account, voucherSigner);
   if (chainId === undefined) throw new TypeError("an agent under a mandate needs chainId");
-  const { lineage, guard: url, registry = MANDATE_REGISTRY, principal } = mandate;
+  const { lineage, guard: url, registry, principal } = mandate;
   const guard = new GuardClient({ url, account, mandate: lineage, chainId, registry, fetch: fetcher });
-  return guardedPurse(account, guard, async (terms, { channelId }, amount) => signDeposit(principal!, terms, channelId, amount));
+  const deposits: Purse["deposit"] = principal === undefined ? mandateDeposits(account, guard, reader) : (terms, { channelId }, amount) => signDeposit(principal, terms, channelId, amount);
+  return guardedPurse(account, guard, deposits);
 }

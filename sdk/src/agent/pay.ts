@@ -87,7 +87,10 @@ export async function signTurn(context: PayContext, session: Session, terms: Ter
   const voucher = await voucherFor(context, session, terms, ticket, { method, url: url.href, body, price, accepts: terms.accepts });
   const common = { channelConfig: book.config, voucher };
   if (deposit === undefined) return { type: "voucher", ...common };
-  return { type: "deposit", ...common, deposit: await context.purse.deposit(terms, book, deposit, ticket.ceiling) };
+  const arriving = await context.purse.deposit(terms, book, deposit, ticket.ceiling);
+  if (arriving !== undefined) return { type: "deposit", ...common, deposit: arriving };
+  session.stopEarlyDeposits();
+  return { type: "voucher", ...common };
 }
 
 /** The channel to this seller: the one we know, or the one the terms and our salt lead to, whatever the chain already holds in it. */

@@ -18,8 +18,8 @@ export type Purse = {
   authorizer(): Promise<Address>;
   /** Signs the voucher. Ask `voucherFor`, which counts it. */
   sign(terms: Pick<Terms, "chainId">, contract: Address, book: ChannelBook, ticket: Ticket, purpose: Purpose): Promise<VoucherWire>;
-  /** A deposit of `amount` as its payload says it. `ceiling`: of the voucher that comes with it. */
-  deposit(terms: Terms, book: ChannelBook, amount: bigint, ceiling: bigint): Promise<Record<string, unknown>>;
+  /** A deposit of `amount`, or less, as its payload says it; undefined when none can be had and a voucher up to `ceiling` needs none. */
+  deposit(terms: Terms, book: ChannelBook, amount: bigint, ceiling: bigint): Promise<Record<string, unknown> | undefined>;
 };
 
 /** The agent pays for itself. */

@@ -30,6 +30,7 @@ export class Session {
   /** Calls that want a ticket or have one: what headroom is for. */
   #wanting = 0;
   #depositing = false;
+  #earlyDeposits = true;
   #lastDeposit: bigint;
 
   constructor(book: ChannelBook, origin: string, scope: string, chainId: number) {
@@ -88,9 +89,14 @@ export class Session {
     return { ticket, deposit: amount };
   }
 
+  /** There is nothing left to put in ahead: only what a call needs is asked for. */
+  stopEarlyDeposits(): void {
+    this.#earlyDeposits = false;
+  }
+
   /** Only where several calls may be in flight: a stock seller has one, which would wait for the deposit anyway. */
   #isLow(terms: Terms): boolean {
-    return terms.maxInFlight > 1 && this.book.balance > 0n && this.book.free * 100n < this.#lastDeposit * LOW_WATER_PERCENT;
+    return this.#earlyDeposits && terms.maxInFlight > 1 && this.book.balance > 0n && this.book.free * 100n < this.#lastDeposit * LOW_WATER_PERCENT;
   }
 
   #depositFor(terms: Terms, { calls, max }: DepositPolicy, needed: bigint): bigint {

@@ -96,6 +96,7 @@ async function fund(parts: WalletParts, context: PayContext, amount: bigint, whe
   const terms = context.state.termsFor(url) ?? (await askTerms(context, url));
   const session = await sessionFor(context, url.origin, terms);
   const deposit = await context.purse.deposit(terms, session.book, amount, session.book.charged);
+  if (deposit === undefined) throw new TallystickError({ code: "mandate_exhausted", status: 403, retry: "never", field: "amount", detail: "The mandate lets nothing more go now." });
   const transaction = (await fundThroughSeller(context, session, terms, url, deposit)) ?? (await fundOnChain(parts, session, amount, deposit));
   session.book.balance = (await readChannel(parts.reader, parts.contract, session.book.channelId)).balance;
   await context.state.save();

@@ -4,12 +4,13 @@ import { hashTypedData, isAddressEqual, type Address, type Hex } from "viem";
 import type { PrivateKeyAccount } from "viem/accounts";
 import { TallystickError } from "../errors.ts";
 import type { CompiledPolicy } from "../firewall/evaluate.ts";
+import { guardBindingTypes } from "../guard-binding.ts";
 import { checkLineage, checkSignatures, idsOf, type Lineage, type WalletCheck } from "../lineage.ts";
 import { mandateRegistryDomain } from "../mandate.ts";
 import { channelIdOf, sessionChannelsDomain, voucherTypes, type ChannelConfig } from "../typed-data.ts";
 import { voucherAccount } from "./keys.ts";
 import { chargeBatch, refusalOfCapability, refusalOfChannel, refusalOfPolicy, refusalOfPrice, refusalOfTerms, refusalOfTime, roomOf, type MandateAccount, type Refusal, type ServiceFacts, type Situation } from "./logic.ts";
-import { guardBindingTypes, guardDomain, guardRequestTypes, requestSigner, type GuardBinding, type Order } from "./request.ts";
+import { guardDomain, guardRequestTypes, requestSigner, type Order, type SignedBinding } from "./request.ts";
 import type { ChannelRecord, GuardStore } from "./store.ts";
 
 /** What the guard asks the chain; refuses when it cannot be asked within its bound. */
@@ -67,7 +68,7 @@ export type Guard = {
   register(lineage: Lineage): Promise<{ mandateId: Hex; authorizer: Address }>;
   status(mandateId: Hex): Promise<MandateStatus>;
   /** May there be such a channel under the mandate? @returns its id, and the proof that its voucher key is this mandate's. @throws as `sign`. */
-  open(mandateId: Hex, config: ChannelConfig): Promise<{ channelId: Hex; binding: GuardBinding }>;
+  open(mandateId: Hex, config: ChannelConfig): Promise<{ channelId: Hex; binding: SignedBinding }>;
   mandateIds(): Promise<Hex[]>;
   /** Requests that came together, answered one by one. */
   sign(orders: readonly Order[]): Promise<Answer[]>;
@@ -123,7 +124,7 @@ class TheGuard implements Guard {
     return { lineage, ids, authorizer: this.#key(mandateId).address, accounts, channels, room };
   }
 
-  async open(mandateId: Hex, config: ChannelConfig): Promise<{ channelId: Hex; binding: GuardBinding }> {
+  async open(mandateId: Hex, config: ChannelConfig): Promise<{ channelId: Hex; binding: SignedBinding }> {
     const lineage = await this.#lineage(mandateId);
     const domain = mandateRegistryDomain(this.chainId, this.registry);
     const ids = idsOf(domain, lineage);

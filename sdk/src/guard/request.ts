@@ -1,6 +1,7 @@
 // What an agent asks its guard, and signs with its own key: a voucher for one call on one channel, under one mandate.
 import { isAddress, isHex, recoverTypedDataAddress, size, type Address, type Hex, type TypedDataDomain } from "viem";
 import { TallystickError } from "../errors.ts";
+import type { GuardBinding } from "../guard-binding.ts";
 import type { ChannelConfig } from "../typed-data.ts";
 
 export const guardRequestTypes = {
@@ -18,15 +19,7 @@ export const guardRequestTypes = {
   ],
 } as const;
 
-/** What a guard's voucher key signs, in the registry's domain: its vouchers are those of this mandate. Registered with a relayer. */
-export const guardBindingTypes = {
-  GuardBinding: [
-    { name: "mandateId", type: "bytes32" },
-    { name: "authorizer", type: "address" },
-  ],
-} as const;
-
-export type GuardBinding = { mandateId: Hex; authorizer: Address; signature: Hex };
+export type SignedBinding = GuardBinding & { signature: Hex };
 
 /** Amounts are atomic units. */
 export type GuardRequest = {
