@@ -5,7 +5,7 @@ import { bindGuard } from "../../relayer/src/capabilities/mandates/guard-store.t
 import { inTransaction, type Db } from "../../relayer/src/db/pool.ts";
 import { BASE_SEPOLIA, LOCAL_MANDATE_REGISTRY } from "../../sdk/src/constants.ts";
 import { mandateIdOf, mandateRegistryDomain, mandateTypes, type Mandate } from "../../sdk/src/mandate.ts";
-import { guardBindingTypes } from "../../sdk/src/guard/request.ts";
+import { guardBindingTypes } from "../../sdk/src/guard-binding.ts";
 import { payeesRoot } from "../../sdk/src/payees.ts";
 
 export const MANDATE_DOMAIN = mandateRegistryDomain(BASE_SEPOLIA.chainId, LOCAL_MANDATE_REGISTRY);

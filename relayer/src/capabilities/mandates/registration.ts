@@ -1,8 +1,8 @@
 // Taking a mandate in: it and all above it are signed by those who may grant them, narrow from the root down, and stand on the chain where
 // that is known. A mandate's id is its content, so the same again changes nothing.
-import { hashTypedData, isAddressEqual, type Address, type Hex } from "viem";
+import { isAddressEqual, type Address, type Hex } from "viem";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
-import { guardBindingTypes, type GuardBinding } from "../../../../sdk/src/guard/request.ts";
+import { guardBindingDigest } from "../../../../sdk/src/guard-binding.ts";
 import { checkLineage, grantorOf, MAX_DEPTH, parseLineage, type Grant, type Lineage } from "../../../../sdk/src/lineage.ts";
 import { isRoot, mandateIdOf, mandateRegistryDomain, type MandateRegistryDomain } from "../../../../sdk/src/mandate.ts";
 import { headOf } from "../../chain/client.ts";
@@ -19,7 +19,9 @@ import * as store from "./store.ts";
 import type { MandateRecord } from "./store.ts";
 
 export type RegistrationDeps = Pick<Deps, "chain" | "config" | "db" | "log" | "reached">;
-export type Registration = { lineage: unknown; guards: readonly Pick<GuardBinding, "authorizer" | "signature">[]; idempotencyKey: string | undefined };
+/** A voucher key, and its own signature of what it is bound to. */
+export type SignedKey = { authorizer: Address; signature: Hex };
+export type Registration = { lineage: unknown; guards: readonly SignedKey[]; idempotencyKey: string | undefined };
 export type Registered = { mandateId: Hex; isNew: boolean };
 
 /** What one principal may keep here; a flood of signed ones must not fill the disk. */
@@ -127,7 +129,7 @@ async function write(deps: RegistrationDeps, caller: Address, { lineage, ids, fr
 }
 
 /** Registers a voucher key of a mandate; the key itself says so. @throws TallystickError 404 `mandate_unknown`, 403 `guard_signature_invalid`, 409 `guard_bound`, 429 `guards_full`. */
-export async function registerGuard(deps: RegistrationDeps, caller: Address | undefined, mandateId: Hex, guard: Pick<GuardBinding, "authorizer" | "signature">): Promise<{ principal: Address }> {
+export async function registerGuard(deps: RegistrationDeps, caller: Address | undefined, mandateId: Hex, guard: SignedKey): Promise<{ principal: Address }> {
   await checkBinding(domainOf(deps), mandateId, guard);
   const lineage = await store.findLineage(deps.db, mandateId);
   const [record] = lineage;
@@ -142,9 +144,8 @@ export async function registerGuard(deps: RegistrationDeps, caller: Address | un
   return { principal };
 }
 
-async function checkBinding(domain: MandateRegistryDomain, mandateId: Hex, { authorizer, signature }: Pick<GuardBinding, "authorizer" | "signature">): Promise<void> {
-  const digest = hashTypedData({ domain, types: guardBindingTypes, primaryType: "GuardBinding", message: { mandateId, authorizer } });
-  if (!(await isKeyOf(authorizer, digest, signature))) throw refused("guard_signature_invalid", "signature", `The binding of ${authorizer} to ${mandateId} is not signed by that key.`);
+async function checkBinding(domain: MandateRegistryDomain, mandateId: Hex, { authorizer, signature }: SignedKey): Promise<void> {
+  if (!(await isKeyOf(authorizer, guardBindingDigest(domain, { mandateId, authorizer }), signature))) throw refused("guard_signature_invalid", "signature", `The binding of ${authorizer} to ${mandateId} is not signed by that key.`);
 }
 
 export function unknownMandate(mandateId: Hex): TallystickError {
