@@ -34,6 +34,7 @@ CREATE TABLE mandate (
   chain_revoked boolean NOT NULL DEFAULT false,
   chain_spent_atomic atomic NOT NULL DEFAULT 0,
   chain_block bigint NOT NULL DEFAULT 0,
+  chain_followed boolean NOT NULL DEFAULT false, -- false until the follower has read it since it is here: what came before is in no log it will ask for
 
   CHECK ((period_s = 0) = (period_limit_atomic = 0)),
   CHECK (valid_after <= valid_until),
@@ -45,6 +46,7 @@ CREATE INDEX mandate_of_principal ON mandate (principal, registered_at DESC);
 CREATE INDEX mandate_of_delegate ON mandate (delegate, registered_at DESC);
 CREATE INDEX mandate_lineage ON mandate USING gin (lineage);
 CREATE INDEX mandate_chain_block ON mandate (chain_block);
+CREATE INDEX mandate_not_followed ON mandate (mandate_id) WHERE NOT chain_followed;
 CREATE UNIQUE INDEX mandate_idempotency ON mandate (registered_by, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
 -- Whom a mandate with a payeesRoot allows: the list that hashes to it.
@@ -58,8 +60,11 @@ CREATE TABLE mandate_payee (
 CREATE TABLE mandate_account (
   principal address PRIMARY KEY,
   epoch bigint NOT NULL,
-  chain_block bigint NOT NULL
+  chain_block bigint NOT NULL,
+  chain_followed boolean NOT NULL DEFAULT false
 );
+CREATE INDEX mandate_account_chain_block ON mandate_account (chain_block);
+CREATE INDEX mandate_account_not_followed ON mandate_account (principal) WHERE NOT chain_followed;
 
 -- Which mandate a voucher key spends under, for channels of that principal. For good: a key names one mandate.
 CREATE TABLE mandate_guard (
@@ -187,11 +192,14 @@ CREATE FUNCTION mandate_fold(ids bytea[]) RETURNS void LANGUAGE sql SET plan_cac
   WITH moved AS (DELETE FROM mandate_move WHERE mandate_id = ANY(ids) RETURNING *),
   totals AS (
     UPDATE mandate m SET spent_atomic = m.spent_atomic + s.spent, reserved_atomic = m.reserved_atomic + s.reserved
-    FROM (SELECT mandate_id, sum(spent_atomic) AS spent, sum(reserved_atomic) AS reserved FROM moved GROUP BY mandate_id) s WHERE m.mandate_id = s.mandate_id)
+    FROM (SELECT mandate_id, sum(spent_atomic) AS spent, sum(reserved_atomic) AS reserved FROM moved GROUP BY mandate_id) s WHERE m.mandate_id = s.mandate_id),
+  sums AS (SELECT mandate_id, window_no, sum(spent_atomic) AS spent, sum(reserved_atomic) AS reserved FROM moved WHERE window_no IS NOT NULL GROUP BY mandate_id, window_no),
+  known AS (
+    -- What is given back is less than nothing by itself, so a row is changed or made, never made and then merged.
+    UPDATE mandate_window w SET spent_atomic = w.spent_atomic + s.spent, reserved_atomic = w.reserved_atomic + s.reserved
+    FROM sums s WHERE w.mandate_id = s.mandate_id AND w.window_no = s.window_no RETURNING w.mandate_id, w.window_no)
   INSERT INTO mandate_window (mandate_id, window_no, spent_atomic, reserved_atomic)
-  SELECT mandate_id, window_no, sum(spent_atomic), sum(reserved_atomic) FROM moved WHERE window_no IS NOT NULL GROUP BY mandate_id, window_no
-  ON CONFLICT (mandate_id, window_no) DO UPDATE
-    SET spent_atomic = mandate_window.spent_atomic + EXCLUDED.spent_atomic, reserved_atomic = mandate_window.reserved_atomic + EXCLUDED.reserved_atomic
+  SELECT s.mandate_id, s.window_no, s.spent, s.reserved FROM sums s WHERE (s.mandate_id, s.window_no) NOT IN (SELECT mandate_id, window_no FROM known)
 $$;
 
 /* What a payment holds of its budget: its price while it runs; what it was charged; what an answer under way may still take. */

@@ -22,6 +22,9 @@ import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { configureServices } from "./capabilities/gateway/service.ts";
 import { createLedgerGroups, type LedgerGroups } from "./capabilities/ledger/groups.ts";
 import { sweep } from "./capabilities/ledger/service.ts";
+import { createMandateCache } from "./capabilities/mandates/cache.ts";
+import { sweepBudgets } from "./capabilities/mandates/sweep.ts";
+import { createMandateFollower } from "./capabilities/mandates/follower.ts";
 import { createSettlementWorker } from "./capabilities/settlement/service.ts";
 import { followSettled } from "./capabilities/statements/settled.ts";
 import { sweepStreams } from "./capabilities/streams/service.ts";
@@ -82,6 +85,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const submitter = createSubmitter({ ...parts, signers: config.submitterKeys.map((key) => privateKeyToAccount(key)) });
   const keyring = keyringFromPrivateKeys(config.receiverAuthorizerKeys);
   const audit = createAudit({ ...parts, keyring });
+  const mandates = createMandateCache(parts);
   const deps: GatewayDeps = {
     ...parts,
     keyring,
@@ -96,6 +100,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     knownChannels: createKnownChannels(),
     catalog: createCatalog(db),
     policies: createPolicies(parts),
+    mandates,
     chainReadAt: () => follower.lastReadAt(),
   };
   const follower = createFollower(deps);
@@ -108,7 +113,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   await applyTerms(deps);
   const app = await buildApp(deps);
   const settlement = createSettlementWorker(deps);
-  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, audit: (all: GatewayDeps) => recoverApprovals(all), actions: sweepActions };
+  const mandateFollower = createSweeper({ mandates: createMandateFollower(deps) }, config.chainPollMs, log);
+  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, audit: (all: GatewayDeps) => recoverApprovals(all), budgets: sweepBudgets, actions: sweepActions };
   const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
     app,
@@ -120,6 +126,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       audit.start();
       await submitter.start();
       await follower.start();
+      await mandates.start();
+      if (config.role !== "server") mandateFollower.start();
       if (config.role !== "server") await settlement.start();
       if (config.role !== "server") sweeper.start();
       const address = await app.listen({ host: config.host, port: config.port });
@@ -130,6 +138,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await app.close();
       await sweeper.stop();
       await settlement.stop();
+      await mandateFollower.stop();
+      await mandates.stop();
       await follower.stop();
       await submitter.stop();
       await audit.stop();

@@ -1,7 +1,7 @@
 // The local world: PostgreSQL, chain, contracts, indexer, provider and relayer, each a child process on 127.0.0.1.
 import { join } from "node:path";
 import { keccak256, parseUnits, stringToBytes, type Address } from "viem";
-import { BASE_SEPOLIA } from "../../sdk/src/constants.ts";
+import { BASE_SEPOLIA, LOCAL_MANDATE_REGISTRY } from "../../sdk/src/constants.ts";
 import { AUTHORIZER_INDEX, EXACT_INDEXES, localAccount, localKey, RECEIVER_INDEX, SUBMITTER_INDEX } from "./accounts.ts";
 import { rpc, startChain } from "./chain.ts";
 import { ensureCompiled } from "./compiled.ts";
@@ -142,6 +142,7 @@ function relayerEnv(at: Addresses, users: Record<string, string>): Record<string
   };
   return {
     RELAYER_CHAIN_POLL_MS: "250",
+    RELAYER_MANDATE_REGISTRY: LOCAL_MANDATE_REGISTRY,
     RELAYER_FACILITATOR: "open",
     // A few batches while one looks on, instead of one an hour.
     RELAYER_SETTLE_MAX_AGE_S: "5",
