@@ -46,6 +46,7 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
     bytes32 public constant CLAIM_ENTRY_TYPEHASH = ChannelTypes.CLAIM_ENTRY;
     bytes32 public constant CLAIM_BATCH_TYPEHASH = ChannelTypes.CLAIM_BATCH;
     bytes32 public constant PACKED_CLAIM_TYPEHASH = ChannelTypes.PACKED_CLAIM;
+    bytes32 public constant WITHDRAW_REQUEST_TYPEHASH = ChannelTypes.WITHDRAW_REQUEST;
 
     // ------------------------------------------------------------------ storage
 
@@ -55,6 +56,8 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
     mapping(address receiver => mapping(address token => ReceiverState)) public receivers;
 
     mapping(bytes32 channelId => WithdrawalState) private _withdrawals;
+    /// @inheritdoc ISessionChannels
+    mapping(bytes32 digest => bool) public isWithdrawRequestUsed;
 
     constructor() EIP712("x402 Batch Settlement", "1") {}
 
@@ -392,13 +395,43 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
         require(msg.sender == config.payer || msg.sender == config.payerAuthorizer, InvalidChannel());
         require(amount != 0, NothingToWithdraw());
         bytes32 channelId = getChannelId(config);
+        uint256 available = _requireNoneAnnounced(channelId);
+        require(amount <= available, WithdrawAmountExceedsAvailable());
+        _announce(config, channelId, amount);
+    }
 
-        WithdrawalState storage withdrawal = _withdrawals[channelId];
-        (, uint40 initiatedAt, uint88 nonce) = withdrawal.load();
+    /// @inheritdoc ISessionChannels
+    function initiateWithdrawWithSignature(
+        ChannelConfig calldata config,
+        uint128 amount,
+        uint256 deadline,
+        bytes calldata payerSignature
+    ) external nonReentrant {
+        require(block.timestamp <= deadline, WithdrawRequestExpired(deadline, block.timestamp));
+        bytes32 channelId = getChannelId(config);
+        bytes32 digest = getWithdrawRequestDigest(channelId, amount, deadline);
+        require(!isWithdrawRequestUsed[digest], WithdrawRequestUsed(digest));
+        isWithdrawRequestUsed[digest] = true;
+        require(
+            SignatureChecker.isValidSignatureNowCalldata(config.payer, digest, payerSignature), InvalidSignature()
+        );
+        uint256 available = _requireNoneAnnounced(channelId);
+        if (amount > available) amount = uint128(available);
+        require(amount != 0, NothingToWithdraw());
+        _announce(config, channelId, amount);
+    }
+
+    /// @return available What the channel could give back now.
+    function _requireNoneAnnounced(bytes32 channelId) private view returns (uint256 available) {
+        (, uint40 initiatedAt,) = _withdrawals[channelId].load();
         require(initiatedAt == 0, WithdrawalAlreadyPending());
         (uint256 balance, uint256 totalClaimed) = channels[channelId].load();
-        require(amount <= balance - totalClaimed, WithdrawAmountExceedsAvailable());
+        return balance - totalClaimed;
+    }
 
+    function _announce(ChannelConfig calldata config, bytes32 channelId, uint128 amount) private {
+        WithdrawalState storage withdrawal = _withdrawals[channelId];
+        (,, uint88 nonce) = withdrawal.load();
         withdrawal.store(amount, uint40(block.timestamp), nonce);
         emit WithdrawInitiated(channelId, amount, uint40(block.timestamp) + config.withdrawDelay);
     }
@@ -516,6 +549,15 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
     /// @inheritdoc ISessionChannels
     function getRefundDigest(bytes32 channelId, uint256 nonce, uint128 amount) public view returns (bytes32) {
         return _hashTypedDataV4(keccak256(abi.encode(REFUND_TYPEHASH, channelId, nonce, amount)));
+    }
+
+    /// @inheritdoc ISessionChannels
+    function getWithdrawRequestDigest(bytes32 channelId, uint128 amount, uint256 deadline)
+        public
+        view
+        returns (bytes32)
+    {
+        return _hashTypedDataV4(keccak256(abi.encode(WITHDRAW_REQUEST_TYPEHASH, channelId, amount, deadline)));
     }
 
     /// @inheritdoc ISessionChannels

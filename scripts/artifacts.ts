@@ -9,6 +9,7 @@ export const CONTRACTS = {
   SessionChannels: "contracts/SessionChannels.sol",
   ERC3009DepositCollector: "contracts/collectors/ERC3009DepositCollector.sol",
   AllowanceDepositCollector: "contracts/collectors/AllowanceDepositCollector.sol",
+  MandateRegistry: "contracts/MandateRegistry.sol",
   TestUSDC: "contracts/mocks/TestUSDC.sol",
 } as const;
 export type ContractName = keyof typeof CONTRACTS;

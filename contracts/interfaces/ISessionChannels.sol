@@ -145,6 +145,10 @@ interface ISessionChannels {
     error InsufficientGas();
     /// @notice Only the payer may cancel a withdrawal.
     error NotPayer(address caller, address payer);
+    /// @notice The consent to a withdrawal is too old. Both times are Unix seconds.
+    error WithdrawRequestExpired(uint256 deadline, uint256 timestamp);
+    /// @notice The consent to a withdrawal was used.
+    error WithdrawRequestUsed(bytes32 digest);
 
     // ------------------------------------------------------------------ published: functions
 
@@ -244,6 +248,30 @@ interface ISessionChannels {
     /// @notice Takes back a pending withdrawal; only the payer, never the payerAuthorizer (else NotPayer).
     /// @dev Refuses with WithdrawalNotPending.
     function cancelWithdraw(ChannelConfig calldata config) external;
+
+    /// @notice As `initiateWithdraw`, by anyone who holds the payer's signature of WithdrawRequest (ECDSA or ERC-1271 by
+    /// code), so that a payer without gas, or whoever revokes a mandate, can start a withdrawal.
+    /// @dev Refuses with WithdrawRequestExpired, WithdrawRequestUsed, InvalidSignature, WithdrawalAlreadyPending, and
+    /// NothingToWithdraw. Each consent works once, so a cancelled withdrawal cannot be started again by it.
+    /// @param amount At most this much: what is unclaimed if less, so that a consent can be signed ahead of time.
+    /// @param deadline Last second in which the consent counts.
+    function initiateWithdrawWithSignature(
+        ChannelConfig calldata config,
+        uint128 amount,
+        uint256 deadline,
+        bytes calldata payerSignature
+    ) external;
+
+    /// @notice What a payer signs for `initiateWithdrawWithSignature`.
+    function getWithdrawRequestDigest(bytes32 channelId, uint128 amount, uint256 deadline)
+        external
+        view
+        returns (bytes32);
+
+    /// @notice Whether that consent, by its digest, was used.
+    function isWithdrawRequestUsed(bytes32 digest) external view returns (bool);
+
+    function WITHDRAW_REQUEST_TYPEHASH() external view returns (bytes32);
 
     /// @notice Claims the rows and pays each (receiver, token) they name. The claims stand even when a token refuses the
     /// transfer (blacklisted receiver, paused token): SettleFailed, and the amount stays for `settle`.

@@ -25,6 +25,9 @@ library ChannelTypes {
         "PackedClaim(address receiver,address receiverAuthorizer,address token,uint40 withdrawDelay,bytes32 receiptsRoot,bytes rows)"
     );
 
+    bytes32 internal constant WITHDRAW_REQUEST =
+        keccak256("WithdrawRequest(bytes32 channelId,uint128 amount,uint256 deadline)");
+
     /// @notice Copies `config`, seven words, to memory at `to`.
     /// @dev As Solidity's decoder does, refuses bits above an address or a uint40: they would enter the channel id.
     function copyConfig(ISessionChannels.ChannelConfig calldata config, uint256 to) internal pure {

@@ -1,12 +1,13 @@
-// What Tallystick deploys: the channel contract and the two collectors that serve it. No owner, no parameter: the only
-// constructor argument is the channel contract's address.
+// What Tallystick deploys: the channel contract, the two collectors that serve it, and the mandate registry, which funds
+// channels in ours and in the published contract. No owner, no parameter: constructor arguments are channel contracts' addresses.
 import { buildModule } from "@nomicfoundation/hardhat-ignition/modules";
 import type { NamedArtifactContractDeploymentFuture } from "@nomicfoundation/ignition-core";
 import type { Address } from "viem";
+import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 
 export const MODULE = "Tallystick";
 /** The deployed contracts, by name. */
-export const DEPLOYED = ["SessionChannels", "ERC3009DepositCollector", "AllowanceDepositCollector"] as const;
+export const DEPLOYED = ["SessionChannels", "ERC3009DepositCollector", "AllowanceDepositCollector", "MandateRegistry"] as const;
 export type DeployedName = (typeof DEPLOYED)[number];
 
 /**
@@ -24,6 +25,7 @@ export function tallystickModule(standing: Partial<Record<DeployedName, Address>
       SessionChannels: channels,
       ERC3009DepositCollector: contract("ERC3009DepositCollector", channels),
       AllowanceDepositCollector: contract("AllowanceDepositCollector", channels),
+      MandateRegistry: contract("MandateRegistry", channels, SESSION_CHANNELS),
     };
   });
 }

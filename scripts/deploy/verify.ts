@@ -24,8 +24,12 @@ import {
   sessionChannelsDomain,
   voucherDigest,
   voucherTypes,
+  withdrawRequestTypes,
   type ChannelConfig,
 } from "../../sdk/src/typed-data.ts";
+import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { mandateDepositTypes, mandateRevocationTypes, mandateSpendTypes } from "../../sdk/src/mandate-messages.ts";
+import { mandateIdOf, mandateRegistryDomain, mandateTypes, type Mandate } from "../../sdk/src/mandate.ts";
 import { artifact } from "../artifacts.ts";
 
 export type Addresses = Record<DeployedName, Address>;
@@ -38,7 +42,7 @@ export async function verifyDeployment(client: PublicClient, chainId: number, ad
   const code = await Promise.all(names.map((name) => checkCode(client, name, addresses[name])));
   // A contract without its code answers no question.
   const rest = code.every(({ expected, actual }) => expected === actual)
-    ? [...(await checkChannels(client, chainId, addresses)), ...(await checkCollectors(client, chainId, addresses))]
+    ? [...(await checkChannels(client, chainId, addresses)), ...(await checkCollectors(client, chainId, addresses)), ...(await checkRegistry(client, chainId, addresses))]
     : [];
   const checks = [...code, ...rest];
   return { checks, faults: checks.filter(({ expected, actual }) => expected !== actual) };
@@ -91,6 +95,12 @@ const sample: ChannelConfig = {
   salt: pad("0x06"),
 };
 
+const sampleMandate: Mandate = {
+  principal: pad("0x01", { size: 20 }), delegate: pad("0x02", { size: 20 }), token: pad("0x03", { size: 20 }),
+  limit: 4n, periodLimit: 5n, paymentLimit: 6n, period: 7, validAfter: 8, validUntil: 9, epoch: 10,
+  payeesRoot: pad("0x11"), capability: pad("0x12"), parent: pad("0x13"), terms: pad("0x14"), salt: pad("0x15"),
+};
+
 async function checkChannels(client: PublicClient, chainId: number, addresses: Addresses): Promise<Check[]> {
   const contract = "SessionChannels";
   const address = addresses[contract];
@@ -103,6 +113,7 @@ async function checkChannels(client: PublicClient, chainId: number, addresses: A
     ["CLAIM_ENTRY_TYPEHASH", typehash(claimBatchTypes, "ClaimEntry")],
     ["CLAIM_BATCH_TYPEHASH", typehash(claimBatchTypes, "ClaimBatch")],
     ["PACKED_CLAIM_TYPEHASH", typehash(packedClaimTypes, "PackedClaim")],
+    ["WITHDRAW_REQUEST_TYPEHASH", typehash(withdrawRequestTypes, "WithdrawRequest")],
   ];
   const channelId = channelIdOf(domain, sample);
   return [
@@ -144,6 +155,26 @@ async function checkCollectors(client: PublicClient, chainId: number, addresses:
       expected: hashTypedData({ domain, types: depositAuthorizationTypes, primaryType: "DepositAuthorization", message }),
       actual: String(await ask("getDepositAuthorizationDigest", Object.values(message))),
     },
+  ];
+}
+
+async function checkRegistry(client: PublicClient, chainId: number, addresses: Addresses): Promise<Check[]> {
+  const contract = "MandateRegistry";
+  const ask = asker(client, contract, addresses[contract]);
+  const domain = mandateRegistryDomain(chainId, addresses[contract]);
+  const check = (what: string, expected: string, actual: unknown): Check => ({ contract, what, expected, actual: String(actual) });
+  const typehashes = [
+    check("MANDATE_TYPEHASH", typehash(mandateTypes, "Mandate"), await ask("MANDATE_TYPEHASH")),
+    check("SPEND_TYPEHASH", typehash(mandateSpendTypes, "MandateSpend"), await ask("SPEND_TYPEHASH")),
+    check("DEPOSIT_TYPEHASH", typehash(mandateDepositTypes, "MandateDeposit"), await ask("DEPOSIT_TYPEHASH")),
+    check("REVOCATION_TYPEHASH", typehash(mandateRevocationTypes, "MandateRevocation"), await ask("REVOCATION_TYPEHASH")),
+  ];
+  return [
+    check("channel contract it funds", addresses.SessionChannels, await ask("sessionChannels")),
+    check("published channel contract it funds", SESSION_CHANNELS, await ask("publishedChannels")),
+    check("EIP-712 domain", domainText(domain), await readDomain(ask)),
+    ...typehashes,
+    check("id of a sample mandate", mandateIdOf(domain, sampleMandate), await ask("getMandateId", [sampleMandate])),
   ];
 }
 

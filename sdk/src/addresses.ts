@@ -9,7 +9,7 @@ export type Deployment = {
   status: "deployed" | "predicted";
   /** Block from which an indexer has to read; 0 when it is not known. */
   startBlock: number;
-  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address };
+  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address };
 };
 
 /** Tallystick's contracts on public chains, by chain id. The local world has its own: see constants.ts. */
@@ -19,9 +19,10 @@ export const deployments: Record<8453 | 84532, Deployment> = {
     status: "predicted",
     startBlock: 0,
     contracts: {
-      SessionChannels: "0x458FF9D2B3cf4DCa96c65920ec27383A1E8a0164",
-      ERC3009DepositCollector: "0xAf1FdDaF59118723978d32c2D0566BaF697fA4FA",
-      AllowanceDepositCollector: "0x51d7D03CcCdcB5b39eb4E6Af260f834CA3AAddc6",
+      SessionChannels: "0xBA4C14Ffe1E7382D685350839873dF24B04F19F7",
+      ERC3009DepositCollector: "0xeB7C3ED81c9D4Be6FF1eD64d74a31617c2cE9207",
+      AllowanceDepositCollector: "0xB8E8B0e1a613498eB51C3034806AF85589E78c26",
+      MandateRegistry: "0x9c46ED0d49d8B7511F646505a263bF8a3C5EE338",
     },
   },
   // base-sepolia
@@ -29,9 +30,10 @@ export const deployments: Record<8453 | 84532, Deployment> = {
     status: "predicted",
     startBlock: 0,
     contracts: {
-      SessionChannels: "0x458FF9D2B3cf4DCa96c65920ec27383A1E8a0164",
-      ERC3009DepositCollector: "0xAf1FdDaF59118723978d32c2D0566BaF697fA4FA",
-      AllowanceDepositCollector: "0x51d7D03CcCdcB5b39eb4E6Af260f834CA3AAddc6",
+      SessionChannels: "0xBA4C14Ffe1E7382D685350839873dF24B04F19F7",
+      ERC3009DepositCollector: "0xeB7C3ED81c9D4Be6FF1eD64d74a31617c2cE9207",
+      AllowanceDepositCollector: "0xB8E8B0e1a613498eB51C3034806AF85589E78c26",
+      MandateRegistry: "0x9c46ED0d49d8B7511F646505a263bF8a3C5EE338",
     },
   },
 };

@@ -5,6 +5,11 @@ import type { Address } from "viem";
 export const SESSION_CHANNELS: Address = "0x4020074e9dF2ce1deE5A9C1b5c3f541D02a10003";
 /** The published ERC-3009 deposit collector's address. */
 export const ERC3009_COLLECTOR: Address = "0x4020806089470a89826cB9fB1f4059150b550004";
+/**
+ * MandateRegistry in the local world and in tests: a fixed address of our own choice, where no key leads. On public chains it
+ * stands where `deployments` (addresses.ts) says.
+ */
+export const LOCAL_MANDATE_REGISTRY: Address = "0x7a11000000000000000000000000000000000005";
 /** Multicall3, at its address on every chain. */
 export const MULTICALL3: Address = "0xcA11bde05977b3631167028862bE2a173976CA11";
 

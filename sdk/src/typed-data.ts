@@ -50,6 +50,15 @@ export const packedClaimTypes = {
   ],
 } as const;
 
+/** Tallystick's addition: a payer's consent that anyone starts the withdrawal of its channel, of at most `amount`. */
+export const withdrawRequestTypes = {
+  WithdrawRequest: [
+    { name: "channelId", type: "bytes32" },
+    { name: "amount", type: "uint128" },
+    { name: "deadline", type: "uint256" },
+  ],
+} as const;
+
 /** EIP-3009, as USDC implements it. */
 export const receiveWithAuthorizationTypes = {
   ReceiveWithAuthorization: [
