@@ -4,6 +4,7 @@ import { privateKeyToAccount } from "viem/accounts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
+import { anchorSeals } from "./capabilities/audit/anchoring.ts";
 import { recoverApprovals } from "./capabilities/audit/recovery.ts";
 import { createAudit } from "./capabilities/audit/writer.ts";
 import { createExact } from "./capabilities/exact/exact.ts";
@@ -105,7 +106,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   await applyTerms(deps);
   const app = await buildApp(deps);
   const settlement = createSettlementWorker(deps);
-  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, audit: (all: GatewayDeps) => recoverApprovals(all) };
+  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals };
   const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
     app,
