@@ -10,6 +10,7 @@ import { eventRoutes } from "./capabilities/events/routes.ts";
 import { exportRoutes } from "./capabilities/export/routes.ts";
 import { facilitatorRoutes } from "./capabilities/facilitator/routes.ts";
 import { feeRoutes } from "./capabilities/fees/routes.ts";
+import { firewallRoutes } from "./capabilities/firewall/routes.ts";
 import { gatewayRoutes } from "./capabilities/gateway/routes.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { healthRoutes } from "./capabilities/health/routes.ts";
@@ -82,6 +83,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
     gatewayRoutes(scope, deps);
     streamRoutes(scope, deps);
     transferRoutes(scope, deps);
+    firewallRoutes(scope, deps);
   });
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   await app.ready();

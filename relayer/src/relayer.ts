@@ -14,6 +14,8 @@ import { createKnownChannels } from "./capabilities/channels/known.ts";
 import { sweepEvents } from "./capabilities/events/service.ts";
 import { applyTerms } from "./capabilities/fees/booking.ts";
 import { sweepFees } from "./capabilities/fees/sweep.ts";
+import { createPolicies } from "./capabilities/firewall/policies.ts";
+import { sweepActions } from "./capabilities/firewall/check.ts";
 import { createCatalog } from "./capabilities/gateway/catalog.ts";
 import type { Handlers } from "./capabilities/gateway/handler.ts";
 import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
@@ -94,6 +96,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     handlers,
     knownChannels: createKnownChannels(),
     catalog: createCatalog(db),
+    policies: createPolicies(parts),
     chainReadAt: () => follower.lastReadAt(),
   };
   const follower = createFollower(deps);
@@ -106,7 +109,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   await applyTerms(deps);
   const app = await buildApp(deps);
   const settlement = createSettlementWorker(deps);
-  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals };
+  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions };
   const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
     app,
@@ -114,6 +117,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     settlement,
     async start() {
       await continuity.start();
+      await deps.policies.start();
       audit.start();
       await submitter.start();
       await follower.start();
@@ -131,6 +135,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await submitter.stop();
       await audit.stop();
       await deps.outbound.close();
+      await deps.policies.stop();
       await continuity.stop();
       await db.end();
     },

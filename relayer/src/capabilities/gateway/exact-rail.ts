@@ -10,6 +10,8 @@ import { newPaymentId } from "../../payment-id.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { checkAuthorization, checkAuthorizationTerms, checkSigned, exactFault, type Wanted } from "../exact/authorization.ts";
 import * as payments from "../exact/payment-store.ts";
+import { admit } from "../firewall/gate.ts";
+import { ownerOf } from "../firewall/registry.ts";
 import type { ExactPayment, ExactRequest } from "../exact/payment-store.ts";
 import { decodeExactPayload } from "../exact/schemas.ts";
 import { settleAuthorization, sweepQueue } from "../exact/service.ts";
@@ -67,6 +69,10 @@ async function openNew(deps: GatewayDeps, request: ExactRequest, service: Servic
   if (used || carried !== undefined) return refuseUsed(deps, request);
   await ledger.limitUnbilledRuns(deps, authorization.from);
   await limitStoredAnswers(deps, authorization.from);
+  const { paymentId, requestHash, resource, price } = request;
+  await admit(deps, {
+    identity: { scheme: "exact", token, nonce: authorization.nonce, requestHash }, paymentId, payer: authorization.from, payee: authorization.to as Address, service: service.name, serviceOwner: ownerOf(service), resource, price,
+  });
   return reserve(deps, request, balance, service);
 }
 

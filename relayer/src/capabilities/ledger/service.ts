@@ -9,6 +9,8 @@ import type { AuditValue } from "../audit/types.ts";
 import { findChannel, type Channel } from "../channels/store.ts";
 import { decide, type Refusal } from "./logic.ts";
 import { answerDeleted, answersFull } from "../answers/service.ts";
+import { refusedByMandate } from "../mandates/audit.ts";
+import type { MandateVerdict } from "../mandates/budget-store.ts";
 import { deletedAt } from "../answers/store.ts";
 import { deleteExpiredAnswers, findAnswer, sealDelivery } from "./answer-store.ts";
 import * as store from "./store.ts";
@@ -36,8 +38,9 @@ export type ChargedPayment = Payment & { standing: store.Standing };
  * @throws TallystickError `payment_identifier_conflict` (409): the identifier belongs to another request.
  * @throws TallystickError `exposure_limit` (503, safe): too much of this channel or payer is unsettled; `unbilled_runs_exceeded` (429).
  * @throws TallystickError `payment_in_progress` (503, safe): the same payment is being served, or its process just died.
+ * @throws TallystickError mandate_* (403): the mandate that the channel spends under, or one above it, does not allow it.
  */
-export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutMs: number): Promise<Taken> {
+export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutMs: number, stillAdmitted?: () => Promise<void> | undefined): Promise<Taken> {
   const deadline = Date.now() + BUSY_WAIT_MS;
   let payment = request;
   for (;;) {
@@ -50,13 +53,16 @@ export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutM
     if (settled === "id_taken") payment = { ...payment, paymentId: newPaymentId() };
     else if (settled !== "busy") return settled;
     else await sleep(BUSY_POLL_MS);
+    // It waited, and what let it in may not hold any more.
+    await stillAdmitted?.();
   }
 }
 
 /** Why the reservation was not made: a replay, a refusal, that waiting may help, or that another payment has this id. */
-async function explain(deps: Deps, request: PaymentRequest, verdict: store.Verdict, deadline: number): Promise<Taken | "busy" | "id_taken"> {
+async function explain(deps: Deps, request: PaymentRequest, verdict: Exclude<MandateVerdict, "reserved">, deadline: number): Promise<Taken | "busy" | "id_taken"> {
   const known = (await knownByClientId(deps, request)) ?? (await store.findByVoucher(deps.db, request.channelId, request.ceiling));
   if (known !== undefined) return replay(deps, request, known, deadline);
+  if (typeof verdict === "object") throw await refusedByMandate(deps, request, verdict.mandate);
   if (verdict === "conflict") return (await store.isTaken(deps.db, request.paymentId)) ? "id_taken" : "busy";
   if (verdict === "unbilled") throw tooManyUnbilledRuns(deps);
   if (verdict === "answers_full") throw answersFull(deps);
@@ -218,6 +224,12 @@ function tooManyUnbilledRuns({ config }: Pick<Deps, "config">): TallystickError 
 export async function sweep(deps: Deps): Promise<void> {
   for (const paymentId of await store.findExpired(deps.db, 100)) await giveBack(deps, paymentId, "lease_expired");
   await deleteExpiredAnswers(deps.db, 1_000);
+}
+
+/** True when this very payment was charged: the same again costs nothing. */
+export async function isPaid(deps: Deps, request: PaymentRequest): Promise<boolean> {
+  const known = (await knownByClientId(deps, request)) ?? (await store.findByVoucher(deps.db, request.channelId, request.ceiling));
+  return known?.state === "charged" && known.requestHash === request.requestHash;
 }
 
 /** True when this very voucher or identifier has been seen with a payment that stands: then a deposit that came with it is done. */
