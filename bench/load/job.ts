@@ -27,8 +27,10 @@ export type Job = {
   requests: number;
   /** Stops asking after so long, even when not all is asked. */
   atMostS: number;
-  /** Our receipts are in the answers; how many to check by the SDK, after the clock. */
+  /** How many requests ask for our receipt, which the SDK checks after the clock. */
   receipts: number;
+  /** All the others ask for it too. */
+  receiptEach: boolean;
 };
 
 export type Measured = {

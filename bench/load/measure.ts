@@ -6,8 +6,8 @@ import type { World } from "./world.ts";
 
 export type Row = Omit<Measured, "requests"> & {
   server: ServerName;
-  /** What was asked for: paid calls, or the free route. */
-  route: "paid" | "free";
+  /** What was asked for: paid calls, paid calls that all ask for our signed receipt (a stock server has none), or the free route. */
+  route: "paid" | "paid, receipt" | "free";
   processes: number;
   inFlight: number;
   /** Requests in one measured run. */
@@ -27,7 +27,7 @@ const AT_MOST_S = 20;
 
 /** One measured run. The channels are moved on by what they signed. */
 export async function measure(world: World, client: Part, server: LoadServer, load: Load): Promise<Row> {
-  const paid = load.route === "paid";
+  const paid = load.route !== "free";
   const job: Job = {
     origins: server.origins,
     path: paid ? server.path : server.freePath,
@@ -39,6 +39,7 @@ export async function measure(world: World, client: Part, server: LoadServer, lo
     requests: load.requests,
     atMostS: AT_MOST_S,
     receipts: paid && server.name === "tallystick" ? load.receipts : 0,
+    receiptEach: load.route === "paid, receipt",
   };
   await client.ask("prepare", job);
   const before = await usage(world, server);
