@@ -9,7 +9,7 @@ import type { Finished, Job, LoadChannel, Measured, Signed } from "./job.ts";
 import { answer } from "./part.ts";
 import { checkDigests, signVoucher } from "./vouchers.ts";
 
-type Prepared = { path: string; headers: Record<string, string>; /** What has to come back. */ body: string; cumulative: string | undefined; channel: LoadChannel; asksReceipt: boolean };
+type Prepared = { path: string; headers: Record<string, string>; /** What has to come back. */ body: string; cumulative: string | undefined; channel: LoadChannel };
 type Lane = { clients: Client[]; requests: Prepared[] };
 type Answered = { status: number; settlement: string | undefined; contentType: string; body: string };
 type Kept = { request: Prepared; answered: Answered };
@@ -35,7 +35,7 @@ answer(undefined, {
         const channel = own[turn % own.length]!;
         const number = (numbers.get(channel) ?? 0) + 1;
         numbers.set(channel, number);
-        return prepared(job!, channel, number, asks(turn * job!.inFlight + lane));
+        return prepared(job!, channel, number);
       });
       return { clients: job!.origins.map((origin) => new Client(origin, { pipelining: 1, keepAliveTimeout: 60_000 })), requests };
     });
@@ -77,25 +77,21 @@ function lanesOf(channels: LoadChannel[], inFlight: number): LoadChannel[][] {
   return Array.from({ length: inFlight }, (_, lane) => channels.filter((_channel, index) => index % inFlight === lane));
 }
 
-/** Those whose receipts are checked ask for them, and the others when all are to be given. */
-function asks(place: number): boolean {
-  const { requests, receipts, receiptEach } = job!;
-  return receiptEach || (receipts > 0 && place % Math.max(1, Math.floor(requests / receipts)) === 0);
-}
-
-function prepared({ path: base, terms, price, origins }: Job, channel: LoadChannel, number: number, asksReceipt: boolean): Prepared {
+function prepared({ path: base, terms, price, origins, receiptEach }: Job, channel: LoadChannel, number: number): Prepared {
   const path = terms === undefined ? base : `${base}/${channel.channelId.slice(2, 10)}/${channel.signed / price + BigInt(number)}`;
-  if (terms === undefined) return { path, headers: {}, body: "", cumulative: undefined, channel, asksReceipt: false };
+  if (terms === undefined) return { path, headers: {}, body: "", cumulative: undefined, channel };
   const ceiling = channel.signed + price * BigInt(number);
   const extra = terms["extra"] as Record<string, unknown>;
   // As our SDK does where the server mints ids: each payment its own. A stock server mints none.
   const accepted = extra["paymentId"] === undefined ? terms : { ...terms, extra: { ...extra, paymentId: `pay_${randomBytes(16).toString("hex")}` } };
   const voucher = { channelId: channel.channelId, maxClaimableAmount: ceiling.toString(), signature: signVoucher(channel, ceiling) };
-  const payment = { x402Version: 2, accepted, resource: { url: origins[0] + path }, payload: { type: "voucher", channelConfig: channel.config, voucher }, ...(asksReceipt ? { extensions: { [RECEIPT_EXTENSION]: {} } } : {}) };
-  return { path, headers: { "payment-signature": Buffer.from(JSON.stringify(payment)).toString("base64") }, body: bodyOf(path.slice(base.length)), cumulative: ceiling.toString(), channel, asksReceipt };
+  const payment = { x402Version: 2, accepted, resource: { url: origins[0] + path }, payload: { type: "voucher", channelConfig: channel.config, voucher }, ...(receiptEach ? { extensions: { [RECEIPT_EXTENSION]: {} } } : {}) };
+  return { path, headers: { "payment-signature": Buffer.from(JSON.stringify(payment)).toString("base64") }, body: bodyOf(path.slice(base.length)), cumulative: ceiling.toString(), channel };
 }
 
 async function run(over: Lane[], latencies: number[], deadline = Infinity): Promise<void> {
+  const every = Math.max(1, Math.floor(job!.requests / Math.max(1, job!.receipts)));
+  let asked = 0;
   await Promise.all(
     over.map(async ({ clients, requests }, lane) => {
       for (const [turn, request] of requests.entries()) {
@@ -105,7 +101,7 @@ async function run(over: Lane[], latencies: number[], deadline = Infinity): Prom
         latencies.push(Number(process.hrtime.bigint() - started) / 1e6);
         check(request, answered);
         if (request.cumulative !== undefined) signed.set(request.channel.channelId, BigInt(request.cumulative));
-        if (request.asksReceipt && kept.length < job!.receipts) kept.push({ request, answered });
+        if (job!.receipts > 0 && asked++ % every === 0) kept.push({ request, answered });
       }
     }),
   );

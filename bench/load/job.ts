@@ -27,10 +27,10 @@ export type Job = {
   requests: number;
   /** Stops asking after so long, even when not all is asked. */
   atMostS: number;
-  /** How many requests ask for our receipt, which the SDK checks after the clock. */
-  receipts: number;
-  /** All the others ask for it too. */
+  /** Every request asks for our receipt. */
   receiptEach: boolean;
+  /** How many of them the SDK checks, after the clock. */
+  receipts: number;
 };
 
 export type Measured = {

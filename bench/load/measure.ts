@@ -6,8 +6,8 @@ import type { World } from "./world.ts";
 
 export type Row = Omit<Measured, "requests"> & {
   server: ServerName;
-  /** What was asked for: paid calls, paid calls that all ask for our signed receipt (a stock server has none), or the free route. */
-  route: "paid" | "paid, receipt" | "free";
+  /** What was asked for: paid calls, of which every one asks ours for its signed receipt (a stock server has none), the same without receipts, or the free route. */
+  route: "paid" | "paid, no receipt" | "free";
   processes: number;
   inFlight: number;
   /** Requests in one measured run. */
@@ -38,8 +38,8 @@ export async function measure(world: World, client: Part, server: LoadServer, lo
     warmUp: load.warmUp,
     requests: load.requests,
     atMostS: AT_MOST_S,
-    receipts: paid && server.name === "tallystick" ? load.receipts : 0,
-    receiptEach: load.route === "paid, receipt",
+    receipts: load.route === "paid" && server.name === "tallystick" ? load.receipts : 0,
+    receiptEach: load.route === "paid" && server.name === "tallystick",
   };
   await client.ask("prepare", job);
   const before = await usage(world, server);
