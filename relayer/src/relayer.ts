@@ -18,6 +18,9 @@ import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { configureServices } from "./capabilities/gateway/service.ts";
 import { createLedgerGroups, type LedgerGroups } from "./capabilities/ledger/groups.ts";
 import { sweep } from "./capabilities/ledger/service.ts";
+import { createMandateCache } from "./capabilities/mandates/cache.ts";
+import { sweepBudgets } from "./capabilities/mandates/sweep.ts";
+import { createMandateFollower } from "./capabilities/mandates/follower.ts";
 import { createSettlementWorker } from "./capabilities/settlement/service.ts";
 import { followSettled } from "./capabilities/statements/settled.ts";
 import { sweepStreams } from "./capabilities/streams/service.ts";
@@ -76,6 +79,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const parts = { config, db, chain, log, metrics, reached, now: () => new Date() };
   const continuity = createContinuity(parts);
   const submitter = createSubmitter({ ...parts, signers: config.submitterKeys.map((key) => privateKeyToAccount(key)) });
+  const mandates = createMandateCache(parts);
   const deps: GatewayDeps = {
     ...parts,
     keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys),
@@ -88,6 +92,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     handlers,
     knownChannels: createKnownChannels(),
     catalog: createCatalog(db),
+    mandates,
     chainReadAt: () => follower.lastReadAt(),
   };
   const follower = createFollower(deps);
@@ -100,7 +105,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   await applyTerms(deps);
   const app = await buildApp(deps);
   const settlement = createSettlementWorker(deps);
-  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled };
+  const mandateFollower = createSweeper({ mandates: createMandateFollower(deps) }, config.chainPollMs, log);
+  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets };
   const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
     app,
@@ -110,6 +116,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await continuity.start();
       await submitter.start();
       await follower.start();
+      await mandates.start();
+      if (config.role !== "server") mandateFollower.start();
       if (config.role !== "server") await settlement.start();
       if (config.role !== "server") sweeper.start();
       const address = await app.listen({ host: config.host, port: config.port });
@@ -120,6 +128,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await app.close();
       await sweeper.stop();
       await settlement.stop();
+      await mandateFollower.stop();
+      await mandates.stop();
       await follower.stop();
       await submitter.stop();
       await deps.outbound.close();

@@ -10,7 +10,7 @@ import { rpc, startChain } from "../../scripts/local/chain.ts";
 import { startPostgres } from "../../scripts/local/postgres.ts";
 import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
 import { testUSDCAbi } from "../../sdk/src/abi/test-usdc.ts";
-import { BASE_SEPOLIA, ERC3009_COLLECTOR, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { BASE_SEPOLIA, ERC3009_COLLECTOR, LOCAL_MANDATE_REGISTRY, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { channelIdOf, receiveWithAuthorizationTypes, sessionChannelsDomain, voucherTypes, type ChannelConfig } from "../../sdk/src/typed-data.ts";
 import { openChain } from "../../relayer/src/chain/client.ts";
 import { createLedgerGroups } from "../../relayer/src/capabilities/ledger/groups.ts";
@@ -85,6 +85,7 @@ function testConfig(rpcUrl: string, databaseUrl: string, submitterKeys: Hex[], e
     RELAYER_AUTHORIZER_KEYS: AUTHORIZER_KEY,
     RELAYER_ANSWER_KEYS: `0x${"5a".repeat(32)}`,
     RELAYER_CHAIN_POLL_MS: "20",
+    RELAYER_MANDATE_REGISTRY: LOCAL_MANDATE_REGISTRY,
     RELAYER_ETH_PRICE_ATOMIC: "0", // the local node's gas price says nothing of Base's
     RELAYER_LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? "silent",
     ...env,

@@ -8,6 +8,8 @@ import { EVENT } from "../../telemetry/log.ts";
 import { findChannel, type Channel } from "../channels/store.ts";
 import { decide, type Refusal } from "./logic.ts";
 import { answerDeleted, answersFull } from "../answers/service.ts";
+import { refusedByMandate } from "../mandates/audit.ts";
+import type { MandateVerdict } from "../mandates/budget-store.ts";
 import { deletedAt } from "../answers/store.ts";
 import { deleteExpiredAnswers, findAnswer, sealDelivery } from "./answer-store.ts";
 import * as store from "./store.ts";
@@ -35,6 +37,7 @@ export type ChargedPayment = Payment & { standing: store.Standing };
  * @throws TallystickError `payment_identifier_conflict` (409): the identifier belongs to another request.
  * @throws TallystickError `exposure_limit` (503, safe): too much of this channel or payer is unsettled; `unbilled_runs_exceeded` (429).
  * @throws TallystickError `payment_in_progress` (503, safe): the same payment is being served, or its process just died.
+ * @throws TallystickError mandate_* (403): the mandate that the channel spends under, or one above it, does not allow it.
  */
 export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutMs: number): Promise<Taken> {
   const deadline = Date.now() + BUSY_WAIT_MS;
@@ -53,9 +56,10 @@ export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutM
 }
 
 /** Why the reservation was not made: a replay, a refusal, that waiting may help, or that another payment has this id. */
-async function explain(deps: Deps, request: PaymentRequest, verdict: store.Verdict, deadline: number): Promise<Taken | "busy" | "id_taken"> {
+async function explain(deps: Deps, request: PaymentRequest, verdict: Exclude<MandateVerdict, "reserved">, deadline: number): Promise<Taken | "busy" | "id_taken"> {
   const known = (await knownByClientId(deps, request)) ?? (await store.findByVoucher(deps.db, request.channelId, request.ceiling));
   if (known !== undefined) return replay(deps, request, known, deadline);
+  if (typeof verdict === "object") throw await refusedByMandate(deps, request, verdict.mandate);
   if (verdict === "conflict") return (await store.isTaken(deps.db, request.paymentId)) ? "id_taken" : "busy";
   if (verdict === "unbilled") throw tooManyUnbilledRuns(deps);
   if (verdict === "answers_full") throw answersFull(deps);

@@ -46,19 +46,24 @@ export type ReserveLimits = { perChannelAtomic: bigint; perPayerAtomic: bigint; 
 
 /** Sets prices aside where the vouchers cover them: money rule 3, in the order given; one verdict an item. */
 export async function reserveAll(db: Queryable, items: readonly Reservation[], limits: ReserveLimits): Promise<Verdict[]> {
-  const of = <T>(pick: (payment: PaymentRequest, leaseMs: number) => T) => items.map(({ payment, leaseMs }) => pick(payment, leaseMs));
   const { rows } = await db.query<{ nth: bigint; outcome: Verdict }>({
     name: "payments_reserve",
     text: "SELECT nth, outcome FROM reserve_payments($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
-    values: [
-      of((p) => p.paymentId), of((p) => toBytes(p.channelId)), of((p) => p.ceiling), of((p) => p.price), of((p) => toBytes(p.signature)), of((p) => p.service),
-      of((p) => toBytes(p.requestHash)), of((p) => p.clientId ?? null), of((p) => (p.deposit === undefined ? null : toBytes(p.deposit.hash))), of((p) => p.deposit?.amount ?? null),
-      of((_p, leaseMs) => leaseMs), of((p) => p.resource), limits.perChannelAtomic, limits.perPayerAtomic, limits.unbilledRunsPerMinute, limits.storedAnswerBytes,
-    ],
+    values: reserveValues(items, limits),
   });
   const verdicts: Verdict[] = [];
   for (const { nth, outcome } of rows) verdicts[Number(nth) - 1] = outcome;
   return verdicts;
+}
+
+/** The first sixteen parameters of the reserving functions: this one, and reserve_within_mandates. */
+export function reserveValues(items: readonly Reservation[], limits: ReserveLimits): unknown[] {
+  const of = <T>(pick: (payment: PaymentRequest, leaseMs: number) => T) => items.map(({ payment, leaseMs }) => pick(payment, leaseMs));
+  return [
+    of((p) => p.paymentId), of((p) => toBytes(p.channelId)), of((p) => p.ceiling), of((p) => p.price), of((p) => toBytes(p.signature)), of((p) => p.service),
+    of((p) => toBytes(p.requestHash)), of((p) => p.clientId ?? null), of((p) => (p.deposit === undefined ? null : toBytes(p.deposit.hash))), of((p) => p.deposit?.amount ?? null),
+    of((_p, leaseMs) => leaseMs), of((p) => p.resource), limits.perChannelAtomic, limits.perPayerAtomic, limits.unbilledRunsPerMinute, limits.storedAnswerBytes,
+  ];
 }
 
 /** One item of chargeAll. */

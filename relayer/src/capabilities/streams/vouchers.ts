@@ -8,6 +8,9 @@ import { assertChainFresh } from "../channels/freshness.ts";
 import { findChannel, type Channel } from "../channels/store.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import { recordRefusal } from "../ledger/service.ts";
+import { refusedByMandate } from "../mandates/audit.ts";
+import { withinMandate } from "../mandates/budget-store.ts";
+import { isUnderMandate, refusalIn } from "../mandates/refusals.ts";
 import * as store from "./store.ts";
 
 export type StreamVoucher = { ceiling: bigint; signature: Hex };
@@ -15,7 +18,7 @@ export type StreamVoucher = { ceiling: bigint; signature: Hex };
 /**
  * Lets a metered stream take `amount` more, or all the headroom of the voucher.
  * @throws TallystickError 404 `stream_unknown`, 409 `stream_ended`, 402 `voucher_signature_invalid`, `voucher_ceiling_mismatch`,
- * `voucher_ceiling_above_balance`, `withdrawal_pending`, `channel_busy`, 503 `chain_unavailable`.
+ * `voucher_ceiling_above_balance`, `withdrawal_pending`, `channel_busy`, 403 mandate_*, 503 `chain_unavailable`.
  */
 export async function addVoucher(deps: GatewayDeps, paymentId: string, voucher: StreamVoucher, amount: bigint | undefined): Promise<store.Standing> {
   const stream = await store.findStream(deps.db, paymentId);
@@ -25,7 +28,7 @@ export async function addVoucher(deps: GatewayDeps, paymentId: string, voucher: 
     throw new TallystickError({ code: "voucher_signature_invalid", status: 402, retry: "never", field: "signature", detail: `signature is not payerAuthorizer ${stream.payerAuthorizer}'s signature of this voucher (65 bytes, v 27 or 28, low s).` });
   }
   assertChainFresh(deps);
-  if (await extended(deps, paymentId, voucher, amount)) {
+  if (await extended(deps, stream, voucher, amount)) {
     deps.log.info({ event: EVENT.streamExtended, paymentId, channelId: stream.channelId, ceilingAtomic: voucher.ceiling.toString() }, "stream may go on");
   } else if (stream.state === "open") await refuse(deps, stream, voucher, amount);
   const standing = await store.standing(deps.db, paymentId);
@@ -34,13 +37,25 @@ export async function addVoucher(deps: GatewayDeps, paymentId: string, voucher: 
 }
 
 /** True also for a voucher that extended this stream before: sent twice, it counts once. */
-async function extended(deps: GatewayDeps, paymentId: string, voucher: StreamVoucher, amount: bigint | undefined): Promise<boolean> {
+async function extended(deps: GatewayDeps, stream: store.StreamRow, voucher: StreamVoucher, amount: bigint | undefined): Promise<boolean> {
   if (amount === 0n) return false;
+  const { paymentId } = stream;
   try {
-    return (await store.extend(deps.db, paymentId, voucher, amount)) !== undefined;
+    return (await extend(deps, paymentId, voucher, amount)) !== undefined;
   } catch (error) {
     if (violatedConstraint(error) === "stream_voucher_pkey") return true;
-    throw error;
+    const refusal = refusalIn(error);
+    throw refusal === undefined ? error : await refusedByMandate(deps, { ...stream, price: amount ?? voucher.ceiling }, refusal);
+  }
+}
+
+/** The database says when the channel spends under a mandate; then that is asked too. */
+async function extend({ db }: GatewayDeps, paymentId: string, voucher: StreamVoucher, amount: bigint | undefined): Promise<bigint | undefined> {
+  try {
+    return await store.extend(db, paymentId, voucher, amount);
+  } catch (error) {
+    if (!isUnderMandate(error)) throw error;
+    return withinMandate(db, (client) => store.extend(client, paymentId, voucher, amount));
   }
 }
 
