@@ -5,10 +5,12 @@ import { TypeBoxValidatorCompiler } from "@fastify/type-provider-typebox";
 import fastify, { type FastifyError, type FastifyInstance } from "fastify";
 import { TallystickError, toProblem } from "../../sdk/src/errors.ts";
 import { accessRoutes } from "./capabilities/access/routes.ts";
+import { auditRoutes } from "./capabilities/audit/routes.ts";
 import { eventRoutes } from "./capabilities/events/routes.ts";
 import { exportRoutes } from "./capabilities/export/routes.ts";
 import { facilitatorRoutes } from "./capabilities/facilitator/routes.ts";
 import { feeRoutes } from "./capabilities/fees/routes.ts";
+import { firewallRoutes } from "./capabilities/firewall/routes.ts";
 import { gatewayRoutes } from "./capabilities/gateway/routes.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { healthRoutes } from "./capabilities/health/routes.ts";
@@ -75,6 +77,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
     saleRoutes(scope, deps);
     recoveryRoutes(scope, deps);
     exportRoutes(scope, deps);
+    auditRoutes(scope, deps);
     feeRoutes(scope, deps);
     payoutRoutes(scope, deps);
     statementRoutes(scope, deps);
@@ -82,6 +85,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
     mandateRoutes(scope, deps);
     streamRoutes(scope, deps);
     transferRoutes(scope, deps);
+    firewallRoutes(scope, deps);
   });
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   await app.ready();

@@ -39,6 +39,9 @@ export const COMMIT_POINTS = [
   // fees
   "fees.booked",
   "invoice.issued",
+  // the audit log
+  "audit.sealed",
+  "audit.recovered",
   // the chain's follower
   "views.synced",
   "cursor.saved",

@@ -4,6 +4,7 @@ import { BATCH_SETTLEMENT, chainById, ERC3009_COLLECTOR, SESSION_CHANNELS } from
 import { getAddress, isAddress, type Address, type Hex } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { TallystickError } from "../../sdk/src/errors.ts";
+import { AUDIT_KEYS, readAuditConfig, type AuditConfig } from "./audit-config.ts";
 import { FEE_KEYS, readFeeConfig, type FeeConfig } from "./fee-config.ts";
 
 /** What the gateway sells, as configured. Amounts are atomic token units. */
@@ -81,6 +82,7 @@ export type Config = {
   /** Seal stored answers; the first seals, all open. */
   answerKeys: Hex[];
   fee: FeeConfig;
+  audit: AuditConfig;
   limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number; storedAnswerBytes: number };
   /** Where this process keeps what outlives it and the database: how far the ledger was. */
   stateDir: string | undefined;
@@ -88,6 +90,8 @@ export type Config = {
   trustFailover: boolean;
   /** For whom the facilitator pays gas: anybody, nobody, the receivers of what is sold here, or these. */
   facilitator: "open" | "off" | "services" | Address[];
+  /** Whose policies of the kind operator are in force here. */
+  firewallOperators: Address[];
   outboundAllowPrivate: boolean;
   indexerUrl: string | undefined;
   logLevel: string;
@@ -136,10 +140,12 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_MAX_UNBILLED_RUNS", about: "upstream runs a payer may cause in a minute without being charged", fallback: "30" },
   { name: "RELAYER_ANSWER_TTL_S", about: "how long an answer can be fetched again", fallback: "86400" },
   ...FEE_KEYS,
+  ...AUDIT_KEYS,
   { name: "RELAYER_MAX_STORED_ANSWER_BYTES", about: "bytes of answers kept for one payer; who is full buys nothing until some expire or are deleted", fallback: "268435456" },
   { name: "RELAYER_STATE_DIR", about: "folder on this machine's own disk that remembers how far the ledger was, so that a restored backup is noticed; empty: memory only", fallback: "" },
   { name: "RELAYER_TRUST_FAILOVER", about: "true when every standby of the database is synchronous, so that a failover loses nothing; else sales by channel stop until an operator resumes", fallback: "false" },
   { name: "RELAYER_FACILITATOR", about: "whom the facilitator settles for: services (receivers of what is sold here), open, off, or addresses, comma separated", fallback: "services" },
+  { name: "RELAYER_FIREWALL_OPERATORS", about: "addresses whose signed operator policies bind every payment here (kill switch, global deny), comma separated", fallback: "" },
   { name: "RELAYER_OUTBOUND_ALLOW_PRIVATE", about: "true lets services live on private addresses (local use only)", fallback: "false" },
   { name: "RELAYER_INDEXER_URL", about: "indexer whose lag readiness reports", fallback: "" },
   { name: "RELAYER_LOG_LEVEL", about: "pino level", fallback: "info" },
@@ -231,9 +237,11 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       storedAnswerBytes: integer("RELAYER_MAX_STORED_ANSWER_BYTES", 1, Number.MAX_SAFE_INTEGER),
     },
     fee: readFeeConfig({ parse, integer }, submitterKeys),
+    audit: readAuditConfig({ parse, integer }),
     stateDir: raw("RELAYER_STATE_DIR") || undefined,
     trustFailover: parse("RELAYER_TRUST_FAILOVER", readBoolean, "true or false", false),
     facilitator: parse("RELAYER_FACILITATOR", readFacilitator, "services, open, off, or addresses", "services"),
+    firewallOperators: raw("RELAYER_FIREWALL_OPERATORS") === "" ? [] : parse("RELAYER_FIREWALL_OPERATORS", readAddresses, "addresses, comma separated", []),
     outboundAllowPrivate: parse("RELAYER_OUTBOUND_ALLOW_PRIVATE", readBoolean, "true or false", false),
     indexerUrl: raw("RELAYER_INDEXER_URL") === "" ? undefined : parse("RELAYER_INDEXER_URL", readUrl, "a URL", ""),
     logLevel: parse("RELAYER_LOG_LEVEL", readLevel, LOG_LEVELS.join(", "), "info"),
@@ -317,7 +325,9 @@ function readRole(value: string): Config["role"] | undefined {
   return value === "all" || value === "server" || value === "worker" ? value : undefined;
 }
 function readFacilitator(value: string): Config["facilitator"] | undefined {
-  if (value === "open" || value === "off" || value === "services") return value;
+  return value === "open" || value === "off" || value === "services" ? value : readAddresses(value);
+}
+function readAddresses(value: string): Address[] | undefined {
   const addresses = value.split(",").map((address) => readAddress(address.trim()));
   return addresses.every((address) => address !== undefined) ? addresses : undefined;
 }

@@ -4,6 +4,8 @@ import { privateKeyToAccount } from "viem/accounts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
+import { recoverApprovals } from "./capabilities/audit/recovery.ts";
+import { createAudit } from "./capabilities/audit/writer.ts";
 import { createExact } from "./capabilities/exact/exact.ts";
 import { sweepAnswerUsage } from "./capabilities/answers/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
@@ -11,6 +13,8 @@ import { createKnownChannels } from "./capabilities/channels/known.ts";
 import { sweepEvents } from "./capabilities/events/service.ts";
 import { applyTerms } from "./capabilities/fees/booking.ts";
 import { sweepFees } from "./capabilities/fees/sweep.ts";
+import { createPolicies } from "./capabilities/firewall/policies.ts";
+import { sweepActions } from "./capabilities/firewall/check.ts";
 import { createCatalog } from "./capabilities/gateway/catalog.ts";
 import type { Handlers } from "./capabilities/gateway/handler.ts";
 import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
@@ -80,10 +84,13 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const continuity = createContinuity(parts);
   const submitter = createSubmitter({ ...parts, signers: config.submitterKeys.map((key) => privateKeyToAccount(key)) });
   const mandates = createMandateCache(parts);
+  const keyring = keyringFromPrivateKeys(config.receiverAuthorizerKeys);
+  const audit = createAudit({ ...parts, keyring });
   const deps: GatewayDeps = {
     ...parts,
-    keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys),
+    keyring,
     submitter,
+    audit,
     groups: remembering(createLedgerGroups(parts), continuity),
     vault: createVault(config.answerKeys),
     outbound: createOutbound({ allowPrivate: config.outboundAllowPrivate }),
@@ -93,6 +100,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     knownChannels: createKnownChannels(),
     catalog: createCatalog(db),
     mandates,
+    policies: createPolicies(parts),
     chainReadAt: () => follower.lastReadAt(),
   };
   const follower = createFollower(deps);
@@ -106,7 +114,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const app = await buildApp(deps);
   const settlement = createSettlementWorker(deps);
   const mandateFollower = createSweeper({ mandates: createMandateFollower(deps) }, config.chainPollMs, log);
-  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets };
+  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, audit: (all: GatewayDeps) => recoverApprovals(all), actions: sweepActions };
   const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
     app,
@@ -114,6 +122,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     settlement,
     async start() {
       await continuity.start();
+      await deps.policies.start();
+      audit.start();
       await submitter.start();
       await follower.start();
       await mandates.start();
@@ -132,7 +142,9 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await mandates.stop();
       await follower.stop();
       await submitter.stop();
+      await audit.stop();
       await deps.outbound.close();
+      await deps.policies.stop();
       await continuity.stop();
       await db.end();
     },

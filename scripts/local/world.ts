@@ -152,7 +152,6 @@ function relayerEnv(at: Addresses, users: Record<string, string>): Record<string
   };
   return {
     RELAYER_CHAIN_POLL_MS: "250",
-    RELAYER_MANDATE_REGISTRY: LOCAL_MANDATE_REGISTRY,
     RELAYER_FACILITATOR: "open",
     // A few batches while one looks on, instead of one an hour.
     RELAYER_SETTLE_MAX_AGE_S: "5",

@@ -13,6 +13,7 @@ import { testUSDCAbi } from "../../sdk/src/abi/test-usdc.ts";
 import { BASE_SEPOLIA, ERC3009_COLLECTOR, LOCAL_MANDATE_REGISTRY, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { channelIdOf, receiveWithAuthorizationTypes, sessionChannelsDomain, voucherTypes, type ChannelConfig } from "../../sdk/src/typed-data.ts";
 import { openChain } from "../../relayer/src/chain/client.ts";
+import { createAudit } from "../../relayer/src/capabilities/audit/writer.ts";
 import { createLedgerGroups } from "../../relayer/src/capabilities/ledger/groups.ts";
 import { createVault } from "../../relayer/src/crypto/vault.ts";
 import { keyringFromPrivateKeys } from "../../relayer/src/chain/keyring.ts";
@@ -65,7 +66,9 @@ export async function startWorld(): Promise<World> {
       for (const { address } of signers) await rpc(chain.url, "hardhat_setBalance", [address, numberToHex(10n ** 20n)]);
       const base = { config, db: own, chain: openChain(config.rpcUrls, config.chainId), log: createLog(config.logLevel), metrics: createMetrics(), reached: () => {} };
       const submitter: Submitter = createSubmitter({ ...base, signers });
-      return { ...base, submitter, groups: createLedgerGroups(base), vault: createVault(config.answerKeys), keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys), now: () => new Date() };
+      const keyring = keyringFromPrivateKeys(config.receiverAuthorizerKeys);
+      const now = () => new Date();
+      return { ...base, submitter, groups: createLedgerGroups(base), vault: createVault(config.answerKeys), keyring, audit: createAudit({ ...base, keyring, now }), now };
     },
     async stop() {
       await Promise.all(pools.map((pool) => pool.end()));

@@ -4,7 +4,6 @@ import type { Hex } from "viem";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import type { Queryable } from "../../db/pool.ts";
 import type { ChainView } from "../channels/store.ts";
-import type { Refusal } from "./logic.ts";
 import type { Payment, PaymentRequest, SealedDelivery } from "./types.ts";
 
 type Row = {
@@ -168,13 +167,3 @@ export async function countUnbilledRuns(db: Queryable, payer: Hex): Promise<numb
   return Number(rows[0]?.runs ?? 0n);
 }
 
-export type AuditEntry = { paymentId: string; channelId: Hex | undefined; payer: Hex; service: string; code: Refusal | string; detail: Record<string, unknown> };
-
-/** Records that a payment with a valid signature was refused and moved nothing. */
-export async function insertAudit(db: Queryable, entry: AuditEntry): Promise<void> {
-  await db.query({
-    name: "audit_insert",
-    text: "INSERT INTO audit (payment_id, channel_id, payer, service, code, detail) VALUES ($1, $2, $3, $4, $5, $6)",
-    values: [entry.paymentId, entry.channelId === undefined ? null : toBytes(entry.channelId), toBytes(entry.payer), entry.service, entry.code, JSON.stringify(entry.detail)],
-  });
-}

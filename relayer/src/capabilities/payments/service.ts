@@ -7,7 +7,7 @@ import { findAnswer } from "../ledger/answer-store.ts";
 import type { Answer } from "../ledger/types.ts";
 import { notYours, receiptFor, type ReceiptDeps } from "../receipts/service.ts";
 import { statusOf, type Status } from "./logic.ts";
-import { claimsCovering, findCarrier, findStory, listStories, partiesOf, refusalsOf, type Carrier, type PaymentStory } from "./store.ts";
+import { claimsCovering, findCarrier, findStories, findStory, listStories, partiesOf, refusalsOf, type Carrier, type PaymentStory } from "./store.ts";
 
 export type PaymentDeps = ReceiptDeps & Pick<Deps, "db" | "vault">;
 export type Told = { story: PaymentStory; status: Status };
@@ -17,12 +17,22 @@ export async function paymentFor(deps: PaymentDeps, paymentId: string, caller: A
   const story = await findStory(deps.db, paymentId);
   const parties = story === undefined ? undefined : await partiesOf(deps.db, paymentId);
   if (story === undefined || parties?.some((party) => isAddressEqual(party, caller)) !== true) throw notYours("payment");
+  return told(deps, story);
+}
+
+/** What became of payments, whoever asks; unknown ones are left out. */
+export async function statusesOf(deps: Pick<Deps, "db">, paymentIds: readonly string[]): Promise<Map<string, Told>> {
+  const stories = await findStories(deps.db, paymentIds);
+  return new Map(await Promise.all(stories.map(async (story): Promise<[string, Told]> => [story.paymentId, await told(deps, story)])));
+}
+
+async function told(deps: Pick<Deps, "db">, story: PaymentStory): Promise<Told> {
   return { story, status: statusOf(story, await carriersOf(deps, story)) };
 }
 
 export async function paymentsOf(deps: PaymentDeps, caller: Address, before: Date | undefined, limit: number): Promise<Told[]> {
   const stories = await listStories(deps.db, caller, before, limit);
-  return Promise.all(stories.map(async (story) => ({ story, status: statusOf(story, await carriersOf(deps, story)) })));
+  return Promise.all(stories.map((story) => told(deps, story)));
 }
 
 /** What was bought, as long as it is kept. @throws 404 when there is none, 410 `answer_deleted` when its buyer had it deleted. */
@@ -44,7 +54,7 @@ export async function forgetAnswer(deps: PaymentDeps, paymentId: string, caller:
   if (!(await deleteAnswer(deps.db, paymentId)) && (await deletedAt(deps.db, paymentId)) === undefined) throw notYours("answer");
 }
 
-async function carriersOf({ db }: PaymentDeps, { channelId, cumulative, settledTx }: PaymentStory): Promise<Carrier[]> {
+async function carriersOf({ db }: Pick<Deps, "db">, { channelId, cumulative, settledTx }: PaymentStory): Promise<Carrier[]> {
   if (channelId !== undefined) return cumulative === undefined ? [] : claimsCovering(db, channelId, cumulative);
   const carrier = settledTx === undefined ? undefined : await findCarrier(db, settledTx);
   return carrier === undefined ? [] : [carrier];

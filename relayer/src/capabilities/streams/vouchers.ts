@@ -6,6 +6,8 @@ import { violatedConstraint } from "../../db/pool.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { assertChainFresh } from "../channels/freshness.ts";
 import { findChannel, type Channel } from "../channels/store.ts";
+import { admit, isAsleep } from "../firewall/gate.ts";
+import { registered } from "../firewall/registry.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import { recordRefusal } from "../ledger/service.ts";
 import { refusedByMandate } from "../mandates/audit.ts";
@@ -28,12 +30,25 @@ export async function addVoucher(deps: GatewayDeps, paymentId: string, voucher: 
     throw new TallystickError({ code: "voucher_signature_invalid", status: 402, retry: "never", field: "signature", detail: `signature is not payerAuthorizer ${stream.payerAuthorizer}'s signature of this voucher (65 bytes, v 27 or 28, low s).` });
   }
   assertChainFresh(deps);
+  if (!isAsleep(deps)) await admitted(deps, stream, voucher, amount);
   if (await extended(deps, stream, voucher, amount)) {
     deps.log.info({ event: EVENT.streamExtended, paymentId, channelId: stream.channelId, ceilingAtomic: voucher.ceiling.toString() }, "stream may go on");
   } else if (stream.state === "open") await refuse(deps, stream, voucher, amount);
   const standing = await store.standing(deps.db, paymentId);
   if (standing === undefined) throw new TallystickError({ code: "stream_ended", status: 409, retry: "never", field: "id", detail: `Stream ${paymentId} is over.` });
   return standing;
+}
+
+/** The firewall judges what the stream may cost in all with this voucher. */
+async function admitted(deps: GatewayDeps, { paymentId, channelId, payer, payerAuthorizer, service: name }: store.StreamRow, { ceiling }: StreamVoucher, amount: bigint | undefined): Promise<void> {
+  const [channel, standing, service] = await Promise.all([findChannel(deps.db, channelId), store.standing(deps.db, paymentId), registered(deps, name)]);
+  if (channel === undefined || standing === undefined) return; // over: told by what follows
+  const headroom = ceiling - channel.charged - channel.reserved;
+  await admit(deps, {
+    identity: { scheme: "stream", paymentId, ceiling }, paymentId, channelId, payer, payerAuthorizer, payee: channel.config.receiver, service: name, serviceOwner: service?.owner, resource: `stream ${paymentId}`,
+    price: standing.allowance + (amount ?? (headroom > 0n ? headroom : 0n)),
+    isPaid: () => store.knowsVoucher(deps.db, paymentId, ceiling),
+  });
 }
 
 /** True also for a voucher that extended this stream before: sent twice, it counts once. */
@@ -68,7 +83,7 @@ async function refuse(deps: GatewayDeps, stream: store.StreamRow, { ceiling }: S
   if (channel === undefined) throw new Error("invariant: a stream has a channel");
   const refused = refusal(channel, ceiling, amount ?? 1n);
   const detail = { ceiling: String(ceiling), charged: String(channel.charged), reserved: String(channel.reserved), balance: String(channel.balance) };
-  await recordRefusal(deps, { paymentId, channelId, payer, service }, refused.code, detail);
+  await recordRefusal(deps, { paymentId, channelId, payer, payee: channel.config.receiver, service }, refused.code, detail);
   deps.metrics.refusals.inc({ code: refused.code });
   throw refused;
 }
