@@ -34,6 +34,7 @@ CREATE TABLE mandate (
   chain_revoked boolean NOT NULL DEFAULT false,
   chain_spent_atomic atomic NOT NULL DEFAULT 0,
   chain_block bigint NOT NULL DEFAULT 0,
+  chain_followed boolean NOT NULL DEFAULT false, -- false until the follower has read it since it is here: what came before is in no log it will ask for
 
   CHECK ((period_s = 0) = (period_limit_atomic = 0)),
   CHECK (valid_after <= valid_until),
@@ -45,6 +46,7 @@ CREATE INDEX mandate_of_principal ON mandate (principal, registered_at DESC);
 CREATE INDEX mandate_of_delegate ON mandate (delegate, registered_at DESC);
 CREATE INDEX mandate_lineage ON mandate USING gin (lineage);
 CREATE INDEX mandate_chain_block ON mandate (chain_block);
+CREATE INDEX mandate_not_followed ON mandate (mandate_id) WHERE NOT chain_followed;
 CREATE UNIQUE INDEX mandate_idempotency ON mandate (registered_by, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
 -- Whom a mandate with a payeesRoot allows: the list that hashes to it.
@@ -58,8 +60,11 @@ CREATE TABLE mandate_payee (
 CREATE TABLE mandate_account (
   principal address PRIMARY KEY,
   epoch bigint NOT NULL,
-  chain_block bigint NOT NULL
+  chain_block bigint NOT NULL,
+  chain_followed boolean NOT NULL DEFAULT false
 );
+CREATE INDEX mandate_account_chain_block ON mandate_account (chain_block);
+CREATE INDEX mandate_account_not_followed ON mandate_account (principal) WHERE NOT chain_followed;
 
 -- Which mandate a voucher key spends under, for channels of that principal. For good: a key names one mandate.
 CREATE TABLE mandate_guard (

@@ -14,6 +14,7 @@ import { firewallRoutes } from "./capabilities/firewall/routes.ts";
 import { gatewayRoutes } from "./capabilities/gateway/routes.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { healthRoutes } from "./capabilities/health/routes.ts";
+import { mandateRoutes } from "./capabilities/mandates/routes.ts";
 import { paymentRoutes } from "./capabilities/payments/routes.ts";
 import { payoutRoutes } from "./capabilities/payouts/routes.ts";
 import { recoveryRoutes } from "./capabilities/recovery/routes.ts";
@@ -81,6 +82,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
     payoutRoutes(scope, deps);
     statementRoutes(scope, deps);
     gatewayRoutes(scope, deps);
+    mandateRoutes(scope, deps);
     streamRoutes(scope, deps);
     transferRoutes(scope, deps);
     firewallRoutes(scope, deps);

@@ -33,6 +33,10 @@ export const COMMIT_POINTS = [
   "batch.prepared", // simulated; nothing is written yet
   "batch.closed",
   "refund.closed",
+  // mandates
+  "mandate.registered",
+  "mandate.revoked",
+  "mandates.synced",
   // fees
   "fees.booked",
   "invoice.issued",

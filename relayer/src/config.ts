@@ -1,4 +1,5 @@
 // The relayer's configuration: one schema, read once by main, all mistakes reported at once.
+import { deployments } from "../../sdk/src/addresses.ts";
 import { BATCH_SETTLEMENT, chainById, ERC3009_COLLECTOR, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { getAddress, isAddress, type Address, type Hex } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
@@ -52,6 +53,8 @@ export type Config = {
   publicUrl: string;
   sessionChannels: Address;
   erc3009Collector: Address;
+  /** In whose domain mandates are signed. Where no contract stands there, mandates are kept here alone. */
+  mandateRegistry: Address;
   token: { address: Address; name: string; version: string };
   settlementMode: SettlementMode;
   /** Pays gas. */
@@ -108,6 +111,7 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_PUBLIC_URL", about: "origin that buyers see", fallback: "" },
   { name: "RELAYER_SESSION_CHANNELS", about: "SessionChannels contract", fallback: SESSION_CHANNELS },
   { name: "RELAYER_ERC3009_COLLECTOR", about: "deposit collector that stock clients sign for", fallback: ERC3009_COLLECTOR },
+  { name: "RELAYER_MANDATE_REGISTRY", about: "MandateRegistry contract, in whose domain mandates are signed; empty: the published one. Where none stands, mandates are kept off chain alone", fallback: "" },
   { name: "RELAYER_SETTLEMENT_MODE", about: "tallystick (packed claims) or canonical (published interface only)", fallback: "tallystick" },
   { name: "RELAYER_SUBMITTER_KEYS", about: "private keys that pay gas, comma separated; each is a nonce lane of its own, used in parallel", secret: true },
   { name: "RELAYER_AUTHORIZER_KEYS", about: "receiverAuthorizer private keys, comma separated; the first is advertised", secret: true },
@@ -194,6 +198,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     publicUrl: (raw("RELAYER_PUBLIC_URL") || `http://${host}:${port}`).replace(/\/+$/, ""),
     sessionChannels: address("RELAYER_SESSION_CHANNELS"),
     erc3009Collector: address("RELAYER_ERC3009_COLLECTOR"),
+    mandateRegistry: raw("RELAYER_MANDATE_REGISTRY") === "" ? publishedRegistry(chainId) : address("RELAYER_MANDATE_REGISTRY"),
     token: chain?.usdc ?? { address: SESSION_CHANNELS, name: "", version: "" },
     settlementMode: parse("RELAYER_SETTLEMENT_MODE", readMode, "tallystick or canonical", "tallystick"),
     submitterKeys,
@@ -254,6 +259,9 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   return config;
 }
 
+function publishedRegistry(chainId: number): Address {
+  return deployments[chainId === 8453 ? 8453 : 84532].contracts.MandateRegistry;
+}
 function inRange(value: string, min: number, max: number): number | undefined {
   const number = /^\d{1,16}$/.test(value) ? Number(value) : Number.NaN;
   return number >= min && number <= max ? number : undefined;

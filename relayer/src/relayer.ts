@@ -23,6 +23,9 @@ import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { configureServices } from "./capabilities/gateway/service.ts";
 import { createLedgerGroups, type LedgerGroups } from "./capabilities/ledger/groups.ts";
 import { sweep } from "./capabilities/ledger/service.ts";
+import { createMandateCache } from "./capabilities/mandates/cache.ts";
+import { sweepBudgets } from "./capabilities/mandates/sweep.ts";
+import { createMandateFollower } from "./capabilities/mandates/follower.ts";
 import { createSettlementWorker } from "./capabilities/settlement/service.ts";
 import { followSettled } from "./capabilities/statements/settled.ts";
 import { sweepStreams } from "./capabilities/streams/service.ts";
@@ -81,6 +84,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const parts = { config, db, chain, log, metrics, reached, now: () => new Date() };
   const continuity = createContinuity(parts);
   const submitter = createSubmitter({ ...parts, signers: config.submitterKeys.map((key) => privateKeyToAccount(key)) });
+  const mandates = createMandateCache(parts);
   const keyring = keyringFromPrivateKeys(config.receiverAuthorizerKeys);
   const audit = createAudit({ ...parts, keyring });
   const deps: GatewayDeps = {
@@ -96,6 +100,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     handlers,
     knownChannels: createKnownChannels(),
     catalog: createCatalog(db),
+    mandates,
     policies: createPolicies(parts),
     chainReadAt: () => follower.lastReadAt(),
   };
@@ -109,7 +114,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   await applyTerms(deps);
   const app = await buildApp(deps);
   const settlement = createSettlementWorker(deps);
-  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions };
+  const mandateFollower = createSweeper({ mandates: createMandateFollower(deps) }, config.chainPollMs, log);
+  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions };
   const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
     app,
@@ -121,6 +127,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       audit.start();
       await submitter.start();
       await follower.start();
+      await mandates.start();
+      if (config.role !== "server") mandateFollower.start();
       if (config.role !== "server") await settlement.start();
       if (config.role !== "server") sweeper.start();
       const address = await app.listen({ host: config.host, port: config.port });
@@ -131,6 +139,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await app.close();
       await sweeper.stop();
       await settlement.stop();
+      await mandateFollower.stop();
+      await mandates.stop();
       await follower.stop();
       await submitter.stop();
       await audit.stop();

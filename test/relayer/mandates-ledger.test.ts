@@ -18,7 +18,7 @@ import { createMetrics } from "../../relayer/src/telemetry/metrics.ts";
 import type { Mandate } from "../../sdk/src/mandate.ts";
 import { BASE_SEPOLIA } from "../../sdk/src/constants.ts";
 import { testConfig } from "../support/config.ts";
-import { mandateOf, placeMandates } from "../support/mandates.ts";
+import { mandateOf, placeMandates } from "../support/signed-mandates.ts";
 import { startTestPostgres, type TestPostgres } from "../support/postgres.ts";
 
 let made = 0;

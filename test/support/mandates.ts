@@ -1,49 +1,79 @@
-// Mandates for tests: signed by real keys, put into the ledger as registration does.
-import { keccak256, numberToHex, zeroHash, type Address, type Hex, type LocalAccount } from "viem";
-import { insertMandate } from "../../relayer/src/capabilities/mandates/store.ts";
-import { bindGuard } from "../../relayer/src/capabilities/mandates/guard-store.ts";
-import { inTransaction, type Db } from "../../relayer/src/db/pool.ts";
-import { BASE_SEPOLIA } from "../../sdk/src/constants.ts";
-import { mandateIdOf, mandateRegistryDomain, mandateTypes, type Mandate } from "../../sdk/src/mandate.ts";
-import { guardBindingTypes } from "../../sdk/src/guard-binding.ts";
-import { payeesRoot } from "../../sdk/src/payees.ts";
+// A principal with an allowance to the registry, a guard on a journal, and agents that pay under its mandates: real chain, relayer, HTTP.
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createWalletClient, http, numberToHex, parseUnits, type Address, type Hex } from "viem";
+import { generatePrivateKey, privateKeyToAccount, type PrivateKeyAccount } from "viem/accounts";
+import { baseSepolia } from "viem/chains";
+import { rpc } from "../../scripts/local/chain.ts";
+import { createAgent, type Agent, type AgentOptions, type Payment } from "../../sdk/src/agent/agent.ts";
+import { openReader, type ChainReader, type ChainWriter } from "../../sdk/src/agent/chain.ts";
+import { BASE_SEPOLIA, LOCAL_MANDATE_REGISTRY, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { guardChain } from "../../sdk/src/guard/chain.ts";
+import { createGuard, type Guard, type GuardParts } from "../../sdk/src/guard/guard.ts";
+import { openJournal } from "../../sdk/src/guard/journal-node.ts";
+import { serveGuard } from "../../sdk/src/guard/server-node.ts";
+import type { Lineage } from "../../sdk/src/lineage.ts";
+import { allowRegistry, createMandate, type RegistryAt, type RootWishes } from "../../sdk/src/mandates.ts";
+import { mintUSDC } from "../../scripts/local/contracts.ts";
 
-/** Where no registry stands yet, an address does: signatures are bound to it. */
-export const REGISTRY: Address = "0x00000000000000000000000000000000000e0e0e";
-export const MANDATE_DOMAIN = mandateRegistryDomain(BASE_SEPOLIA.chainId, REGISTRY);
+export const AT: RegistryAt = { chainId: BASE_SEPOLIA.chainId, registry: LOCAL_MANDATE_REGISTRY };
+export const USDC = BASE_SEPOLIA.usdc.address;
 
-let salts = 0n;
+export const newAccount = (): PrivateKeyAccount => privateKeyToAccount(generatePrivateKey());
 
-/** Valid from a day ago for ten days, without periods, for any payee; a salt of its own. */
-export function mandateOf(principal: Address, delegate: Address, change: Partial<Mandate> = {}): Mandate {
-  const nowS = Math.floor(Date.now() / 1000);
+export function writerFor(rpcUrl: string, account: PrivateKeyAccount): ChainWriter {
+  return createWalletClient({ account, chain: baseSepolia, transport: http(rpcUrl), pollingInterval: 50 } as never) as unknown as ChainWriter;
+}
+
+export type Principal = { account: PrivateKeyAccount; writer: ChainWriter; reader: ChainReader };
+
+/** Has ether and USDC, and lets the registry move the latter. */
+export async function newPrincipal(rpcUrl: string, usdc = "100"): Promise<Principal> {
+  const account = newAccount();
+  await rpc(rpcUrl, "hardhat_setBalance", [account.address, numberToHex(10n ** 20n)]);
+  await mintUSDC(rpcUrl, account.address, parseUnits(usdc, 6));
+  const principal = { account, writer: writerFor(rpcUrl, account), reader: openReader(rpcUrl) };
+  await allowRegistry(principal.writer, principal.reader, AT, USDC);
+  return principal;
+}
+
+export const grant = (principal: Principal, delegate: Address, wishes: Partial<RootWishes> = {}): Promise<Lineage> =>
+  createMandate(principal.account, AT, { delegate, token: USDC, limit: "1", validFor: "1d", validAfter: Math.floor(Date.now() / 1_000) - 60, ...wishes });
+
+export type TestGuard = { guard: Guard; url: string; path: string; close(): Promise<void>; /** Ends it and starts another on the same journal. */ restart(): Promise<TestGuard> };
+
+/** As `tallystick guard` runs it, in this process. */
+export async function startTestGuard(rpcUrl: string | undefined, parts: Partial<GuardParts> = {}, at?: { path: string; master: Hex }): Promise<TestGuard> {
+  const folder = at === undefined ? await mkdtemp(join(tmpdir(), "tallystick-guard-")) : undefined;
+  const path = at?.path ?? join(folder!, "guard.journal");
+  const master = at?.master ?? generatePrivateKey();
+  const store = await openJournal(path);
+  const chain = rpcUrl === undefined ? {} : { chain: guardChain(openReader(rpcUrl), AT.chainId, AT.registry, { freshMs: 100 }) };
+  const guard = createGuard({ store, master, chainId: AT.chainId, registry: AT.registry, channels: SESSION_CHANNELS, ...chain, ...parts });
+  const server = await serveGuard(guard);
+  const end = async () => {
+    await server.close();
+    await store.close();
+  };
   return {
-    principal, delegate, token: BASE_SEPOLIA.usdc.address, limit: 1_000_000n, periodLimit: 0n, paymentLimit: change.limit ?? 1_000_000n, period: 0, validAfter: nowS - 86_400, validUntil: nowS + 864_000,
-    epoch: 0, payeesRoot: zeroHash, capability: zeroHash, parent: zeroHash, terms: zeroHash, salt: keccak256(numberToHex(++salts, { size: 32 })), ...change,
+    guard, url: server.url, path,
+    async close() {
+      await end();
+      if (folder !== undefined) await rm(folder, { recursive: true, force: true });
+    },
+    async restart() {
+      await end();
+      return startTestGuard(rpcUrl, parts, { path, master });
+    },
   };
 }
 
-export const idOfMandate = (mandate: Mandate, domain = MANDATE_DOMAIN): Hex => mandateIdOf(domain, mandate);
-
-export function signMandate(grantor: LocalAccount, mandate: Mandate, domain = MANDATE_DOMAIN): Promise<Hex> {
-  return grantor.signTypedData({ domain, types: mandateTypes, primaryType: "Mandate", message: mandate });
-}
-
-export function signBinding(key: LocalAccount, mandateId: Hex, domain = MANDATE_DOMAIN): Promise<Hex> {
-  return key.signTypedData({ domain, types: guardBindingTypes, primaryType: "GuardBinding", message: { mandateId, authorizer: key.address } });
-}
-
-/** Puts mandates (a root first, each above the next) and a voucher key for the last into the ledger; nothing is checked. @returns their ids. */
-export async function placeMandates(db: Db, lineage: readonly { mandate: Mandate; payees?: readonly Address[] }[], guard?: Address): Promise<Hex[]> {
-  const ids: Hex[] = [];
-  await inTransaction(db, async (client) => {
-    for (const { mandate, payees } of lineage) {
-      const full = { ...mandate, parent: ids.at(-1) ?? mandate.parent, payeesRoot: payees === undefined ? mandate.payeesRoot : payeesRoot(payees) };
-      const mandateId = idOfMandate(full);
-      ids.push(mandateId);
-      await insertMandate(client, { mandateId, mandate: full, lineage: ids.toReversed(), signature: undefined, payees, registeredBy: full.principal, idempotencyKey: undefined });
-    }
-    if (guard !== undefined) await bindGuard(client, lineage[0]!.mandate.principal, guard, ids.at(-1)!, "0x00");
+/** An agent that holds its own key alone. */
+export function agentUnder(rpcUrl: string, account: PrivateKeyAccount, lineage: Lineage, guardUrl: string, options: Partial<AgentOptions> = {}): { agent: Agent; payments: Payment[] } {
+  const payments: Payment[] = [];
+  const agent = createAgent({
+    account, rpcUrl, chainId: AT.chainId, mandate: { lineage, guard: guardUrl, registry: AT.registry }, onPayment: (payment) => void payments.push(payment), ...options,
   });
-  return ids;
+  return { agent, payments };
 }

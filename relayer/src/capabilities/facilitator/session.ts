@@ -10,7 +10,6 @@ import { admitForeign } from "../firewall/foreign.ts";
 import type { Purpose } from "../../chain/submitter.ts";
 import * as channels from "../channels/service.ts";
 import type { ChainView } from "../channels/store.ts";
-import { checkDeposit } from "../channels/deposit-check.ts";
 import { fault, X402_ERROR } from "../gateway/terms.ts";
 import { decodeSchemePayload, type SchemePayload } from "../gateway/schemas.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
@@ -34,7 +33,7 @@ export async function verifySession(deps: GatewayDeps, request: FacilitatorReque
   if (voucher.ceiling > view.balance + arriving) throw mismatch("voucher_ceiling_above_balance", "payload.voucher.maxClaimableAmount", X402_ERROR.ceilingAboveBalance, `The voucher is for ${voucher.ceiling}; the channel holds ${view.balance}${arriving === 0n ? "" : ` and ${arriving} more to come`}.`);
   const below = session.type === "voucher" ? voucher.ceiling <= view.totalClaimed : voucher.ceiling < view.totalClaimed;
   if (below) throw mismatch("voucher_below_claimed", "payload.voucher.maxClaimableAmount", "invalid_batch_settlement_evm_cumulative_below_claimed", `The voucher is for ${voucher.ceiling}; ${view.totalClaimed} is claimed already.`);
-  if (session.type === "deposit") await checkDeposit(deps, { config, channelId, ...session.deposit, paymentId: "", foreign: true });
+  if (session.type === "deposit") await channels.checkDeposit(deps, { config, channelId, ...session.deposit, paymentId: "", foreign: true });
   await admitted(deps, request, session, channelId);
   return { isValid: true, payer: config.payer, extra: stateOf(channelId, view) };
 }

@@ -13,9 +13,10 @@ import type { Answer, Delivery } from "../ledger/types.ts";
 import type { Catalog } from "./catalog.ts";
 import type { Handlers } from "./handler.ts";
 import type { Envelope } from "./schemas.ts";
+import type { MandateReads } from "../mandates/service.ts";
 import type { Service } from "./store.ts";
 
-export type GatewayDeps = Deps & { hasher: Hasher; exact: Exact; handlers: Handlers; knownChannels: KnownChannels; catalog: Catalog; policies: Policies };
+export type GatewayDeps = Deps & MandateReads & { hasher: Hasher; exact: Exact; handlers: Handlers; knownChannels: KnownChannels; catalog: Catalog; policies: Policies };
 
 /** What somebody wants to buy, and the payment it came with. */
 export type Order = {

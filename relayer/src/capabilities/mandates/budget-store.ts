@@ -45,7 +45,7 @@ export function withinMandate<T>(db: Db, work: (client: Queryable) => Promise<T>
   });
 }
 
-/** Adds up what payments did to budgets nobody has asked for lately, and forgets periods that are long over. */
+/** Adds up what payments did to budgets nobody has asked for lately. */
 export async function foldIdle(db: Db, limit: number): Promise<void> {
   await inTransaction(db, async (client) => {
     const { rows } = await client.query<{ ids: Buffer[] }>(

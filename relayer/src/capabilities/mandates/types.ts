@@ -5,6 +5,8 @@ import type { Mandate } from "../../../../sdk/src/mandate.ts";
 export type MandateLink = {
   mandateId: Hex;
   mandate: Mandate;
+  /** Whom it allows; undefined: any. */
+  payees: readonly Address[] | undefined;
   /** Ended here, on the chain, or by a later epoch of its principal. Ends every mandate below it too. */
   revoked: "relayer" | "chain" | "epoch" | undefined;
 };
