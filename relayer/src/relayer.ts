@@ -4,6 +4,7 @@ import { privateKeyToAccount } from "viem/accounts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
+import { anchorSeals } from "./capabilities/audit/anchoring.ts";
 import { recoverApprovals } from "./capabilities/audit/recovery.ts";
 import { createAudit } from "./capabilities/audit/writer.ts";
 import { createExact } from "./capabilities/exact/exact.ts";
@@ -83,9 +84,9 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const parts = { config, db, chain, log, metrics, reached, now: () => new Date() };
   const continuity = createContinuity(parts);
   const submitter = createSubmitter({ ...parts, signers: config.submitterKeys.map((key) => privateKeyToAccount(key)) });
+  const mandates = createMandateCache(parts);
   const keyring = keyringFromPrivateKeys(config.receiverAuthorizerKeys);
   const audit = createAudit({ ...parts, keyring });
-  const mandates = createMandateCache(parts);
   const deps: GatewayDeps = {
     ...parts,
     keyring,
@@ -99,8 +100,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     handlers,
     knownChannels: createKnownChannels(),
     catalog: createCatalog(db),
-    policies: createPolicies(parts),
     mandates,
+    policies: createPolicies(parts),
     chainReadAt: () => follower.lastReadAt(),
   };
   const follower = createFollower(deps);
@@ -114,7 +115,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const app = await buildApp(deps);
   const settlement = createSettlementWorker(deps);
   const mandateFollower = createSweeper({ mandates: createMandateFollower(deps) }, config.chainPollMs, log);
-  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, audit: (all: GatewayDeps) => recoverApprovals(all), budgets: sweepBudgets, actions: sweepActions };
+  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions };
   const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
     app,

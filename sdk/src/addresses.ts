@@ -9,7 +9,7 @@ export type Deployment = {
   status: "deployed" | "predicted";
   /** Block from which an indexer has to read; 0 when it is not known. */
   startBlock: number;
-  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address };
+  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address; AuditAnchor: Address };
 };
 
 /** Tallystick's contracts on public chains, by chain id. The local world has its own: see constants.ts. */
@@ -22,7 +22,8 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       SessionChannels: "0xBA4C14Ffe1E7382D685350839873dF24B04F19F7",
       ERC3009DepositCollector: "0xeB7C3ED81c9D4Be6FF1eD64d74a31617c2cE9207",
       AllowanceDepositCollector: "0xB8E8B0e1a613498eB51C3034806AF85589E78c26",
-      MandateRegistry: "0x2908Efbf93fDC0cd95891fA44a097Dbc8267d294",
+      MandateRegistry: "0x9c46ED0d49d8B7511F646505a263bF8a3C5EE338",
+      AuditAnchor: "0xCA813b37f743367d76375dc0629b1E9F7029A52E",
     },
   },
   // base-sepolia
@@ -33,7 +34,8 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       SessionChannels: "0xBA4C14Ffe1E7382D685350839873dF24B04F19F7",
       ERC3009DepositCollector: "0xeB7C3ED81c9D4Be6FF1eD64d74a31617c2cE9207",
       AllowanceDepositCollector: "0xB8E8B0e1a613498eB51C3034806AF85589E78c26",
-      MandateRegistry: "0x2908Efbf93fDC0cd95891fA44a097Dbc8267d294",
+      MandateRegistry: "0x9c46ED0d49d8B7511F646505a263bF8a3C5EE338",
+      AuditAnchor: "0xCA813b37f743367d76375dc0629b1E9F7029A52E",
     },
   },
 };

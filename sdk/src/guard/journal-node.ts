@@ -94,7 +94,7 @@ export class JournalStore implements GuardStore {
   readonly #mandates = new Map<Hex, MandateAccount>();
   readonly #channels = new Map<Hex, ChannelRecord & { mandateId: Hex }>();
   readonly #answered = new Map<Hex, number>();
-  readonly #policies = new Map<string, number>();
+  readonly #policies = new Map<string, { version: number; policyHash: Hex }>();
   #seq = 0;
   #head: Hex = GENESIS;
   #lines: string[] = [];
@@ -124,7 +124,7 @@ export class JournalStore implements GuardStore {
   #apply(body: Body): void {
     if (body.kind === "opened") this.instance = body.instance;
     if (body.kind === "mandate") this.#lineages.set(body.id, parseLineage(body.lineage));
-    if (body.kind === "policy") this.#policies.set(`${body.owner} ${body.name}`, body.version);
+    if (body.kind === "policy") this.#policies.set(`${body.owner} ${body.name}`, { version: body.version, policyHash: body.policyHash });
     if (body.kind !== "signed") return;
     const config = body.config ?? this.#channels.get(body.channelId)!.config;
     this.#channels.set(body.channelId, { mandateId: body.mandateId, channelId: body.channelId, config, highest: BigInt(body.highest), approved: BigInt(body.approved) });
@@ -156,11 +156,19 @@ export class JournalStore implements GuardStore {
   /** A policy of that version is in force from now on. @throws TallystickError `policy_stale`: a newer one was, before. */
   async applyPolicy(policy: { owner: string; name: string; version: number; policyHash: Hex }): Promise<void> {
     const known = this.#policies.get(`${policy.owner} ${policy.name}`);
-    if (known === policy.version) return;
-    if (known !== undefined && known > policy.version) {
-      throw new TallystickError({ code: "policy_stale", status: 409, retry: "never", field: "policy.version", detail: `Version ${policy.version} of the policy ${policy.name} is older than ${known}, which was in force.` });
+    if (known?.version === policy.version && known.policyHash === policy.policyHash) return;
+    if (known !== undefined && known.version >= policy.version) {
+      throw new TallystickError({ code: "policy_stale", status: 409, retry: "never", field: "policy.version", detail: `Version ${policy.version} of the policy ${policy.name} is not newer than ${known.version}, which was in force.` });
     }
     await this.#append({ kind: "policy", ...policy });
+  }
+
+  /** @throws TallystickError `policy_stale`: one that was in force is gone. Only a newer version ends a policy; it may allow everything. */
+  requirePolicies(present: readonly { owner: string; name: string }[]): void {
+    const names = new Set(present.map(({ owner, name }) => `${owner} ${name}`));
+    const gone = [...this.#policies.keys()].find((known) => !names.has(known));
+    if (gone === undefined) return;
+    throw new TallystickError({ code: "policy_stale", status: 409, retry: "never", field: "policy", detail: `The policy ${gone.split(" ")[1]} was in force and is gone; nothing is signed without it.` });
   }
 
   async transact<T>({ ids, channelId, config, digests, nowS }: Scope, decide: (accounts: Accounts, answered: ReadonlySet<Hex>) => { outcome: T; change: Change | undefined }): Promise<T> {
