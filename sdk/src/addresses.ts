@@ -22,7 +22,7 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       SessionChannels: "0x3Ab761CEfe0d2c4627e1cEd3c7BfBB3970b8e733",
       ERC3009DepositCollector: "0xff1b155A2E3F48d4726D3dB6fe37656c87B90cB5",
       AllowanceDepositCollector: "0x09487DBCa74D7aE09514576382dfDace4dF1FBdA",
-      MandateRegistry: "0x5d1761588f358CFdf8d02423F6ec3A08e203D54F",
+      MandateRegistry: "0x2a2C0124E8Ace163E763aa00bB1B6661AbE85Ed9",
     },
   },
   // base-sepolia
@@ -33,7 +33,7 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       SessionChannels: "0x3Ab761CEfe0d2c4627e1cEd3c7BfBB3970b8e733",
       ERC3009DepositCollector: "0xff1b155A2E3F48d4726D3dB6fe37656c87B90cB5",
       AllowanceDepositCollector: "0x09487DBCa74D7aE09514576382dfDace4dF1FBdA",
-      MandateRegistry: "0x5d1761588f358CFdf8d02423F6ec3A08e203D54F",
+      MandateRegistry: "0x2a2C0124E8Ace163E763aa00bB1B6661AbE85Ed9",
     },
   },
 };
