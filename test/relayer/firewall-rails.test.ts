@@ -19,7 +19,7 @@ describe("firewall: streams", function () {
     const { world, upstream } = streams;
     const { buyer, ask, voucher, charged } = await openedChannel(streams);
     await inForce(world.url, buyer.account, policyOf(buyer.account.address, { price: { max: String(PRICE + UNIT) } }));
-    const [response, source] = await Promise.all([ask("/long", 2n * PRICE), upstream.next("/long")]);
+    const [response, source] = await Promise.all([ask("/long.sse", 2n * PRICE), upstream.next("/long.sse")]);
     const paymentId = response.headers.get("tallystick-payment-id")!;
     const events = eventsOf(response);
     source.write(`tallystick-units: 99\ndata: most\n\ndata: last\n\ndata: more\n\n`);
