@@ -75,7 +75,7 @@ export async function settleSession(deps: GatewayDeps, request: FacilitatorReque
   if (session.type !== "deposit") throw mismatch("payload_type_unsupported", "payload.type", "invalid_batch_settlement_evm_payload_type", "A voucher needs no settling; claims, payouts, deposits and refunds do.");
   const channelId = await checkVoucher(deps, session, requirements);
   const deposit = { channelId, config: session.config, ...session.deposit, paymentId: `deposit ${channelId}`, foreign: true };
-  await admitted(deps, request, session, channelId, () => checkDeposit(deps, deposit));
+  await admitted(deps, request, session, channelId, () => channels.checkDeposit(deps, deposit));
   const { txHash } = await channels.carryDeposit(deps, deposit);
   const view = await channels.readOne(deps, channelId);
   return { success: true, payer: session.config.payer, transaction: txHash, network: deps.config.network, amount: String(session.deposit.amount), extra: { channelState: stateOf(channelId, view) } };

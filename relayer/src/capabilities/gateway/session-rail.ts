@@ -6,7 +6,7 @@ import { TallystickError } from "../../../../sdk/src/errors.ts";
 import type { ChannelConfig } from "../../../../sdk/src/typed-data.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { assertChainFresh } from "../channels/freshness.ts";
-import { checkDeposit } from "../channels/deposit-check.ts";
+
 import * as channels from "../channels/service.ts";
 import { admit, type Asked } from "../firewall/gate.ts";
 import { ownerOf } from "../firewall/registry.ts";
@@ -196,7 +196,7 @@ async function withDeposit(deps: GatewayDeps, purchase: Purchase): Promise<Payme
   await refuseHopelessDeposit(deps, purchase, amount);
   const deposit = { channelId: request.channelId, config: payload.config, amount, authorization, collector, paymentId: request.paymentId };
   // The channel may not exist yet: then it is the deposit that shows who pays.
-  await admit(deps, { ...askedOf(deps, purchase), prove: async () => void ((await findChannel(deps.db, request.channelId)) ?? (await checkDeposit(deps, deposit))) });
+  await admit(deps, { ...askedOf(deps, purchase), prove: async () => void ((await findChannel(deps.db, request.channelId)) ?? (await channels.checkDeposit(deps, deposit))) });
   const carried = await channels.carryDeposit(deps, deposit);
   return { ...request, deposit: { hash: carried.txHash, amount } };
 }
