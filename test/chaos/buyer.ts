@@ -3,6 +3,7 @@ import { encodeAbiParameters, keccak256, numberToHex, type Address, type Hex, ty
 import { privateKeyToAccount } from "viem/accounts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BASE_SEPOLIA, ERC3009_COLLECTOR, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { RECEIPT_EXTENSION } from "../../sdk/src/receipt.ts";
 import { channelIdOf, receiveWithAuthorizationTypes, sessionChannelsDomain, transferWithAuthorizationTypes, voucherTypes, type ChannelConfig } from "../../sdk/src/typed-data.ts";
 import type { Attempt, Books, Purchase, Settle } from "./books.ts";
 import type { ActorPlan } from "./plan.ts";
@@ -137,7 +138,7 @@ export class Buyer {
     const tag = wish.tag ?? this.tag();
     const paymentId = `pay_${Date.now().toString(16).padStart(12, "0")}${Array.from({ length: 20 }, () => this.#ids.int(0, 15).toString(16)).join("")}`;
     const accepted = { ...terms, extra: { ...terms.extra, paymentId } };
-    const extensions = wish.clientId === undefined ? {} : { "payment-identifier": { info: { required: false, id: wish.clientId } } };
+    const extensions = wish.clientId === undefined ? { [RECEIPT_EXTENSION]: {} } : { [RECEIPT_EXTENSION]: {}, "payment-identifier": { info: { required: false, id: wish.clientId } } };
     const header = Buffer.from(JSON.stringify({ x402Version: 2, accepted, payload, resource: { url: "http://chaos.test" }, extensions })).toString("base64");
     return this.stage.books.add({
       tag, actor: this.plan.id, kind: this.plan.kind, stream: wish.stream, path: `/s/${service}/${wish.path}/${tag}`, service, header, payer: this.address,

@@ -260,5 +260,6 @@ async function extensions(deps: GatewayDeps, payment: ExactPayment): Promise<{ e
   const { outputHash, startedAt, endedAt, authorization, token, paymentId, resource, requestHash, price } = payment;
   if (outputHash === undefined || startedAt === undefined || endedAt === undefined) return {};
   const facts = { paymentId, scheme: "exact", resource, payer: authorization.from, receiver: authorization.to as Address, token, requestHash, amount: price, outputHash, startedAt, endedAt };
-  return { extensions: await receiptExtensions(deps, directReceipt(deps, facts)) };
+  const extensions = await receiptExtensions(deps, directReceipt(deps, facts));
+  return extensions === undefined ? {} : { extensions };
 }

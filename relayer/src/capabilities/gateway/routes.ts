@@ -80,6 +80,8 @@ async function sell(deps: GatewayDeps, streams: LiveStreams, request: FastifyReq
   const byTransfer = await boughtByTransfer(deps, request, reply, { service, path, url, header });
   if (byTransfer !== undefined) return byTransfer;
   const payment = gateway.readPayment(header);
+  // Those who speak in the older names are answered with X-402-Receipt.
+  if (usesAliases(request)) payment.envelope.extensions = { ...payment.envelope.extensions, [RECEIPT_EXTENSION]: {} };
   const call = { method: request.method, path, headers: request.headers, body: bodyOf(request), signal: goneSignal(request, reply), streams, metered: isMetered(request, service) };
   try {
     const sale = await gateway.buy(deps, service, call, payment);

@@ -19,7 +19,7 @@ import type { Answer, Payment, PaymentRequest } from "../ledger/types.ts";
 import { endStream, leaseMsOf, MAX_RUNS } from "../streams/service.ts";
 import { reopenFixed } from "../streams/store.ts";
 import type { GatewayDeps, OpenPayment, Opened, Order, Rail, Sale, StreamSale } from "./rail.ts";
-import { receiptExtensions, sessionReceipt, signReceipt, wantsX402Receipt } from "./receipts.ts";
+import { BOTH_RECEIPTS, receiptExtensions, receiptWish, sessionReceipt, signReceipt, type ReceiptWish } from "./receipts.ts";
 import { refusalFault } from "./refusals.ts";
 import { decodeSchemePayload, type SchemePayload } from "./schemas.ts";
 import { endOwed } from "./streaming.ts";
@@ -95,12 +95,12 @@ async function reserve(deps: GatewayDeps, purchase: Purchase): Promise<Opened> {
   if (taken.outcome === "replay") {
     deps.metrics.payments.inc({ outcome: "replayed" });
     deps.log.info({ event: EVENT.paymentReplayed, paymentId: taken.payment.paymentId }, "same payment, same answer, no charge");
-    return { outcome: "sold", sale: await replayOf(deps, taken.payment, taken.answer, wantsX402Receipt(purchase.order.envelope)) };
+    return { outcome: "sold", sale: await replayOf(deps, taken.payment, taken.answer, receiptWish(purchase.order.envelope)) };
   }
   if (taken.outcome === "owed") return { outcome: "open", payment: await owedPayment(deps, taken.payment, purchase.order) };
   const { payment } = taken;
   deps.log.debug({ event: EVENT.paymentReserved, paymentId: payment.paymentId, channelId: request.channelId, service: request.service, priceAtomic: request.price.toString() }, "reserved");
-  return { outcome: "open", payment: openPayment(deps, payment, purchase.payload.config, wantsX402Receipt(purchase.order.envelope)) };
+  return { outcome: "open", payment: openPayment(deps, payment, purchase.payload.config, receiptWish(purchase.order.envelope)) };
 }
 
 /** As the firewall sees it. */
@@ -126,7 +126,7 @@ async function take(deps: GatewayDeps, purchase: Purchase, request: PaymentReque
   }
 }
 
-function openPayment(deps: GatewayDeps, payment: PaymentRequest, config: ChannelConfig, x402Receipt: boolean): OpenPayment {
+function openPayment(deps: GatewayDeps, payment: PaymentRequest, config: ChannelConfig, wish: ReceiptWish): OpenPayment {
   const { paymentId, payer, service, price, requestHash } = payment;
   return {
     paymentId, payer, service, price, requestHash,
@@ -136,8 +136,9 @@ function openPayment(deps: GatewayDeps, payment: PaymentRequest, config: Channel
         throw new TallystickError({ code: "reservation_expired", status: 503, retry: "safe", detail: "The answer came after the reservation had run out; nothing was charged." });
       }
       deps.metrics.payments.inc({ outcome: "charged" });
-      deps.log.info({ event: EVENT.paymentCharged, paymentId, channelId: payment.channelId, service, chargedAtomic: delivery.amount.toString() }, "charged");
-      return saleOf(deps, charged, { config, ...charged.standing }, delivery.answer, x402Receipt);
+      // A debug line, as for a reservation: the row is the record, and a line for every call costs a twentieth of it.
+      deps.log.debug({ event: EVENT.paymentCharged, paymentId, channelId: payment.channelId, service, chargedAtomic: delivery.amount.toString() }, "charged");
+      return saleOf(deps, charged, { config, ...charged.standing }, delivery.answer, wish);
     },
     async abandon(reason) {
       await ledger.giveBack(deps, paymentId, reason);
@@ -171,7 +172,7 @@ async function owedPayment(deps: GatewayDeps, payment: Payment, { service, envel
       const head = { paymentId, unitPrice: undefined, status: answer.status, headers: answer.headers, startedAt };
       const delivered = (await endOwed(deps, paymentId, head, answer.body, leaseMs)) ? await findPayment(deps.db, paymentId) : undefined;
       if (delivered === undefined) throw ledger.inProgress(paymentId);
-      return replayOf(deps, delivered, answer, wantsX402Receipt(envelope));
+      return replayOf(deps, delivered, answer, receiptWish(envelope));
     },
     async abandon() {
       await endStream(deps, paymentId, "upstream_broken");
@@ -183,9 +184,9 @@ async function owedPayment(deps: GatewayDeps, payment: Payment, { service, envel
 
 async function resume(deps: GatewayDeps, paymentId: string): Promise<Opened | undefined> {
   const payment = await findPayment(deps.db, paymentId);
-  if (payment?.state === "reserved") return { outcome: "open", payment: openPayment(deps, payment, (await channelOf(deps, payment)).config, true) };
+  if (payment?.state === "reserved") return { outcome: "open", payment: openPayment(deps, payment, (await channelOf(deps, payment)).config, BOTH_RECEIPTS) };
   const answer = payment?.state === "charged" ? await findAnswer(deps, paymentId) : undefined;
-  return payment === undefined || answer === undefined ? undefined : { outcome: "sold", sale: await replayOf(deps, payment, answer, true) };
+  return payment === undefined || answer === undefined ? undefined : { outcome: "sold", sale: await replayOf(deps, payment, answer, BOTH_RECEIPTS) };
 }
 
 /** Puts the deposit on chain first: only a confirmed balance counts. */
@@ -230,16 +231,17 @@ async function channelOf(deps: GatewayDeps, { channelId }: Pick<PaymentRequest, 
   return channel;
 }
 
-async function replayOf(deps: GatewayDeps, payment: Payment, answer: Answer, x402Receipt: boolean): Promise<Sale> {
-  return saleOf(deps, payment, await channelOf(deps, payment), answer, x402Receipt);
+async function replayOf(deps: GatewayDeps, payment: Payment, answer: Answer, wish: ReceiptWish): Promise<Sale> {
+  return saleOf(deps, payment, await channelOf(deps, payment), answer, wish);
 }
 
 /** A charged payment as it is delivered; the same on a replay. */
-async function saleOf(deps: GatewayDeps, payment: Payment, channel: Standing & Pick<Channel, "config">, answer: Answer, x402Receipt: boolean): Promise<Sale> {
+async function saleOf(deps: GatewayDeps, payment: Payment, channel: Standing & Pick<Channel, "config">, answer: Answer, wish: ReceiptWish): Promise<Sale> {
   if (payment.charged === undefined || payment.chargedCumulative === undefined) throw new Error("invariant: a charged payment says what it was charged");
   const settled = settlement(deps, payment, channel, payment.charged, payment.chargedCumulative);
-  const facts = sessionReceipt(payment, channel);
-  return { answer, paymentId: payment.paymentId, settlement: facts === undefined ? settled : { ...settled, extensions: await receiptExtensions(deps, facts, x402Receipt) } };
+  const facts = wish.ours || wish.x402 ? sessionReceipt(payment, channel) : undefined;
+  const extensions = facts && (await receiptExtensions(deps, facts, wish));
+  return { answer, paymentId: payment.paymentId, settlement: extensions === undefined ? settled : { ...settled, extensions } };
 }
 
 /** A deposit that stands although the call failed: the buyer learns of it, charged nothing. */
