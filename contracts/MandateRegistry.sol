@@ -14,6 +14,7 @@ import {ISessionChannels} from "./interfaces/ISessionChannels.sol";
 import {BoundedCall} from "./libraries/BoundedCall.sol";
 import {MandateStateLib, MandateWord} from "./libraries/MandateStateLib.sol";
 import {MandateTypes} from "./libraries/MandateTypes.sol";
+import {MandateView, MandateViewLib} from "./libraries/MandateView.sol";
 
 /// @title MandateRegistry
 /// @notice A principal signs what its agent may spend; the agent spends within it, and never more. Ownerless, without proxy
@@ -52,126 +53,113 @@ contract MandateRegistry is IMandateRegistry, EIP712 {
 
     // ------------------------------------------------------------------ storage
 
-    mapping(bytes32 mandateId => MandateWord) private _words;
+    /// @dev What a payment is, once it has been charged.
+    struct Charge {
+        bytes32 mandateId;
+        bytes32 rootId;
+        address delegate;
+        address principal;
+        address token;
+        address payee;
+        uint128 amount;
+        uint128 totalSpent;
+    }
+
+    /// @dev A struct, so that its slot is found once for reading and writing.
+    struct Stored {
+        MandateWord word;
+    }
+
+    mapping(bytes32 mandateId => Stored) private _stored;
     /// @inheritdoc IMandateRegistry
     mapping(address principal => uint32) public epochs;
     /// @dev Used nonces of a mandate as bits: nonce n is bit n % 256 of word n / 256.
     mapping(bytes32 mandateId => mapping(uint256 word => uint256 bits)) private _nonces;
 
     constructor(address sessionChannels_, address publishedChannels_) EIP712("Tallystick Mandate Registry", "1") {
-        require(_mayBeChannels(sessionChannels_), InvalidChannelContract(sessionChannels_));
-        require(_mayBeChannels(publishedChannels_), InvalidChannelContract(publishedChannels_));
+        require(sessionChannels_ != address(0) && publishedChannels_ != address(0), InvalidChannelContract(address(0)));
         sessionChannels = sessionChannels_;
         publishedChannels = publishedChannels_;
-    }
-
-    function _mayBeChannels(address account) private view returns (bool) {
-        return account != address(0) && account != address(this);
     }
 
     // ------------------------------------------------------------------ approve
 
     /// @inheritdoc IMandateRegistry
     function approve(Mandate[] calldata lineage) external {
-        _approveAsSender(lineage);
+        _approveFor(lineage, msg.data[0:0]);
     }
 
     /// @inheritdoc IMandateRegistry
     function approveWithSignature(Mandate[] calldata lineage, bytes calldata signature) external {
-        _approveBySignature(lineage, signature);
+        _approveFor(lineage, signature);
     }
 
     /// @inheritdoc IMandateRegistry
     function approveBatch(Approval[] calldata approvals) external {
         for (uint256 i; i < approvals.length; ++i) {
-            Approval calldata approval = approvals[i];
-            if (approval.signature.length == 0) _approveAsSender(approval.lineage);
-            else _approveBySignature(approval.lineage, approval.signature);
+            _approveFor(approvals[i].lineage, approvals[i].signature);
         }
     }
 
-    function _approveAsSender(Mandate[] calldata lineage) private {
-        (bytes32 mandateId, MandateWord word) = _load(lineage);
-        if (word.isApproved()) return;
-        address grantor = _grantorOf(lineage, mandateId);
-        require(msg.sender == grantor, NotGrantor(msg.sender, grantor));
-        _approve(lineage, mandateId, word, _depthOf(lineage[0]));
-    }
+    /// @param signature The grantor's; empty when the sender is the grantor.
+    function _approveFor(Mandate[] calldata lineage, bytes calldata signature) private {
+        (MandateView mandate, bytes32 mandateId) = _first(lineage);
+        Stored storage stored = _stored[mandateId];
+        require(!stored.word.isRevoked(), MandateIsRevoked(mandateId));
+        if (stored.word.isApproved()) return;
 
-    function _approveBySignature(Mandate[] calldata lineage, bytes calldata signature) private {
-        (bytes32 mandateId, MandateWord word) = _load(lineage);
-        if (word.isApproved()) return;
-        _requireSignature(_grantorOf(lineage, mandateId), mandateId, signature);
-        _approve(lineage, mandateId, word, _depthOf(lineage[0]));
-    }
-
-    function _load(Mandate[] calldata lineage) private view returns (bytes32 mandateId, MandateWord word) {
-        require(lineage.length != 0, InvalidLineage(0));
-        mandateId = getMandateId(lineage[0]);
-        word = _words[mandateId];
-        require(!word.isRevoked(), MandateIsRevoked(mandateId));
+        MandateView parent = mandate;
+        address grantor = mandate.principal();
+        uint256 depth;
+        if (mandate.parent() != 0) {
+            (parent, depth) = _parentIn(lineage, mandate.parent(), mandateId);
+            grantor = parent.delegate();
+        }
+        if (signature.length != 0) _requireSignature(grantor, mandateId, signature);
+        else require(msg.sender == grantor, NotGrantor(msg.sender, grantor));
+        stored.word = _approve(mandate, parent, mandateId, depth);
     }
 
     /// @dev The parent's id is its hash, so nobody can pass another's delegate for it.
-    function _grantorOf(Mandate[] calldata lineage, bytes32 mandateId) private view returns (address) {
-        Mandate calldata mandate = lineage[0];
-        if (mandate.parent == 0) return mandate.principal;
-        require(lineage.length > 1 && getMandateId(lineage[1]) == mandate.parent, InvalidLineage(mandateId));
-        return lineage[1].delegate;
-    }
-
-    function _depthOf(Mandate calldata mandate) private view returns (uint256) {
-        bytes32 parent = mandate.parent;
-        if (parent == 0) return 0;
-        MandateWord word = _words[parent];
-        require(!word.isRevoked(), MandateIsRevoked(parent));
-        require(word.isApproved(), MandateNotApproved(parent));
-        return word.depth() + 1;
-    }
-
-    /// @dev The caller has made sure of the grantor's word, and that the parent, if any, is lineage[1] and approved.
-    function _approve(Mandate[] calldata lineage, bytes32 mandateId, MandateWord word, uint256 depth)
+    /// @return parent The parent itself.
+    /// @return depth Of its child.
+    function _parentIn(Mandate[] calldata lineage, bytes32 parentId, bytes32 mandateId)
         private
-        returns (MandateWord approved)
+        view
+        returns (MandateView parent, uint256 depth)
     {
-        Mandate calldata mandate = lineage[0];
-        _requireSound(mandate, mandateId);
+        require(lineage.length > 1, InvalidLineage(mandateId));
+        bytes32 id;
+        (parent, id) = _read(lineage[1]);
+        require(id == parentId, InvalidLineage(mandateId));
+        MandateWord word = _stored[parentId].word;
+        require(!word.isRevoked(), MandateIsRevoked(parentId));
+        require(word.isApproved(), MandateNotApproved(parentId));
+        depth = word.depth() + 1;
+    }
+
+    /// @dev The caller has made sure of the grantor's word and, when `depth` is not 0, that `parent` is approved.
+    /// @return The word that the caller stores.
+    function _approve(MandateView mandate, MandateView parent, bytes32 mandateId, uint256 depth)
+        private
+        returns (MandateWord)
+    {
+        require(mandate.isSound(), InvalidMandate(mandateId));
         if (depth != 0) {
             require(depth <= MAX_DEPTH, TooDeep(mandateId, depth));
-            _requireNarrower(mandate, lineage[1], mandateId);
+            require(mandate.isWithin(parent), WiderThanParent(mandateId, mandate.parent()));
         }
-        approved = word.approved(depth);
-        _words[mandateId] = approved;
-        emit MandateApproved(mandateId, mandate.principal, mandate.delegate, mandate);
-    }
-
-    function _requireSound(Mandate calldata mandate, bytes32 mandateId) private pure {
-        require(
-            mandate.principal != address(0) && mandate.delegate != address(0) && mandate.token != address(0)
-                && mandate.limit != 0 && mandate.paymentLimit != 0
-                && (mandate.period == 0) == (mandate.periodLimit == 0) && mandate.validAfter <= mandate.validUntil,
-            InvalidMandate(mandateId)
-        );
-    }
-
-    /// @dev Payees and periods have no order that could be compared here: every payment is held against the parent's.
-    function _requireNarrower(Mandate calldata child, Mandate calldata parent, bytes32 childId) private pure {
-        require(
-            child.principal == parent.principal && child.token == parent.token && child.epoch == parent.epoch
-                && child.limit <= parent.limit && child.paymentLimit <= parent.paymentLimit
-                && child.validAfter >= parent.validAfter && child.validUntil <= parent.validUntil
-                && (parent.capability == 0 || child.capability == parent.capability),
-            WiderThanParent(childId, child.parent)
-        );
+        mandate.emitApproved(mandateId);
+        return MandateStateLib.approved(depth);
     }
 
     // ------------------------------------------------------------------ spend
 
     /// @inheritdoc IMandateRegistry
     function spend(Spend calldata order) external {
-        (, bytes32 rootId) = _charge(order);
-        _requireDelegate(order, msg.sender);
-        _move(order, rootId, order.payee);
+        Charge memory charge = _charge(order);
+        require(msg.sender == charge.delegate, NotDelegate(msg.sender, charge.delegate));
+        _move(order.authorization, charge, charge.payee);
     }
 
     /// @inheritdoc IMandateRegistry
@@ -216,82 +204,112 @@ contract MandateRegistry is IMandateRegistry, EIP712 {
     }
 
     function _execute(SignedSpend calldata row, address sender) private {
-        Spend calldata order = row.order;
-        (bytes32 mandateId, bytes32 rootId) = _charge(order);
+        Charge memory charge = _charge(row.order);
         if (row.signature.length == 0) {
-            _requireDelegate(order, sender);
+            require(sender == charge.delegate, NotDelegate(sender, charge.delegate));
         } else {
-            bytes32 digest = getSpendDigest(mandateId, order.payee, order.amount, row.nonce, row.deadline);
-            _useConsent(row, mandateId, digest);
+            bytes32 digest =
+                getSpendDigest(charge.mandateId, charge.payee, charge.amount, row.nonce, row.deadline);
+            _useConsent(row, charge, digest);
         }
-        _move(order, rootId, order.payee);
-    }
-
-    function _requireDelegate(Spend calldata order, address sender) private pure {
-        address delegate = order.lineage[0].delegate;
-        require(sender == delegate, NotDelegate(sender, delegate));
+        _move(row.order.authorization, charge, charge.payee);
     }
 
     /// @dev The delegate's signature, once.
-    function _useConsent(SignedSpend calldata row, bytes32 mandateId, bytes32 digest) private {
+    function _useConsent(SignedSpend calldata row, Charge memory charge, bytes32 digest) private {
         (uint256 nonce, uint256 deadline) = (row.nonce, row.deadline);
         require(block.timestamp <= deadline, SignatureExpired(deadline, block.timestamp));
-        uint256 bits = _nonces[mandateId][nonce >> 8];
+        uint256 bits = _nonces[charge.mandateId][nonce >> 8];
         uint256 bit = 1 << (nonce & 0xff);
-        require(bits & bit == 0, NonceAlreadyUsed(mandateId, nonce));
-        _nonces[mandateId][nonce >> 8] = bits | bit;
-        _requireSignature(row.order.lineage[0].delegate, digest, row.signature);
+        require(bits & bit == 0, NonceAlreadyUsed(charge.mandateId, nonce));
+        _nonces[charge.mandateId][nonce >> 8] = bits | bit;
+        _requireSignature(charge.delegate, digest, row.signature);
     }
 
     // ------------------------------------------------------------------ charge
 
     /// @dev Charges the order to its whole lineage, from the root down. Whether the delegate wants it is the caller's to
     /// check, before tokens move.
-    function _charge(Spend calldata order) private returns (bytes32 mandateId, bytes32 rootId) {
-        Mandate[] calldata lineage = order.lineage;
-        uint256 levels = lineage.length;
-        require(levels != 0 && levels <= MAX_DEPTH + 1, InvalidLineage(0));
-        uint256 amount = order.amount;
-        require(amount != 0, ZeroAmount());
-        _requirePayable(order.payee);
+    function _charge(Spend calldata order) private returns (Charge memory charge) {
+        (charge.payee, charge.amount) = (order.payee, order.amount);
+        require(charge.amount != 0, ZeroAmount());
+        _requirePayable(charge.payee);
 
-        MandateWord word;
-        for (uint256 depth; depth < levels; ++depth) {
-            uint256 level = levels - 1 - depth;
-            Mandate calldata mandate = lineage[level];
-            bytes32 parent = mandateId;
-            mandateId = getMandateId(mandate);
-            require(mandate.parent == parent, InvalidLineage(mandateId));
-
-            word = _words[mandateId];
-            require(!word.isRevoked(), MandateIsRevoked(mandateId));
-            if (!word.isApproved()) word = _approveInPassing(order, level, mandateId, word);
-            if (depth == 0) {
-                rootId = mandateId;
-                _requireEpoch(mandate, mandateId);
-            }
-            _requireTime(mandate, mandateId);
-            word = _spendOf(mandate, mandateId, word, amount);
-            _requirePayee(order, level, mandate, mandateId);
-            _words[mandateId] = word;
+        uint256 level = order.lineage.length;
+        require(level != 0 && level <= MAX_DEPTH + 1, InvalidLineage(0));
+        MandateView mandate = _chargeRoot(order, charge, --level);
+        while (level != 0) {
+            mandate = _chargeBelow(order, charge, --level, mandate);
         }
-
-        Mandate calldata leaf = lineage[0];
-        emit MandateSpent(mandateId, leaf.principal, order.payee, leaf.token, uint128(amount), uint128(word.spent()));
+        (charge.delegate, charge.principal, charge.token) = (mandate.delegate(), mandate.principal(), mandate.token());
+        emit MandateSpent(
+            charge.mandateId, charge.principal, charge.payee, charge.token, charge.amount, charge.totalSpent
+        );
     }
 
-    /// @dev First use: by the grantor's signature in the order. The mandates above it have been dealt with.
-    function _approveInPassing(Spend calldata order, uint256 level, bytes32 mandateId, MandateWord word)
+    function _chargeRoot(Spend calldata order, Charge memory charge, uint256 level)
         private
-        returns (MandateWord)
+        returns (MandateView root)
     {
+        bytes32 rootId;
+        (root, rootId) = _read(order.lineage[level]);
+        require(root.parent() == 0, InvalidLineage(rootId));
+        Stored storage stored = _stored[rootId];
+        MandateWord word = stored.word;
+        require(!word.isRevoked(), MandateIsRevoked(rootId));
+        if (!word.isApproved()) {
+            _requireApproval(order, level, rootId, root.principal());
+            word = _approve(root, root, rootId, 0);
+        }
+        uint32 current = epochs[root.principal()];
+        require(root.epoch() == current, WrongEpoch(rootId, root.epoch(), current));
+        charge.rootId = rootId;
+        stored.word = _chargeOne(order, charge, level, root, rootId, word);
+    }
+
+    function _chargeBelow(Spend calldata order, Charge memory charge, uint256 level, MandateView parent)
+        private
+        returns (MandateView mandate)
+    {
+        bytes32 mandateId;
+        (mandate, mandateId) = _read(order.lineage[level]);
+        require(mandate.parent() == charge.mandateId, InvalidLineage(mandateId));
+        Stored storage stored = _stored[mandateId];
+        MandateWord word = stored.word;
+        require(!word.isRevoked(), MandateIsRevoked(mandateId));
+        if (!word.isApproved()) {
+            _requireApproval(order, level, mandateId, parent.delegate());
+            word = _approve(mandate, parent, mandateId, order.lineage.length - 1 - level);
+        }
+        stored.word = _chargeOne(order, charge, level, mandate, mandateId, word);
+    }
+
+    /// @dev First use: by the grantor's signature in the order.
+    function _requireApproval(Spend calldata order, uint256 level, bytes32 mandateId, address grantor) private view {
         bytes[] calldata approvals = order.approvals;
         require(level < approvals.length && approvals[level].length != 0, MandateNotApproved(mandateId));
-        Mandate[] calldata lineage = order.lineage[level:];
-        uint256 depth = lineage.length - 1;
-        address grantor = depth == 0 ? lineage[0].principal : lineage[1].delegate;
         _requireSignature(grantor, mandateId, approvals[level]);
-        return _approve(lineage, mandateId, word, depth);
+    }
+
+    /// @dev Charges one approved mandate of the lineage.
+    /// @return charged The word that the caller stores.
+    function _chargeOne(
+        Spend calldata order,
+        Charge memory charge,
+        uint256 level,
+        MandateView mandate,
+        bytes32 mandateId,
+        MandateWord word
+    ) private view returns (MandateWord charged) {
+        require(
+            block.timestamp >= mandate.validAfter(), NotYetValid(mandateId, mandate.validAfter(), block.timestamp)
+        );
+        require(
+            block.timestamp <= mandate.validUntil(), NoLongerValid(mandateId, mandate.validUntil(), block.timestamp)
+        );
+        charged = _spendOf(mandate, mandateId, word, charge.amount);
+        if (mandate.payeesRoot() != 0) _requirePayee(order.proofs, level, mandate.payeesRoot(), mandateId, charge.payee);
+        (charge.mandateId, charge.totalSpent) = (mandateId, uint128(charged.spent()));
     }
 
     function _requirePayable(address payee) private view {
@@ -300,45 +318,34 @@ contract MandateRegistry is IMandateRegistry, EIP712 {
         );
     }
 
-    function _requireEpoch(Mandate calldata mandate, bytes32 mandateId) private view {
-        uint32 current = epochs[mandate.principal];
-        require(mandate.epoch == current, WrongEpoch(mandateId, mandate.epoch, current));
-    }
-
-    function _requireTime(Mandate calldata mandate, bytes32 mandateId) private view {
-        (uint40 from, uint40 until) = (mandate.validAfter, mandate.validUntil);
-        require(block.timestamp >= from, NotYetValid(mandateId, from, block.timestamp));
-        require(block.timestamp <= until, NoLongerValid(mandateId, until, block.timestamp));
-    }
-
     /// @dev The word after spending `amount` now, within its limits.
-    function _spendOf(Mandate calldata mandate, bytes32 mandateId, MandateWord word, uint256 amount)
+    function _spendOf(MandateView mandate, bytes32 mandateId, MandateWord word, uint256 amount)
         private
         view
         returns (MandateWord)
     {
-        require(amount <= mandate.paymentLimit, PaymentLimitExceeded(mandateId, amount, mandate.paymentLimit));
-        uint256 spent = word.spent() + amount;
-        require(spent <= _cap(mandate.limit), LimitExceeded(mandateId, spent, mandate.limit));
-        uint256 period = mandate.period;
-        if (period == 0) return word.charged(spent, 0, 0);
-        uint256 index = (block.timestamp - mandate.validAfter) / period;
-        uint256 periodSpent = word.periodSpent(index) + amount;
-        require(
-            periodSpent <= _cap(mandate.periodLimit), PeriodLimitExceeded(mandateId, periodSpent, mandate.periodLimit)
-        );
-        return word.charged(spent, index, periodSpent);
+        require(amount <= mandate.paymentLimit(), PaymentLimitExceeded(mandateId, amount, mandate.paymentLimit()));
+        // Both are far below 2^256, and what is kept is at most MAX_SPENT.
+        unchecked {
+            uint256 spent = word.spent() + amount;
+            require(spent <= _cap(mandate.limit()), LimitExceeded(mandateId, spent, mandate.limit()));
+            uint256 period = mandate.period();
+            if (period == 0) return word.charged(spent, 0, 0);
+            uint256 index = (block.timestamp - mandate.validAfter()) / period;
+            uint256 periodSpent = word.periodSpent(index) + amount;
+            require(
+                periodSpent <= _cap(mandate.periodLimit()),
+                PeriodLimitExceeded(mandateId, periodSpent, mandate.periodLimit())
+            );
+            return word.charged(spent, index, periodSpent);
+        }
     }
 
-    function _requirePayee(Spend calldata order, uint256 level, Mandate calldata mandate, bytes32 mandateId)
+    function _requirePayee(bytes32[][] calldata proofs, uint256 level, bytes32 root, bytes32 mandateId, address payee)
         private
         pure
     {
-        bytes32 root = mandate.payeesRoot;
-        if (root == 0) return;
-        address payee = order.payee;
         bytes32 node = keccak256(abi.encode(keccak256(abi.encode(payee))));
-        bytes32[][] calldata proofs = order.proofs;
         if (level < proofs.length) node = MerkleProof.processProofCalldata(proofs[level], node);
         require(node == root, PayeeNotAllowed(mandateId, payee));
     }
@@ -354,33 +361,26 @@ contract MandateRegistry is IMandateRegistry, EIP712 {
     /// By ERC-3009 the registry is the recipient and passes the tokens on, and its nonce names the root mandate. Only the
     /// recipient can use such an authorisation, so nobody can send it to the token past the registry, where no budget
     /// would be charged for it; a transfer straight to the payee could be.
-    function _move(Spend calldata order, bytes32 rootId, address to) private {
-        Mandate calldata mandate = order.lineage[0];
-        IERC20 token = IERC20(mandate.token);
-        uint256 amount = order.amount;
-        if (order.authorization.length == 0) {
-            token.safeTransferFrom(mandate.principal, to, amount);
-            return;
-        }
+    function _move(bytes calldata authorization, Charge memory charge, address to) private {
+        IERC20 token = IERC20(charge.token);
+        if (authorization.length == 0) return token.safeTransferFrom(charge.principal, to, charge.amount);
         uint256 balanceBefore = token.balanceOf(address(this));
-        _receive(token, mandate.principal, amount, rootId, order.authorization);
-        _requireBalance(token, balanceBefore + amount);
-        token.safeTransfer(to, amount);
+        _receive(authorization, charge);
+        _requireBalance(token, balanceBefore + charge.amount);
+        token.safeTransfer(to, charge.amount);
         _requireBalance(token, balanceBefore);
     }
 
-    function _receive(IERC20 token, address principal, uint256 amount, bytes32 rootId, bytes calldata authorization)
-        private
-    {
+    function _receive(bytes calldata authorization, Charge memory charge) private {
         (uint256 validAfter, uint256 validBefore, bytes32 salt, bytes memory signature) =
             abi.decode(authorization, (uint256, uint256, bytes32, bytes));
-        IERC3009(address(token)).receiveWithAuthorization(
-            principal,
+        IERC3009(charge.token).receiveWithAuthorization(
+            charge.principal,
             address(this),
-            amount,
+            charge.amount,
             validAfter,
             validBefore,
-            keccak256(abi.encode(rootId, salt)),
+            keccak256(abi.encode(charge.rootId, salt)),
             signature
         );
     }
@@ -399,29 +399,26 @@ contract MandateRegistry is IMandateRegistry, EIP712 {
         require(isChannelContract(msg.sender), OnlyChannelContract(msg.sender));
         Deposit calldata deposit = _depositIn(data);
         SignedSpend calldata row = deposit.row;
-        Spend calldata order = row.order;
-        (bytes32 mandateId, bytes32 rootId) = _charge(order);
-        Mandate calldata mandate = order.lineage[0];
+        Charge memory charge = _charge(row.order);
         require(
-            payer == mandate.principal && token == mandate.token && amount == order.amount
-                && _isChannel(deposit.config, channelId, order),
+            payer == charge.principal && token == charge.token && amount == charge.amount
+                && _isChannel(deposit.config, channelId, charge),
             WrongChannel(channelId)
         );
-        bytes32 digest = getDepositDigest(mandateId, channelId, order.amount, row.nonce, row.deadline);
-        _useConsent(row, mandateId, digest);
-        emit ChannelFunded(mandateId, channelId, payer, msg.sender, order.amount);
-        _move(order, rootId, msg.sender);
+        bytes32 digest = getDepositDigest(charge.mandateId, channelId, charge.amount, row.nonce, row.deadline);
+        _useConsent(row, charge, digest);
+        emit ChannelFunded(charge.mandateId, channelId, payer, msg.sender, charge.amount);
+        _move(row.order.authorization, charge, msg.sender);
     }
 
     /// @dev `channelId` is that config's at the calling contract, and it is the principal's channel to the order's payee.
-    function _isChannel(ISessionChannels.ChannelConfig calldata config, bytes32 channelId, Spend calldata order)
+    function _isChannel(ISessionChannels.ChannelConfig calldata config, bytes32 channelId, Charge memory charge)
         private
         view
         returns (bool)
     {
-        Mandate calldata mandate = order.lineage[0];
-        return channelId == MandateTypes.channelIdAt(msg.sender, config) && config.payer == mandate.principal
-            && config.token == mandate.token && config.receiver == order.payee;
+        return channelId == MandateTypes.channelIdAt(msg.sender, config) && config.payer == charge.principal
+            && config.token == charge.token && config.receiver == charge.payee;
     }
 
     /// @dev Reads the struct where it lies. Its members are bounded by the calldata, as those of any argument.
@@ -436,7 +433,12 @@ contract MandateRegistry is IMandateRegistry, EIP712 {
     // ------------------------------------------------------------------ revoke
 
     /// @inheritdoc IMandateRegistry
-    function revoke(Mandate[] calldata lineage, Withdrawal[] calldata withdrawals) external {
+    function revoke(Mandate[] calldata lineage) external {
+        _revoke(lineage, msg.sender);
+    }
+
+    /// @inheritdoc IMandateRegistry
+    function revokeAndWithdraw(Mandate[] calldata lineage, Withdrawal[] calldata withdrawals) external {
         _revoke(lineage, msg.sender);
         _startWithdrawals(withdrawals);
     }
@@ -460,19 +462,18 @@ contract MandateRegistry is IMandateRegistry, EIP712 {
     }
 
     function _revoke(Mandate[] calldata lineage, address revoker) private returns (bytes32 mandateId) {
-        require(lineage.length != 0, InvalidLineage(0));
-        Mandate calldata mandate = lineage[0];
-        mandateId = getMandateId(mandate);
-        if (revoker != mandate.principal) {
+        MandateView mandate;
+        (mandate, mandateId) = _first(lineage);
+        if (revoker != mandate.principal()) {
             require(
-                lineage.length > 1 && revoker == lineage[1].delegate && getMandateId(lineage[1]) == mandate.parent,
+                lineage.length > 1 && revoker == lineage[1].delegate && getMandateId(lineage[1]) == mandate.parent(),
                 NotRevoker(revoker)
             );
         }
-        MandateWord word = _words[mandateId];
-        if (word.isRevoked()) return mandateId;
-        _words[mandateId] = word.revoked();
-        emit MandateRevoked(mandateId, mandate.principal, revoker);
+        Stored storage stored = _stored[mandateId];
+        if (stored.word.isRevoked()) return mandateId;
+        stored.word = stored.word.revoked();
+        emit MandateRevoked(mandateId, mandate.principal(), revoker);
     }
 
     /// @dev Anyone may send a consent to its channel contract; here it only goes along. The published contract knows no
@@ -499,30 +500,31 @@ contract MandateRegistry is IMandateRegistry, EIP712 {
         if (lineage[level - 1].epoch != epochs[lineage[level - 1].principal]) return 0;
         uint256 least = MAX_SPENT;
         bytes32 mandateId;
+        MandateView mandate;
         while (level != 0) {
-            Mandate calldata mandate = lineage[--level];
-            if (mandate.parent != mandateId) return 0;
-            mandateId = getMandateId(mandate);
-            uint256 left = _left(mandate, _words[mandateId]);
+            bytes32 parent = mandateId;
+            (mandate, mandateId) = _read(lineage[--level]);
+            if (mandate.parent() != parent) return 0;
+            uint256 left = _left(mandate, _stored[mandateId].word);
             if (left < least) least = left;
         }
         return uint128(least);
     }
 
     /// @dev What a mandate alone would still let through now.
-    function _left(Mandate calldata mandate, MandateWord word) private view returns (uint256 left) {
+    function _left(MandateView mandate, MandateWord word) private view returns (uint256 left) {
         bool stands = word.isApproved() && !word.isRevoked();
-        if (!stands || block.timestamp < mandate.validAfter || block.timestamp > mandate.validUntil) return 0;
-        left = _cap(mandate.limit) - word.spent();
-        if (mandate.period == 0) return left;
-        uint256 index = (block.timestamp - mandate.validAfter) / mandate.period;
-        uint256 inPeriod = _cap(mandate.periodLimit) - word.periodSpent(index);
+        if (!stands || block.timestamp < mandate.validAfter() || block.timestamp > mandate.validUntil()) return 0;
+        left = _cap(mandate.limit()) - word.spent();
+        if (mandate.period() == 0) return left;
+        uint256 index = (block.timestamp - mandate.validAfter()) / mandate.period();
+        uint256 inPeriod = _cap(mandate.periodLimit()) - word.periodSpent(index);
         return inPeriod < left ? inPeriod : left;
     }
 
     /// @inheritdoc IMandateRegistry
     function mandates(bytes32 mandateId) external view returns (MandateState memory) {
-        return _words[mandateId].unpack();
+        return _stored[mandateId].word.unpack();
     }
 
     /// @inheritdoc IMandateRegistry
@@ -536,8 +538,18 @@ contract MandateRegistry is IMandateRegistry, EIP712 {
     }
 
     /// @inheritdoc IMandateRegistry
-    function getMandateId(Mandate calldata mandate) public view returns (bytes32) {
-        return _hashTypedDataV4(MandateTypes.hashMandate(mandate));
+    function getMandateId(Mandate calldata mandate) public view returns (bytes32 mandateId) {
+        (, mandateId) = _read(mandate);
+    }
+
+    function _read(Mandate calldata source) private view returns (MandateView mandate, bytes32 mandateId) {
+        (mandate, mandateId) = MandateViewLib.read(source);
+        mandateId = _hashTypedDataV4(mandateId);
+    }
+
+    function _first(Mandate[] calldata lineage) private view returns (MandateView, bytes32) {
+        require(lineage.length != 0, InvalidLineage(0));
+        return _read(lineage[0]);
     }
 
     /// @inheritdoc IMandateRegistry

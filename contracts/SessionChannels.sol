@@ -395,9 +395,9 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
         require(msg.sender == config.payer || msg.sender == config.payerAuthorizer, InvalidChannel());
         require(amount != 0, NothingToWithdraw());
         bytes32 channelId = getChannelId(config);
-        uint256 available = _requireNoneAnnounced(channelId);
+        (uint256 available, uint88 nonce) = _requireNoneAnnounced(channelId);
         require(amount <= available, WithdrawAmountExceedsAvailable());
-        _announce(config, channelId, amount);
+        _announce(config, channelId, amount, nonce);
     }
 
     /// @inheritdoc ISessionChannels
@@ -415,24 +415,24 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
         require(
             SignatureChecker.isValidSignatureNowCalldata(config.payer, digest, payerSignature), InvalidSignature()
         );
-        uint256 available = _requireNoneAnnounced(channelId);
+        (uint256 available, uint88 nonce) = _requireNoneAnnounced(channelId);
         if (amount > available) amount = uint128(available);
         require(amount != 0, NothingToWithdraw());
-        _announce(config, channelId, amount);
+        _announce(config, channelId, amount, nonce);
     }
 
     /// @return available What the channel could give back now.
-    function _requireNoneAnnounced(bytes32 channelId) private view returns (uint256 available) {
-        (, uint40 initiatedAt,) = _withdrawals[channelId].load();
+    /// @return nonce Its refund nonce, which the announcement keeps.
+    function _requireNoneAnnounced(bytes32 channelId) private view returns (uint256 available, uint88 nonce) {
+        uint40 initiatedAt;
+        (, initiatedAt, nonce) = _withdrawals[channelId].load();
         require(initiatedAt == 0, WithdrawalAlreadyPending());
         (uint256 balance, uint256 totalClaimed) = channels[channelId].load();
-        return balance - totalClaimed;
+        available = balance - totalClaimed;
     }
 
-    function _announce(ChannelConfig calldata config, bytes32 channelId, uint128 amount) private {
-        WithdrawalState storage withdrawal = _withdrawals[channelId];
-        (,, uint88 nonce) = withdrawal.load();
-        withdrawal.store(amount, uint40(block.timestamp), nonce);
+    function _announce(ChannelConfig calldata config, bytes32 channelId, uint128 amount, uint88 nonce) private {
+        _withdrawals[channelId].store(amount, uint40(block.timestamp), nonce);
         emit WithdrawInitiated(channelId, amount, uint40(block.timestamp) + config.withdrawDelay);
     }
 

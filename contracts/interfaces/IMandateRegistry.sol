@@ -232,14 +232,16 @@ interface IMandateRegistry is IDepositCollector {
     // ------------------------------------------------------------------ revoke
 
     /// @notice Ends the mandate `lineage[0]` for ever, and with it every mandate below; it need not be approved. The sender
-    /// must be the principal, or the delegate of its parent, `lineage[1]`.
-    /// @param withdrawals Consents of the principal, to start the withdrawals of channels that it funded. One that cannot be
-    /// started is skipped with WithdrawalSkipped, and can be sent to its channel contract later. One for a contract that is
-    /// not a channel contract refuses the call (InvalidChannelContract).
-    function revoke(Mandate[] calldata lineage, Withdrawal[] calldata withdrawals) external;
+    /// must be the principal, or the delegate of its parent, `lineage[1]` (else NotRevoker). A no-op the second time.
+    function revoke(Mandate[] calldata lineage) external;
 
-    /// @notice As `revoke`, by anyone who holds the revoker's signature of MandateRevocation. It has no deadline: what it
-    /// says stays true.
+    /// @notice As `revoke`, and starts the withdrawals of channels that the mandate funded.
+    /// @param withdrawals Consents of the principal. One that cannot be started is skipped with WithdrawalSkipped, and can be
+    /// sent to its channel contract later. One for another contract refuses the call (InvalidChannelContract).
+    function revokeAndWithdraw(Mandate[] calldata lineage, Withdrawal[] calldata withdrawals) external;
+
+    /// @notice As `revokeAndWithdraw`, by anyone who holds the revoker's signature of MandateRevocation. That has no
+    /// deadline: what it says stays true.
     function revokeWithSignature(
         Mandate[] calldata lineage,
         Withdrawal[] calldata withdrawals,

@@ -10,7 +10,17 @@ import {IMandateRegistry} from "../interfaces/IMandateRegistry.sol";
 /// from the highest bits down. 104 bits hold 2e31 units: for USDC 2e25 dollars, for a token of 18 decimals 2e13 tokens.
 type MandateWord is uint256;
 
-using MandateStateLib for MandateWord global;
+using {
+    MandateStateLib.isApproved,
+    MandateStateLib.isRevoked,
+    MandateStateLib.depth,
+    MandateStateLib.spent,
+    MandateStateLib.periodIndex,
+    MandateStateLib.periodSpent,
+    MandateStateLib.revoked,
+    MandateStateLib.charged,
+    MandateStateLib.unpack
+} for MandateWord global;
 
 /// @title MandateStateLib
 /// @notice Packs and unpacks MandateWord; storage is read once and written once by whoever holds the word.
@@ -51,8 +61,8 @@ library MandateStateLib {
     }
 
     /// @notice The word of a mandate just approved; it was never charged.
-    function approved(MandateWord word, uint256 depth_) internal pure returns (MandateWord) {
-        return MandateWord.wrap(MandateWord.unwrap(word) | depth_ << DEPTH_AT | APPROVED);
+    function approved(uint256 depth_) internal pure returns (MandateWord) {
+        return MandateWord.wrap(depth_ << DEPTH_AT | APPROVED);
     }
 
     function revoked(MandateWord word) internal pure returns (MandateWord) {

@@ -19,10 +19,10 @@ export const deployments: Record<8453 | 84532, Deployment> = {
     status: "predicted",
     startBlock: 0,
     contracts: {
-      SessionChannels: "0xBA4C14Ffe1E7382D685350839873dF24B04F19F7",
-      ERC3009DepositCollector: "0xeB7C3ED81c9D4Be6FF1eD64d74a31617c2cE9207",
-      AllowanceDepositCollector: "0xB8E8B0e1a613498eB51C3034806AF85589E78c26",
-      MandateRegistry: "0x2908Efbf93fDC0cd95891fA44a097Dbc8267d294",
+      SessionChannels: "0x3Ab761CEfe0d2c4627e1cEd3c7BfBB3970b8e733",
+      ERC3009DepositCollector: "0xff1b155A2E3F48d4726D3dB6fe37656c87B90cB5",
+      AllowanceDepositCollector: "0x09487DBCa74D7aE09514576382dfDace4dF1FBdA",
+      MandateRegistry: "0x2a2C0124E8Ace163E763aa00bB1B6661AbE85Ed9",
     },
   },
   // base-sepolia
@@ -30,10 +30,10 @@ export const deployments: Record<8453 | 84532, Deployment> = {
     status: "predicted",
     startBlock: 0,
     contracts: {
-      SessionChannels: "0xBA4C14Ffe1E7382D685350839873dF24B04F19F7",
-      ERC3009DepositCollector: "0xeB7C3ED81c9D4Be6FF1eD64d74a31617c2cE9207",
-      AllowanceDepositCollector: "0xB8E8B0e1a613498eB51C3034806AF85589E78c26",
-      MandateRegistry: "0x2908Efbf93fDC0cd95891fA44a097Dbc8267d294",
+      SessionChannels: "0x3Ab761CEfe0d2c4627e1cEd3c7BfBB3970b8e733",
+      ERC3009DepositCollector: "0xff1b155A2E3F48d4726D3dB6fe37656c87B90cB5",
+      AllowanceDepositCollector: "0x09487DBCa74D7aE09514576382dfDace4dF1FBdA",
+      MandateRegistry: "0x2a2C0124E8Ace163E763aa00bB1B6661AbE85Ed9",
     },
   },
 };
