@@ -192,11 +192,14 @@ CREATE FUNCTION mandate_fold(ids bytea[]) RETURNS void LANGUAGE sql SET plan_cac
   WITH moved AS (DELETE FROM mandate_move WHERE mandate_id = ANY(ids) RETURNING *),
   totals AS (
     UPDATE mandate m SET spent_atomic = m.spent_atomic + s.spent, reserved_atomic = m.reserved_atomic + s.reserved
-    FROM (SELECT mandate_id, sum(spent_atomic) AS spent, sum(reserved_atomic) AS reserved FROM moved GROUP BY mandate_id) s WHERE m.mandate_id = s.mandate_id)
+    FROM (SELECT mandate_id, sum(spent_atomic) AS spent, sum(reserved_atomic) AS reserved FROM moved GROUP BY mandate_id) s WHERE m.mandate_id = s.mandate_id),
+  sums AS (SELECT mandate_id, window_no, sum(spent_atomic) AS spent, sum(reserved_atomic) AS reserved FROM moved WHERE window_no IS NOT NULL GROUP BY mandate_id, window_no),
+  known AS (
+    -- What is given back is less than nothing by itself, so a row is changed or made, never made and then merged.
+    UPDATE mandate_window w SET spent_atomic = w.spent_atomic + s.spent, reserved_atomic = w.reserved_atomic + s.reserved
+    FROM sums s WHERE w.mandate_id = s.mandate_id AND w.window_no = s.window_no RETURNING w.mandate_id, w.window_no)
   INSERT INTO mandate_window (mandate_id, window_no, spent_atomic, reserved_atomic)
-  SELECT mandate_id, window_no, sum(spent_atomic), sum(reserved_atomic) FROM moved WHERE window_no IS NOT NULL GROUP BY mandate_id, window_no
-  ON CONFLICT (mandate_id, window_no) DO UPDATE
-    SET spent_atomic = mandate_window.spent_atomic + EXCLUDED.spent_atomic, reserved_atomic = mandate_window.reserved_atomic + EXCLUDED.reserved_atomic
+  SELECT s.mandate_id, s.window_no, s.spent, s.reserved FROM sums s WHERE (s.mandate_id, s.window_no) NOT IN (SELECT mandate_id, window_no FROM known)
 $$;
 
 /* What a payment holds of its budget: its price while it runs; what it was charged; what an answer under way may still take. */

@@ -21,6 +21,7 @@ const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 const RESPONSES = {
   400: problemResponse("The payment or the path is malformed; `field` names where"),
   402: problemResponse("Not paid, or the payment does not do: terms in PAYMENT-REQUIRED"),
+  403: problemResponse("The mandate that the payment is made under does not allow it; `mandateId` names which, nothing moved"),
   404: problemResponse("No such service"),
   409: problemResponse("The payment-identifier was used with another request"),
   413: problemResponse("The body is too large"),
