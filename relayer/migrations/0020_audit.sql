@@ -93,6 +93,9 @@ CREATE VIEW audit AS
     SELECT at, subject, kind, rule, reason, data FROM audit_outbox) everything
   WHERE kind IN ('payment.rejected', 'payment.written_off', 'stream.broken');
 
+ALTER TABLE chain_tx DROP CONSTRAINT chain_tx_purpose_check;
+ALTER TABLE chain_tx ADD CONSTRAINT chain_tx_purpose_check CHECK (purpose IN ('deposit', 'claim', 'settle', 'refund', 'cancel', 'exact', 'fill', 'anchor'));
+
 -- Roots over seals, shown to the chain. Seals of transactions from from_xid up to (not including) to_xid.
 CREATE TABLE audit_anchor (
   day bigint PRIMARY KEY,                   -- number of the period since 1970; days, unless configured otherwise

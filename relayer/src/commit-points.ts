@@ -25,6 +25,7 @@ export const COMMIT_POINTS = [
   "tx.committed.settle",
   "tx.committed.refund",
   "tx.committed.exact",
+  "tx.committed.anchor",
   "tx.broadcast",
   "tx.resolved",
   "tx.bumped",
@@ -42,7 +43,6 @@ export const COMMIT_POINTS = [
   "invoice.issued",
   // the audit log
   "audit.sealed",
-  "audit.recovered",
   // the chain's follower
   "views.synced",
   "cursor.saved",

@@ -4,6 +4,7 @@ import { privateKeyToAccount } from "viem/accounts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
+import { anchorSeals } from "./capabilities/audit/anchoring.ts";
 import { recoverApprovals } from "./capabilities/audit/recovery.ts";
 import { createAudit } from "./capabilities/audit/writer.ts";
 import { createExact } from "./capabilities/exact/exact.ts";
@@ -115,7 +116,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const app = await buildApp(deps, await openGuard(deps));
   const settlement = createSettlementWorker(deps);
   const mandateFollower = createSweeper({ mandates: createMandateFollower(deps) }, config.chainPollMs, log);
-  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, guard: sweepGuardAnswers, audit: (all: GatewayDeps) => recoverApprovals(all), actions: sweepActions };
+  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, guard: sweepGuardAnswers, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions };
   const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
     app,

@@ -151,7 +151,7 @@ export function approveMandate(writer: ChainWriter, reader: ChainReader, at: Reg
 
 /** Ends a mandate and all below it, on chain, for ever. The sender is the principal or the parent's delegate. */
 export function revokeMandate(writer: ChainWriter, reader: ChainReader, at: RegistryAt, lineage: Lineage): Promise<Hex> {
-  return sent(writer, reader, { address: at.registry, abi: mandateRegistryAbi, functionName: "revoke", args: [mandatesOf(lineage), []] });
+  return sent(writer, reader, { address: at.registry, abi: mandateRegistryAbi, functionName: "revoke", args: [mandatesOf(lineage)] });
 }
 
 /** Ends every mandate of the sender's. */

@@ -53,6 +53,10 @@ describe("firewall", function () {
         expect(rows).length(1);
         const asked = await postTo(`${world.url}/api/firewall/check`, { paymentId: refused.paymentId }, await asOwner(world.url, payer.account));
         expect(await asked.json()).include({ decision: "REJECTED", rule });
+        const told = await fetch(`${world.url}/api/v1/payments/${refused.paymentId}`, { headers: await asOwner(world.url, payer.account) });
+        expect(await told.json()).include({ status: "NEVER", reason: `firewall ${rule}`, transaction: null, chargedAtomic: null, priceAtomic: "1000" });
+        const trace = (await (await fetch(`${world.url}/api/v1/payments/${refused.paymentId}/trace`, { headers: await asOwner(world.url, payer.account) })).json()) as { steps: Record<string, unknown>[] };
+        expect(trace.steps.map(({ name }) => name)).deep.equal(["offer (402)", "refused", "status"]);
       }
       expect(await chargedTo(world, payer.account.address)).deep.equal({ count: 1, amount: 1_000n });
       expect({ own: await moneyOf(world, payer.account.address), channels: await inChannels(world), seen: world.provider.seen.length }).deep.equal(before);

@@ -31,7 +31,7 @@ describe("mandates and the chain", function () {
 
   const revokeOnChain = async ({ principal, mandate }: Granted) => {
     await rpc(world.chain.url, "hardhat_setBalance", [principal.address, numberToHex(10n ** 18n)]);
-    const data = encodeFunctionData({ abi: mandateRegistryAbi, functionName: "revoke", args: [[mandate], []] });
+    const data = encodeFunctionData({ abi: mandateRegistryAbi, functionName: "revoke", args: [[mandate]] });
     const nonce = await world.chain.client.getTransactionCount({ address: principal.address });
     const serializedTransaction = await principal.signTransaction({ type: "eip1559", chainId: 84532, to: LOCAL_MANDATE_REGISTRY, data, nonce, gas: 1_000_000n, maxFeePerGas: 10_000_000_000n, maxPriorityFeePerGas: 1n });
     const hash = await world.chain.client.sendRawTransaction({ serializedTransaction });

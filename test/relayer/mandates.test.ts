@@ -215,7 +215,7 @@ describe("mandates", function () {
     const channel = await channelOf(principal, guard);
     expect((await channel.pay({ first: true })).status).equal(200);
     const snapshot = await rpc<Hex>(world.chain.url, "evm_snapshot", []);
-    await sendFrom(principal, LOCAL_MANDATE_REGISTRY, encodeFunctionData({ abi: mandateRegistryAbi, functionName: "revoke", args: [[mandate], []] }));
+    await sendFrom(principal, LOCAL_MANDATE_REGISTRY, encodeFunctionData({ abi: mandateRegistryAbi, functionName: "revoke", args: [[mandate]] }));
     const tookMs = await until(async () => (await channel.pay()).status === 403);
     process.stdout.write(`      from the revocation's block to the first refusal: ${tookMs.toFixed(0)} ms\n`);
     expect((await channel.pay()).body).include({ code: "mandate_revoked", mandateId });

@@ -9,7 +9,7 @@ const YOUNG_S = 15;
 const BATCH = 5_000;
 
 /** For the sweeper; any number of processes. @returns how many entries were put in. */
-export async function recoverApprovals({ db, log, reached }: Pick<Deps, "db" | "log" | "reached">, youngS = YOUNG_S): Promise<number> {
+export async function recoverApprovals({ db, log }: Pick<Deps, "db" | "log">, youngS = YOUNG_S): Promise<number> {
   for (let total = 0; ; ) {
     const step = await inTransaction(db, async (client) => {
       const after = await lockRecovery(client);
@@ -17,7 +17,6 @@ export async function recoverApprovals({ db, log, reached }: Pick<Deps, "db" | "
     });
     total += step?.recovered ?? 0;
     if (step !== undefined && step.recovered > 0) {
-      reached("audit.recovered");
       log.warn({ event: EVENT.auditRecovered, payments: step.recovered }, "charged payments without an audit entry: their process died; written from the payments");
     }
     if (step === undefined || step.seen < BATCH) return total;

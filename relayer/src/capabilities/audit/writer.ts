@@ -40,6 +40,9 @@ const MOST_PENDING = 200_000;
 /** Where a chain stands: what the next entry and the next seal follow. */
 type Chain = { epoch: Uint8Array; epochNo: bigint; seq: bigint; head: Uint8Array; seals: bigint; previous: Uint8Array };
 
+/** A seal that was written. `mine`: how many of its entries were in memory. */
+type Attempt = { after: Chain; entries: number; mine: number };
+
 export function createAudit(deps: WriterDeps): AuditWriter {
   const { config, db, keyring, log, metrics, now } = deps;
   const domain = auditDomain(config.chainId, config.sessionChannels);
@@ -50,40 +53,47 @@ export function createAudit(deps: WriterDeps): AuditWriter {
   }, isDatabaseUnavailable);
   let pending: TimedEntry[] = [];
   let chain: Chain | undefined;
+  let doubt: Attempt | undefined;
   let working: Promise<void> = Promise.resolve();
   let timer: NodeJS.Timeout | undefined;
 
   /** One seal. @returns how many entries it covers. */
   async function seal(): Promise<number> {
+    await resolveDoubt();
     const mine = pending.slice(0, MOST_SEALED);
     let attempt: Attempt | undefined;
     try {
-      attempt = await inTransaction(db, async (client) => {
+      await inTransaction(db, async (client) => {
         const entries = [...mine, ...(await store.takeOutbox(client, MOST_SEALED))].sort((a, b) => a.at.getTime() - b.at.getTime());
-        if (entries.length === 0) return undefined;
-        attempt = await write(client, entries);
-        return attempt;
+        if (entries.length > 0) attempt = { ...(await write(client, entries)), mine: mine.length };
       });
     } catch (error) {
-      // The commit's answer may be all that was lost: then it happened.
-      const happened = attempt !== undefined && (await store.hasSeal(db, attempt.after.epoch, attempt.after.seals, bytesToHex(attempt.after.previous)));
-      if (!happened) {
-        // Begin anew when what the database has of this chain is not what we know.
-        if (attempt !== undefined || !isDatabaseUnavailable(error)) chain = undefined;
-        throw error;
-      }
+      // Whether a commit whose answer was lost has happened is asked before anything else is written.
+      doubt = attempt;
+      // Anything but a database that is away: what it has of this chain may not be what we know. Begin anew.
+      if (attempt === undefined && !isDatabaseUnavailable(error)) chain = undefined;
+      throw error;
     }
-    if (attempt === undefined) return 0;
-    chain = attempt.after;
-    pending = pending.slice(mine.length);
-    deps.reached("audit.sealed");
-    metrics.auditEntries.inc(attempt.entries);
-    return attempt.entries;
+    return attempt === undefined ? 0 : done(attempt);
   }
 
-  type Attempt = { after: Chain; entries: number };
+  async function resolveDoubt(): Promise<void> {
+    if (doubt === undefined) return;
+    const { epoch, seals, previous } = doubt.after;
+    if (await store.hasSeal(db, epoch, seals, bytesToHex(previous))) done(doubt);
+    else chain = undefined;
+    doubt = undefined;
+  }
 
-  async function write(client: Queryable, entries: readonly TimedEntry[]): Promise<Attempt> {
+  function done({ after, entries, mine }: Attempt): number {
+    chain = after;
+    pending = pending.slice(mine);
+    deps.reached("audit.sealed");
+    metrics.auditEntries.inc(entries);
+    return entries;
+  }
+
+  async function write(client: Queryable, entries: readonly TimedEntry[]): Promise<Omit<Attempt, "mine">> {
     const from = chain ?? (await open(client));
     const chained = await chainOn(from, entries);
     for (let at = 0; at < chained.length; at += ROWS) await store.insertEntries(client, from.epochNo, chained.slice(at, at + ROWS));
@@ -136,7 +146,9 @@ export function createAudit(deps: WriterDeps): AuditWriter {
     async stop() {
       clearTimeout(timer);
       timer = undefined;
-      await flush().catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "audit entries lost at the stop; those of payments are recovered"));
+      await flush()
+        .catch(flush)
+        .catch((err: unknown) => log.warn({ event: EVENT.failure, err }, "audit entries lost at the stop; those of payments are recovered"));
     },
   };
 }

@@ -11,7 +11,6 @@ import { decodeExactPayload } from "../exact/schemas.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import { decodeEnvelope, decodeSchemePayload, type Envelope } from "../gateway/schemas.ts";
 import { paymentFor } from "../payments/service.ts";
-import { rejectionOf } from "./event-store.ts";
 import { decide, type Asked } from "./gate.ts";
 import { movedBy, neverMoved, paymentKeyOf, type Proof } from "./logic.ts";
 import { registered, serviceSoldAt } from "./registry.ts";
@@ -66,15 +65,8 @@ async function judged(deps: GatewayDeps, asked: Asked): Promise<Answer> {
 
 /** What a payment of the caller came to: its transaction, or that its money never moved. */
 async function became(deps: GatewayDeps, paymentId: string, caller: Address): Promise<Answer> {
-  const told = await paymentFor(deps, paymentId, caller).catch((error: unknown) => {
-    if (error instanceof TallystickError && error.status === 404) return undefined;
-    throw error;
-  });
-  const rejection = await rejectionOf(deps.db, paymentId, caller);
-  if (told === undefined && rejection === undefined) throw new TallystickError({ code: "not_found", status: 404, retry: "never", field: "paymentId", detail: "No such payment, or none of yours." });
-  // Refused first and reserved later, under the same label: what was reserved is what tells.
-  if (told === undefined) return { decision: "REJECTED", rule: rejection!.rule, reason: rejection!.reason, policy: rejection!.policy, paymentId, proof: neverMoved(paymentId) };
-  const { status } = told;
+  const { status, refusal } = await paymentFor(deps, paymentId, caller);
+  if (refusal !== undefined) return { decision: "REJECTED", rule: refusal.rule, reason: refusal.reason, policy: refusal.policy, paymentId, proof: neverMoved(paymentId) };
   const proof = status.status === "NEVER" ? neverMoved(paymentId) : status.status === "SETTLED" && status.transaction !== undefined ? movedBy(status.transaction, paymentId) : null;
   return { decision: "APPROVED", rule: "all", reason: status.detail, paymentId, proof };
 }

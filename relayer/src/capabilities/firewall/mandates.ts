@@ -3,19 +3,18 @@
 import { zeroHash, type Address } from "viem";
 import type { CompiledPolicy, MandateFacts } from "../../../../sdk/src/firewall/evaluate.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
-import { boundMandate, type BoundMandate, type MandateReads } from "../mandates/service.ts";
+import { boundMandate, type BoundMandate } from "../mandates/service.ts";
 import { capabilityOf } from "../mandates/budget-store.ts";
 
 type Paying = { payer: Address; payerAuthorizer?: Address | undefined; payee: Address; service: string | undefined };
 
 /** Asked only when one of the policies is about mandates, or is a buyer's, who has no use for a mandate that does not hold. */
-export async function mandateFactsOf(deps: GatewayDeps & Partial<MandateReads>, paying: Paying, policies: readonly CompiledPolicy[]): Promise<MandateFacts | undefined> {
+export async function mandateFactsOf(deps: GatewayDeps, paying: Paying, policies: readonly CompiledPolicy[]): Promise<MandateFacts | undefined> {
   const isAbout = policies.some(({ policy: { rules, subject } }) => rules.mandate !== undefined || subject.kind === "mandate" || subject.kind === "payer");
-  const { mandates } = deps;
-  if (!isAbout || paying.payerAuthorizer === undefined || mandates === undefined) return undefined;
-  const bound = await boundMandate({ mandates }, paying.payer, paying.payerAuthorizer);
+  if (!isAbout || paying.payerAuthorizer === undefined) return undefined;
+  const bound = await boundMandate(deps, paying.payer, paying.payerAuthorizer);
   if (bound === undefined) return undefined;
-  const reason = faultOf(bound, paying.service, deps.policies.now() / 1000) ?? ((await mandates.payeeRefusedBy(bound, paying.payee)) === undefined ? undefined : `it does not allow the payee ${paying.payee}`);
+  const reason = faultOf(bound, paying.service, deps.policies.now() / 1000) ?? ((await deps.mandates.payeeRefusedBy(bound, paying.payee)) === undefined ? undefined : `it does not allow the payee ${paying.payee}`);
   const facts = { mandateId: bound.mandateId, principal: bound.principal, chain: bound.lineage.map(({ mandateId }) => mandateId) };
   return reason === undefined ? { ...facts, valid: true } : { ...facts, valid: false, reason };
 }

@@ -6,7 +6,6 @@ import { TallystickError } from "../../../../sdk/src/errors.ts";
 import type { ChannelConfig } from "../../../../sdk/src/typed-data.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { assertChainFresh } from "../channels/freshness.ts";
-
 import * as channels from "../channels/service.ts";
 import { admit, type Asked } from "../firewall/gate.ts";
 import { ownerOf } from "../firewall/registry.ts";

@@ -60,6 +60,6 @@ async function checkRevoker(deps: RevocationDeps, { mandateId, mandate }: Mandat
 function transactionOf({ config }: RevocationDeps, records: readonly MandateRecord[], by: Address, revoker: Revoker): Revoked["transaction"] {
   // What follows the parent is not read.
   const lineage = records.slice(0, 2).map(({ mandate }) => mandate);
-  if ("caller" in revoker) return { to: config.mandateRegistry, from: by, data: encodeFunctionData({ abi, functionName: "revoke", args: [lineage, []] }) };
+  if ("caller" in revoker) return { to: config.mandateRegistry, from: by, data: encodeFunctionData({ abi, functionName: "revoke", args: [lineage] }) };
   return { to: config.mandateRegistry, from: undefined, data: encodeFunctionData({ abi, functionName: "revokeWithSignature", args: [lineage, [], by, revoker.signature] }) };
 }
