@@ -14,6 +14,8 @@ import { firewallRoutes } from "./capabilities/firewall/routes.ts";
 import { gatewayRoutes } from "./capabilities/gateway/routes.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { healthRoutes } from "./capabilities/health/routes.ts";
+import { guardRoutes } from "./capabilities/guard/routes.ts";
+import type { HostedGuard } from "./capabilities/guard/service.ts";
 import { mandateRoutes } from "./capabilities/mandates/routes.ts";
 import { paymentRoutes } from "./capabilities/payments/routes.ts";
 import { payoutRoutes } from "./capabilities/payouts/routes.ts";
@@ -30,7 +32,7 @@ import { databaseUnavailable, isDatabaseUnavailable } from "./db/pool.ts";
 import { allowPages } from "./http/cors.ts";
 import { EVENT } from "./telemetry/log.ts";
 
-export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
+export async function buildApp(deps: GatewayDeps, guard?: HostedGuard): Promise<FastifyInstance> {
   const app = fastify({
     // Events are logged where they happen, with their payment id; a line a request would only repeat them.
     logger: false,
@@ -83,6 +85,7 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
     statementRoutes(scope, deps);
     gatewayRoutes(scope, deps);
     mandateRoutes(scope, deps);
+    guardRoutes(scope, deps, guard);
     streamRoutes(scope, deps);
     transferRoutes(scope, deps);
     firewallRoutes(scope, deps);

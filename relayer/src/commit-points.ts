@@ -37,6 +37,7 @@ export const COMMIT_POINTS = [
   "mandate.registered",
   "mandate.revoked",
   "mandates.synced",
+  "guard.decided", // what a voucher costs its mandates; it is signed after this
   // fees
   "fees.booked",
   "invoice.issued",

@@ -53,6 +53,8 @@ export type Config = {
   publicUrl: string;
   sessionChannels: Address;
   erc3009Collector: Address;
+  /** Master secret of the guard that this relayer hosts; undefined: it hosts none. */
+  guardKey: Hex | undefined;
   /** In whose domain mandates are signed. Where no contract stands there, mandates are kept here alone. */
   mandateRegistry: Address;
   token: { address: Address; name: string; version: string };
@@ -112,6 +114,7 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_SESSION_CHANNELS", about: "SessionChannels contract", fallback: SESSION_CHANNELS },
   { name: "RELAYER_ERC3009_COLLECTOR", about: "deposit collector that stock clients sign for", fallback: ERC3009_COLLECTOR },
   { name: "RELAYER_MANDATE_REGISTRY", about: "MandateRegistry contract, in whose domain mandates are signed; empty: the published one. Where none stands, mandates are kept off chain alone", fallback: "" },
+  { name: "RELAYER_GUARD_KEY", about: "32-byte hex master secret of a guard that this relayer hosts for principals: it holds their voucher keys; empty: none", secret: true, fallback: "" },
   { name: "RELAYER_SETTLEMENT_MODE", about: "tallystick (packed claims) or canonical (published interface only)", fallback: "tallystick" },
   { name: "RELAYER_SUBMITTER_KEYS", about: "private keys that pay gas, comma separated; each is a nonce lane of its own, used in parallel", secret: true },
   { name: "RELAYER_AUTHORIZER_KEYS", about: "receiverAuthorizer private keys, comma separated; the first is advertised", secret: true },
@@ -198,6 +201,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     publicUrl: (raw("RELAYER_PUBLIC_URL") || `http://${host}:${port}`).replace(/\/+$/, ""),
     sessionChannels: address("RELAYER_SESSION_CHANNELS"),
     erc3009Collector: address("RELAYER_ERC3009_COLLECTOR"),
+    guardKey: raw("RELAYER_GUARD_KEY") === "" ? undefined : parse("RELAYER_GUARD_KEY", readKeys, "one 32-byte hex secret", [])[0],
     mandateRegistry: raw("RELAYER_MANDATE_REGISTRY") === "" ? publishedRegistry(chainId) : address("RELAYER_MANDATE_REGISTRY"),
     token: chain?.usdc ?? { address: SESSION_CHANNELS, name: "", version: "" },
     settlementMode: parse("RELAYER_SETTLEMENT_MODE", readMode, "tallystick or canonical", "tallystick"),

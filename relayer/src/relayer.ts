@@ -23,6 +23,7 @@ import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { configureServices } from "./capabilities/gateway/service.ts";
 import { createLedgerGroups, type LedgerGroups } from "./capabilities/ledger/groups.ts";
 import { sweep } from "./capabilities/ledger/service.ts";
+import { openGuard, sweepGuardAnswers } from "./capabilities/guard/service.ts";
 import { createMandateCache } from "./capabilities/mandates/cache.ts";
 import { sweepBudgets } from "./capabilities/mandates/sweep.ts";
 import { createMandateFollower } from "./capabilities/mandates/follower.ts";
@@ -112,10 +113,10 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   await checkContracts(deps);
   await configureServices(deps);
   await applyTerms(deps);
-  const app = await buildApp(deps);
+  const app = await buildApp(deps, await openGuard(deps));
   const settlement = createSettlementWorker(deps);
   const mandateFollower = createSweeper({ mandates: createMandateFollower(deps) }, config.chainPollMs, log);
-  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions };
+  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, guard: sweepGuardAnswers, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions };
   const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
     app,

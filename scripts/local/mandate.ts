@@ -8,9 +8,11 @@ import { createAgent, type Agent as PayingAgent } from "../../sdk/src/agent/agen
 import { openReader, type ChainWriter } from "../../sdk/src/agent/chain.ts";
 import { BASE_SEPOLIA, LOCAL_MANDATE_REGISTRY, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { TallystickError } from "../../sdk/src/errors.ts";
+import { GuardClient } from "../../sdk/src/guard/client.ts";
 import { readJournal } from "../../sdk/src/guard/journal-node.ts";
 import { idsOf, type Lineage } from "../../sdk/src/lineage.ts";
 import { mandateRegistryDomain } from "../../sdk/src/mandate.ts";
+import { registerWithRelayer } from "../../sdk/src/mandate-register.ts";
 import { allowRegistry, createMandate, delegateMandate, epochOf, type RegistryAt } from "../../sdk/src/mandates.ts";
 import { readLineage } from "../../sdk/src/registry.ts";
 import { AGENT_INDEX, localAccount, SDK_INDEX, SUB_AGENT_INDEX } from "./accounts.ts";
@@ -36,7 +38,7 @@ export type Household = {
 };
 
 /** The person lets the registry take tokens within mandates, once, and signs. */
-export async function grantMandates({ rpcUrl, receiver, guard }: World): Promise<Household> {
+export async function grantMandates({ rpcUrl, relayerUrl, receiver, guard }: World): Promise<Household> {
   const [principal, main, helper] = [localAccount(SDK_INDEX), localAccount(AGENT_INDEX), localAccount(SUB_AGENT_INDEX)];
   const reader = openReader(rpcUrl);
   const writer = createWalletClient({ account: principal, chain: baseSepolia, transport: http(rpcUrl), pollingInterval: 100 }) as unknown as ChainWriter;
@@ -44,6 +46,11 @@ export async function grantMandates({ rpcUrl, receiver, guard }: World): Promise
   const epoch = await epochOf(reader, AT, principal.address);
   const root = await createMandate(principal, AT, { ...WISHES, delegate: main.address, token: BASE_SEPOLIA.usdc.address, payees: [receiver], epoch });
   const sub = await delegateMandate(main, AT, root, { delegate: helper.address, limit: SUB_LIMIT, paymentLimit: WISHES.paymentLimit });
+  // The relayer is told too: its ledger then counts the mandates by itself.
+  for (const [account, lineage] of [[main, root], [helper, sub]] as const) {
+    const client = new GuardClient({ url: guard.url, account, mandate: lineage, chainId: AT.chainId, registry: AT.registry });
+    await registerWithRelayer({ relayerUrl, account, lineage, bindings: [await client.binding()] });
+  }
   const agentOf = (account: typeof main, lineage: Lineage) => createAgent({ account, rpcUrl, chainId: AT.chainId, mandate: { lineage, guard: guard.url, registry: AT.registry } });
   const [agent, subAgent] = [agentOf(main, root), agentOf(helper, sub)];
   const shown = ({ fetch }: PayingAgent): Agent => ({ name: "sdk", address: principal.address, fetch, inFlight: IN_FLIGHT });

@@ -6,10 +6,10 @@ import { mandateIdOf, mandateRegistryDomain } from "../mandate.ts";
 import type { ChannelBook, Ticket } from "../agent/channel.ts";
 import type { Signer, VoucherWire } from "../agent/payments.ts";
 import { amountIn, objectIn } from "../agent/wire.ts";
-import { APART, MAX_ORDERS, guardDomain, guardRequestTypes, toWireOrder, type GuardRequest, type Order } from "./request.ts";
+import { APART, MAX_ORDERS, guardDomain, guardRequestTypes, toWireOrder, type GuardRequest, type Order, type SignedBinding } from "./request.ts";
 
 export type GuardClientOptions = {
-  /** Where the guard is, such as http://127.0.0.1:8403, or a relayer that hosts one. */
+  /** Where the guard is: http://127.0.0.1:8403, or https://relayer.example/api/v1/guard. */
   url: string;
   /** The agent's own key: the mandate's delegate. */
   account: Signer;
@@ -35,7 +35,7 @@ export class GuardClient {
   readonly #options: GuardClientOptions;
   readonly #fetch: typeof fetch;
   readonly #approved = new Map<Hex, bigint>();
-  #authorizer: Promise<Address> | undefined;
+  #binding: Promise<SignedBinding> | undefined;
   #waiting: Ask[] = [];
   #asking = false;
 
@@ -52,17 +52,22 @@ export class GuardClient {
   }
 
   /** Who signs the vouchers of this mandate; brings the mandate to the guard. @throws TallystickError `mandate_*`, `guard_unreachable`. */
-  authorizer(): Promise<Address> {
-    return (this.#authorizer ??= this.#register().catch((error: unknown) => {
-      this.#authorizer = undefined;
+  async authorizer(): Promise<Address> {
+    return (await this.binding()).authorizer;
+  }
+
+  /** The voucher key's word that it spends under this mandate: what a relayer registers. @throws as `authorizer`. */
+  binding(): Promise<SignedBinding> {
+    return (this.#binding ??= this.#register().catch((error: unknown) => {
+      this.#binding = undefined;
       throw error;
     }));
   }
 
-  async #register(): Promise<Address> {
+  async #register(): Promise<SignedBinding> {
     const told = await this.#call("/mandates", { lineage: toWireLineage(this.lineage) });
     if (told["mandateId"] !== this.mandateId) throw new TallystickError({ code: "guard_elsewhere", status: 502, retry: "never", detail: `The guard looks after chain ${String(told["chainId"])} and registry ${String(told["registry"])}; the mandate is of another.` });
-    return told["authorizer"] as Address;
+    return told["binding"] as SignedBinding;
   }
 
   /**
@@ -144,7 +149,7 @@ export class GuardClient {
   }
 
   async #call(path: string, body?: unknown): Promise<Record<string, unknown>> {
-    const url = `${this.#options.url.replace(/\/+$/, "")}/guard/v1${path}`;
+    const url = `${baseOf(this.#options.url)}${path}`;
     const post = body === undefined ? {} : { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) };
     const response = await this.#fetch(url, { ...post, signal: AbortSignal.timeout(CALL_TIMEOUT_MS) }).catch((cause: unknown) => {
       throw new TallystickError({ code: "guard_unreachable", status: 503, retry: "safe", detail: `The guard at ${new URL(url).origin} cannot be reached; without it nothing is signed.`, cause });
@@ -153,6 +158,11 @@ export class GuardClient {
     if (response.ok) return json;
     throw typeof json["code"] === "string" ? refusal(json) : broken(`answered ${response.status}`);
   }
+}
+
+/** A bare origin is a guard of its own; a path, such as a relayer's /api/v1/guard, is where it is. */
+function baseOf(url: string): string {
+  return new URL(url).pathname === "/" ? `${new URL(url).origin}/guard/v1` : url.replace(/\/+$/, "");
 }
 
 /** The guard's problem as the error it was there. */

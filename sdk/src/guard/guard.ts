@@ -30,7 +30,7 @@ export type GuardParts = {
   channels: Address;
   chain?: GuardChain;
   /** Those of the principals, signatures checked. */
-  policies?: () => readonly CompiledPolicy[] | Promise<readonly CompiledPolicy[]>;
+  policies?: (principal: Address, serviceOwner: Address | undefined) => readonly CompiledPolicy[] | Promise<readonly CompiledPolicy[]>;
   /** What somebody other than the agent says of the service behind a URL. */
   service?: (url: string, payTo: Address) => Promise<ServiceFacts | undefined>;
   /** May this mandate be guarded here? Everybody's when left out. */
@@ -69,6 +69,8 @@ export type Guard = {
   status(mandateId: Hex): Promise<MandateStatus>;
   /** May there be such a channel under the mandate? @returns its id, and the proof that its voucher key is this mandate's. @throws as `sign`. */
   open(mandateId: Hex, config: ChannelConfig): Promise<{ channelId: Hex; binding: SignedBinding }>;
+  /** The voucher key's own word that its channels are paid under this mandate. */
+  binding(mandateId: Hex): Promise<SignedBinding>;
   mandateIds(): Promise<Hex[]>;
   /** Requests that came together, answered one by one. */
   sign(orders: readonly Order[]): Promise<Answer[]>;
@@ -126,13 +128,18 @@ class TheGuard implements Guard {
 
   async open(mandateId: Hex, config: ChannelConfig): Promise<{ channelId: Hex; binding: SignedBinding }> {
     const lineage = await this.#lineage(mandateId);
-    const domain = mandateRegistryDomain(this.chainId, this.registry);
-    const ids = idsOf(domain, lineage);
-    const account = this.#key(mandateId);
-    const refusal = refusalOfChannel({ lineage, ids, authorizer: account.address }, config);
+    const ids = idsOf(mandateRegistryDomain(this.chainId, this.registry), lineage);
+    const refusal = refusalOfChannel({ lineage, ids, authorizer: this.#key(mandateId).address }, config);
     if (refusal !== undefined) throw refusalError(refusal);
-    const signature = await account.signTypedData({ domain, types: guardBindingTypes, primaryType: "GuardBinding", message: { mandateId, authorizer: account.address } });
-    return { channelId: channelIdOf(sessionChannelsDomain(this.chainId, this.channels), config), binding: { mandateId, authorizer: account.address, signature } };
+    return { channelId: channelIdOf(sessionChannelsDomain(this.chainId, this.channels), config), binding: await this.binding(mandateId) };
+  }
+
+  async binding(mandateId: Hex): Promise<SignedBinding> {
+    await this.#lineage(mandateId);
+    const account = this.#key(mandateId);
+    const message = { mandateId, authorizer: account.address };
+    const signature = await account.signTypedData({ domain: mandateRegistryDomain(this.chainId, this.registry), types: guardBindingTypes, primaryType: "GuardBinding", message });
+    return { ...message, signature };
   }
 
   mandateIds(): Promise<Hex[]> {
@@ -198,7 +205,7 @@ class TheGuard implements Guard {
     const early = situation.blocked ?? refusalOfTime(situation) ?? refusalOfPrice(situation, request);
     if (early !== undefined) return { order, digest, refusal: early };
     const known = await this.#parts.service?.(request.url, request.payTo);
-    const policies = (await this.#parts.policies?.()) ?? [];
+    const policies = (await this.#parts.policies?.(situation.lineage[0].mandate.principal, known?.serviceOwner)) ?? [];
     return { order, digest, refusal: refusalOfCapability(situation, known) ?? refusalOfPolicy(policies, situation, request, known) };
   }
 
@@ -223,7 +230,7 @@ class TheGuard implements Guard {
     if (refusal !== undefined) {
       const { code, rule, reason } = refusal;
       const row = await this.#parts.store.recordRefusal(
-        { mandateId: ids[0]!, channelId: request.channelId, url: request.url, method: request.method, payTo: request.payTo, priceAtomic: String(request.price), ceilingAtomic: String(request.ceiling), code, rule, reason }, nowS,
+        { mandateId: ids[0]!, principal: lineage[0].mandate.principal, channelId: request.channelId, url: request.url, method: request.method, payTo: request.payTo, priceAtomic: String(request.price), ceilingAtomic: String(request.ceiling), code, rule, reason }, nowS,
       );
       return { error: refusalError(refusal, row) };
     }

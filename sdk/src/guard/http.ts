@@ -48,7 +48,8 @@ async function channels(guard: Guard, body: unknown): Promise<Record<string, unk
 }
 
 async function register(guard: Guard, body: unknown): Promise<Record<string, unknown>> {
-  return { ...worldOf(guard), ...(await guard.register(parseLineage(objectOf(body)["lineage"]))) };
+  const { mandateId, authorizer } = await guard.register(parseLineage(objectOf(body)["lineage"]));
+  return { ...worldOf(guard), mandateId, authorizer, binding: await guard.binding(mandateId) };
 }
 
 const worldOf = ({ chainId, registry, channels: sessionChannels }: Guard) => ({ chainId, registry, sessionChannels });

@@ -1,6 +1,6 @@
 // What a guard keeps, as an interface: a journal file (journal-node.ts) or a relayer's Postgres. Who implements it promises that what
 // `transact` decided is durable when it returns, and that nobody else changed those accounts meanwhile.
-import type { Hex } from "viem";
+import type { Address, Hex } from "viem";
 import type { Lineage } from "../lineage.ts";
 import type { ChannelConfig } from "../typed-data.ts";
 import type { Accounts, ChannelAccount, MandateAccount } from "./logic.ts";
@@ -22,7 +22,7 @@ export type Change = {
   answered: readonly { digest: Hex; expiresAt: number; ceiling: bigint; price: bigint; url: string }[];
 };
 
-export type RefusalEntry = { mandateId: Hex; channelId: Hex; url: string; method: string; payTo: Hex; priceAtomic: string; ceilingAtomic: string; code: string; rule: string; reason: string };
+export type RefusalEntry = { mandateId: Hex; principal: Address; channelId: Hex; url: string; method: string; payTo: Address; priceAtomic: string; ceilingAtomic: string; code: string; rule: string; reason: string };
 
 export type ChannelRecord = ChannelAccount & { channelId: Hex; config: ChannelConfig };
 

@@ -189,7 +189,7 @@ nothing is sent: it prints a signature with which anybody may revoke it.`,
 };
 
 function notAllowed(error: unknown): never {
-  if (!(error instanceof TallystickError)) throw new CliError({ code: "revoke_refused", detail: "The registry refuses: only the principal and the agent of the mandate above may revoke it.", cause: error });
+  if (!(error instanceof TallystickError) || error.code === "contract_refused") throw new CliError({ code: "revoke_refused", detail: "The registry refuses: only the principal and the agent of the mandate above may revoke it.", cause: error });
   throw error;
 }
 
