@@ -1,5 +1,5 @@
-// What Tallystick deploys: the channel contract, the two collectors that serve it, and the mandate registry, which funds
-// channels in ours and in the published contract. No owner, no parameter: constructor arguments are channel contracts' addresses.
+// What Tallystick deploys: the channel contract, the two collectors that serve it, the mandate registry, which funds
+// channels in ours and in the published contract, and the anchor of audit logs. No owner, no parameter: constructor arguments are channel contracts' addresses.
 import { buildModule } from "@nomicfoundation/hardhat-ignition/modules";
 import type { NamedArtifactContractDeploymentFuture } from "@nomicfoundation/ignition-core";
 import type { Address } from "viem";
@@ -7,7 +7,7 @@ import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 
 export const MODULE = "Tallystick";
 /** The deployed contracts, by name. */
-export const DEPLOYED = ["SessionChannels", "ERC3009DepositCollector", "AllowanceDepositCollector", "MandateRegistry"] as const;
+export const DEPLOYED = ["SessionChannels", "ERC3009DepositCollector", "AllowanceDepositCollector", "MandateRegistry", "AuditAnchor"] as const;
 export type DeployedName = (typeof DEPLOYED)[number];
 
 /**
@@ -26,6 +26,7 @@ export function tallystickModule(standing: Partial<Record<DeployedName, Address>
       ERC3009DepositCollector: contract("ERC3009DepositCollector", channels),
       AllowanceDepositCollector: contract("AllowanceDepositCollector", channels),
       MandateRegistry: contract("MandateRegistry", channels, SESSION_CHANNELS),
+      AuditAnchor: contract("AuditAnchor"),
     };
   });
 }

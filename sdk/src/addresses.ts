@@ -9,7 +9,7 @@ export type Deployment = {
   status: "deployed" | "predicted";
   /** Block from which an indexer has to read; 0 when it is not known. */
   startBlock: number;
-  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address };
+  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address; AuditAnchor: Address };
 };
 
 /** Tallystick's contracts on public chains, by chain id. The local world has its own: see constants.ts. */
@@ -23,6 +23,7 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       ERC3009DepositCollector: "0xff1b155A2E3F48d4726D3dB6fe37656c87B90cB5",
       AllowanceDepositCollector: "0x09487DBCa74D7aE09514576382dfDace4dF1FBdA",
       MandateRegistry: "0x2a2C0124E8Ace163E763aa00bB1B6661AbE85Ed9",
+      AuditAnchor: "0xCA813b37f743367d76375dc0629b1E9F7029A52E",
     },
   },
   // base-sepolia
@@ -34,6 +35,7 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       ERC3009DepositCollector: "0xff1b155A2E3F48d4726D3dB6fe37656c87B90cB5",
       AllowanceDepositCollector: "0x09487DBCa74D7aE09514576382dfDace4dF1FBdA",
       MandateRegistry: "0x2a2C0124E8Ace163E763aa00bB1B6661AbE85Ed9",
+      AuditAnchor: "0xCA813b37f743367d76375dc0629b1E9F7029A52E",
     },
   },
 };

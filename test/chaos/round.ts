@@ -1,4 +1,5 @@
 // One round: processes up, actors and faults at the same time, then quiet, then the books.
+import { LOCAL_AUDIT_ANCHOR } from "../../sdk/src/constants.ts";
 import { readdirSync, readFileSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -95,6 +96,7 @@ async function slotsOf(world: World, plan: Plan, [shop, solo]: readonly [Address
         RELAYER_PORT: String(port), RELAYER_SUBMITTER_KEYS: LANES.map(keyOf).join(","), RELAYER_PUBLIC_URL: "http://chaos.test", RELAYER_ROLE: name.split("-")[0]!, RELAYER_SETTLEMENT_MODE: plan.mode, RELAYER_LOG_LEVEL: "info",
         RELAYER_CHAIN_POLL_MS: "200", RELAYER_CHAIN_MAX_LAG_MS: "8000", RELAYER_SWEEP_MS: "150", RELAYER_BUMP_AFTER_MS: "400", RELAYER_SETTLE_MAX_AGE_S: "1", RELAYER_SETTLE_MIN_VALUE: "20000",
         RELAYER_SETTLE_MAX_ROWS: "3", RELAYER_MAX_UNBILLED_RUNS: String(UNBILLED_MOST), RELAYER_FEE_BPS: "100", RELAYER_INVOICE_THRESHOLD: "1",
+        RELAYER_AUDIT_ANCHOR: LOCAL_AUDIT_ANCHOR, RELAYER_AUDIT_ANCHOR_PERIOD_S: "2",
       });
       return { name, url: `http://127.0.0.1:${port}`, env };
     }),

@@ -36,7 +36,7 @@ describe("gateway", function () {
     return { buyer, terms, channelId, response, state: async () => (await findChannel(world.relayer.deps.db, channelId))! };
   }
   const problemOf = async (response: Response) => (await response.json()) as Problem;
-  const audits = async (channelId: string) => (await world.relayer.deps.db.query("SELECT code, moved_atomic FROM audit WHERE channel_id = $1 ORDER BY audit_id", [Buffer.from(channelId.slice(2), "hex")])).rows;
+  const audits = async (channelId: string) => (await world.relayer.deps.db.query("SELECT code, moved_atomic FROM audit WHERE channel_id = $1 ORDER BY at", [Buffer.from(channelId.slice(2), "hex")])).rows;
 
   it("answers an unpaid call with terms a stock client understands, and runs nothing", async () => {
     const before = world.provider.seen.length;

@@ -7,6 +7,8 @@ import type { ChannelConfig } from "../../../../sdk/src/typed-data.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { assertChainFresh } from "../channels/freshness.ts";
 import * as channels from "../channels/service.ts";
+import { admit, type Asked } from "../firewall/gate.ts";
+import { ownerOf } from "../firewall/registry.ts";
 import { findChannel, unknownChannel, type Channel } from "../channels/store.ts";
 import { decide } from "../ledger/logic.ts";
 import * as ledger from "../ledger/service.ts";
@@ -83,7 +85,11 @@ async function checkVoucher(deps: GatewayDeps, payload: SchemePayload, channelId
 async function reserve(deps: GatewayDeps, purchase: Purchase): Promise<Opened> {
   const request = purchase.payload.type === "deposit" ? await withDeposit(deps, purchase) : purchase.request;
   await ensureChannel(deps, purchase);
-  const taken = await take(deps, purchase, request);
+  const admitted = () => admit(deps, askedOf(deps, purchase));
+  // No promise where no policy is about it.
+  const waiting = admitted();
+  if (waiting !== undefined) await waiting;
+  const taken = await take(deps, purchase, request, admitted);
   if (taken.outcome === "refused") return refuse(deps, request, taken.refusal, taken.channel);
   if (taken.outcome === "replay") {
     deps.metrics.payments.inc({ outcome: "replayed" });
@@ -96,16 +102,26 @@ async function reserve(deps: GatewayDeps, purchase: Purchase): Promise<Opened> {
   return { outcome: "open", payment: openPayment(deps, payment, purchase.payload.config, receiptWish(purchase.order.envelope)) };
 }
 
+/** As the firewall sees it. */
+function askedOf(deps: GatewayDeps, { order, payload: { config }, request }: Purchase): Asked {
+  const { paymentId, channelId, ceiling, requestHash, payer, service, resource, price } = request;
+  return {
+    identity: { scheme: "batch-settlement", channelId, ceiling, requestHash }, paymentId, channelId, payer, payerAuthorizer: config.payerAuthorizer, payee: config.receiver, service, serviceOwner: ownerOf(order.service), resource, price,
+    isPaid: () => ledger.isPaid(deps, request),
+  };
+}
+
 /** Knowing a channel is a memory of this process: a database that lost it says so, and it is read from the chain anew. */
-async function take(deps: GatewayDeps, purchase: Purchase, request: PaymentRequest): Promise<ledger.Taken> {
+async function take(deps: GatewayDeps, purchase: Purchase, request: PaymentRequest, admitted: () => Promise<void> | undefined): Promise<ledger.Taken> {
   const { upstreamTimeoutMs } = purchase.order.service;
   try {
-    return await ledger.take(deps, request, upstreamTimeoutMs);
+    return await ledger.take(deps, request, upstreamTimeoutMs, admitted);
   } catch (error) {
     if (!(error instanceof TallystickError) || error.code !== "channel_unknown") throw error;
     deps.knownChannels.delete(request.channelId);
     await ensureChannel(deps, purchase);
-    return ledger.take(deps, request, upstreamTimeoutMs);
+    await admitted();
+    return ledger.take(deps, request, upstreamTimeoutMs, admitted);
   }
 }
 
@@ -178,7 +194,10 @@ async function withDeposit(deps: GatewayDeps, purchase: Purchase): Promise<Payme
   if (payload.type !== "deposit") throw new Error("invariant: a deposit payload");
   const { amount, authorization, collector } = payload.deposit;
   await refuseHopelessDeposit(deps, purchase, amount);
-  const carried = await channels.carryDeposit(deps, { channelId: request.channelId, config: payload.config, amount, authorization, collector, paymentId: request.paymentId });
+  const deposit = { channelId: request.channelId, config: payload.config, amount, authorization, collector, paymentId: request.paymentId };
+  // The channel may not exist yet: then it is the deposit that shows who pays.
+  await admit(deps, { ...askedOf(deps, purchase), prove: async () => void ((await findChannel(deps.db, request.channelId)) ?? (await channels.checkDeposit(deps, deposit))) });
+  const carried = await channels.carryDeposit(deps, deposit);
   return { ...request, deposit: { hash: carried.txHash, amount } };
 }
 
@@ -195,7 +214,7 @@ async function refuseHopelessDeposit(deps: GatewayDeps, { payload, request }: Pu
 
 async function refuse(deps: GatewayDeps, request: PaymentRequest, refusal: Parameters<typeof refusalFault>[0], channel: Channel): Promise<never> {
   const refused = refusalFault(refusal, channel, request.ceiling, request.price);
-  await ledger.recordRefusal(deps, request, refused.code, {
+  await ledger.recordRefusal(deps, { ...request, payee: channel.config.receiver }, refused.code, {
     ceiling: request.ceiling.toString(),
     price: request.price.toString(),
     charged: channel.charged.toString(),
