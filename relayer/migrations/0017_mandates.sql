@@ -260,6 +260,7 @@ DECLARE
   place record;
   refused record;
   held bytea[];
+  zero CONSTANT bytea := '\x0000000000000000000000000000000000000000000000000000000000000000';
   all_prices numeric;
   outcomes text[];
   taken text[];
@@ -276,9 +277,14 @@ BEGIN
   SELECT sum(p) INTO all_prices FROM unnest(prices) AS p;
   IF NOT EXISTS (
     SELECT 1 FROM (
-      SELECT c.mandate_id, c.receiver, c.token, u.capability, max(u.price) AS dearest FROM unnest(channels, prices, capabilities) AS u(channel, price, capability)
-      JOIN channel c ON c.channel_id = u.channel WHERE c.mandate_id IS NOT NULL GROUP BY c.mandate_id, c.receiver, c.token, u.capability) asked
-    CROSS JOIN LATERAL mandate_refusal(asked.mandate_id, all_prices, asked.dearest, now(), asked.receiver, asked.token, asked.capability) refusal WHERE refusal.code IS NOT NULL
+      SELECT c.mandate_id, max(u.price) AS dearest FROM unnest(channels, prices) AS u(channel, price) JOIN channel c ON c.channel_id = u.channel
+      WHERE c.mandate_id IS NOT NULL GROUP BY c.mandate_id) asked
+    CROSS JOIN LATERAL mandate_refusal(asked.mandate_id, all_prices, asked.dearest, now(), NULL, NULL, NULL) refusal WHERE refusal.code IS NOT NULL
+  ) AND NOT EXISTS (
+    SELECT 1 FROM unnest(channels, capabilities) AS u(channel, capability) JOIN channel c ON c.channel_id = u.channel JOIN mandate bottom ON bottom.mandate_id = c.mandate_id
+    CROSS JOIN LATERAL unnest(bottom.lineage) AS l(id) JOIN mandate m ON m.mandate_id = l.id
+    WHERE m.token <> c.token OR (m.capability <> zero AND m.capability <> u.capability)
+      OR (m.payees_root <> zero AND NOT EXISTS (SELECT 1 FROM mandate_payee p WHERE p.mandate_id = m.mandate_id AND p.payee = c.receiver))
   ) THEN
     SELECT array_agg(r.outcome ORDER BY r.nth), array_agg(ids[r.nth]) FILTER (WHERE r.outcome = 'reserved') INTO outcomes, taken
     FROM reserve_payments(ids, channels, ceilings, prices, signatures, services, hashes, client_ids, deposit_txs, deposits, leases_ms, resources, most_per_channel, most_per_payer, most_unbilled, most_stored) r;
