@@ -5,6 +5,7 @@ import type { Bench } from "./report.ts";
 const benches: Record<string, () => Promise<Bench>> = {
   crypto: () => import("./crypto.ts"),
   gas: () => import("./gas.ts"),
+  "mandate-gas": () => import("./mandate-gas.ts"),
   exact: () => import("./exact.ts"),
   paid: () => import("./paid.ts"),
   scale: () => import("./scale.ts"),

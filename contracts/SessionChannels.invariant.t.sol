@@ -24,7 +24,7 @@ contract SessionChannelsInvariantTest is TestBase {
 
     /// @dev Claims and deposits come up more often: without them nothing else has anything to do.
     function targetSelectors() public view returns (FuzzSelector[] memory targets) {
-        bytes4[16] memory actions = [
+        bytes4[17] memory actions = [
             Handler.deposit.selector,
             Handler.deposit.selector,
             Handler.donate.selector,
@@ -36,6 +36,7 @@ contract SessionChannelsInvariantTest is TestBase {
             Handler.replay.selector,
             Handler.settle.selector,
             Handler.initiateWithdraw.selector,
+            Handler.initiateWithdrawWithSignature.selector,
             Handler.cancelWithdraw.selector,
             Handler.finalizeWithdraw.selector,
             Handler.refund.selector,
@@ -44,11 +45,11 @@ contract SessionChannelsInvariantTest is TestBase {
         ];
         targets = new FuzzSelector[](1);
         targets[0].addr = address(handler);
-        targets[0].selectors = new bytes4[](17);
-        for (uint256 i = 0; i < 16; i++) {
+        targets[0].selectors = new bytes4[](18);
+        for (uint256 i = 0; i < 17; i++) {
             targets[0].selectors[i] = actions[i];
         }
-        targets[0].selectors[16] = Handler.setToken.selector;
+        targets[0].selectors[17] = Handler.setToken.selector;
     }
 
     /// @notice The contract holds exactly what it owes, plus what was given to it unasked; channel claims add up to

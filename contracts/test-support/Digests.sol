@@ -19,6 +19,8 @@ library Digests {
     bytes32 internal constant PACKED_TYPEHASH = keccak256(
         "PackedClaim(address receiver,address receiverAuthorizer,address token,uint40 withdrawDelay,bytes32 receiptsRoot,bytes rows)"
     );
+    bytes32 internal constant WITHDRAW_TYPEHASH =
+        keccak256("WithdrawRequest(bytes32 channelId,uint128 amount,uint256 deadline)");
     bytes32 internal constant RECEIVE_TYPEHASH = keccak256(
         "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
     );
@@ -45,6 +47,14 @@ library Digests {
 
     function refund(address channels, bytes32 id, uint256 nonce, uint128 amount) internal view returns (bytes32) {
         return _typed(channels, keccak256(abi.encode(REFUND_TYPEHASH, id, nonce, amount)));
+    }
+
+    function withdrawRequest(address channels, bytes32 id, uint128 amount, uint256 deadline)
+        internal
+        view
+        returns (bytes32)
+    {
+        return _typed(channels, keccak256(abi.encode(WITHDRAW_TYPEHASH, id, amount, deadline)));
     }
 
     function claimBatch(address channels, ISessionChannels.VoucherClaim[] memory claims) internal view returns (bytes32) {

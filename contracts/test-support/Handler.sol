@@ -15,6 +15,7 @@ contract Handler is Model {
 
     bytes[] private replayData;
     address[] private replaySender;
+    uint256 private consents;
     /// How often each action really moved something, so that a test can tell a lively run from an idle one.
     mapping(bytes4 action => uint256) public effects;
 
@@ -177,6 +178,37 @@ contract Handler is Model {
         else (c.pending, c.pendingSince) = (amount, uint40(block.timestamp));
         _must(sender, abi.encodeCall(channels.initiateWithdraw, (configOf(channel), amount)), expected);
         checkChannel(channels, channel);
+    }
+
+    /// @notice By the payer's consent, whoever sends it: as much as is there, and each consent once.
+    function initiateWithdrawWithSignature(uint256 seed, uint128 amount) external {
+        uint256 channel = seed % CHANNELS;
+        Channel storage c = model[channel];
+        bytes memory data = _consentCall(channel, amount, seed % 7 == 0, seed % 11 == 0);
+        bytes4 expected;
+        if (seed % 11 == 0) expected = ISessionChannels.WithdrawRequestExpired.selector;
+        else if (seed % 7 == 0) expected = ISessionChannels.InvalidSignature.selector;
+        else if (c.pendingSince != 0) expected = ISessionChannels.WithdrawalAlreadyPending.selector;
+        else if (amount == 0 || available(channel) == 0) expected = ISessionChannels.NothingToWithdraw.selector;
+        else {
+            (c.pending, c.pendingSince) =
+                (amount < available(channel) ? amount : available(channel), uint40(block.timestamp));
+        }
+        _must(thief, data, expected);
+        if (expected == 0) _must(thief, data, ISessionChannels.WithdrawRequestUsed.selector);
+        checkChannel(channels, channel);
+    }
+
+    function _consentCall(uint256 channel, uint128 amount, bool forged, bool late) private returns (bytes memory) {
+        // Every consent is another: its deadline numbers it.
+        uint256 deadline = late ? block.timestamp - 1 : type(uint256).max - consents++;
+        uint256 kind = channel % KINDS;
+        bool wallet = kind == KIND_WALLET || kind == KIND_WALLET_SEPARATE_KEY;
+        uint256 key = wallet ? WALLET_KEY : kind == KIND_OTHER_PAYER ? OTHER_PAYER_KEY : PAYER_KEY;
+        bytes32 digest = Digests.withdrawRequest(address(channels), idOf(channels, channel), amount, deadline);
+        bytes memory sig = signature(forged ? THIEF_KEY : key, digest);
+        return
+            abi.encodeCall(channels.initiateWithdrawWithSignature, (configOf(channel), amount, deadline, sig));
     }
 
     function cancelWithdraw(uint256 seed) external {

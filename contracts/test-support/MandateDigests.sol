@@ -15,8 +15,6 @@ library MandateDigests {
     bytes32 internal constant DEPOSIT_TYPEHASH =
         keccak256("MandateDeposit(bytes32 mandateId,bytes32 channelId,uint128 amount,uint256 nonce,uint256 deadline)");
     bytes32 internal constant REVOCATION_TYPEHASH = keccak256("MandateRevocation(bytes32 mandateId)");
-    bytes32 internal constant WITHDRAW_TYPEHASH =
-        keccak256("WithdrawRequest(bytes32 channelId,uint128 amount,uint256 deadline)");
 
     function typed(address registry, bytes32 structHash) internal view returns (bytes32) {
         bytes32 domain = Digests.domain("Tallystick Mandate Registry", "1", registry);
@@ -50,16 +48,6 @@ library MandateDigests {
 
     function revocation(address registry, bytes32 id) internal view returns (bytes32) {
         return typed(registry, keccak256(abi.encode(REVOCATION_TYPEHASH, id)));
-    }
-
-    function withdrawal(address channels, bytes32 channelId, uint128 amount, uint256 deadline)
-        internal
-        view
-        returns (bytes32)
-    {
-        bytes32 structHash = keccak256(abi.encode(WITHDRAW_TYPEHASH, channelId, amount, deadline));
-        bytes32 domain = Digests.domain("x402 Batch Settlement", "1", channels);
-        return keccak256(abi.encodePacked(hex"1901", domain, structHash));
     }
 
     // ------------------------------------------------------------------ payees

@@ -29,6 +29,7 @@ export function allStages(): Stage[] {
     suite("ignition"),
     hardhat("contracts", "mocha"),
     suite("relayer"),
+    suite("attacks"),
     suite("matrix", "test/interop/matrix/*.test.ts"),
     suite("interop", "test/interop/*.test.ts"),
     suite("indexer"),

@@ -40,11 +40,17 @@ describe("published interface", () => {
       "PACKED_CLAIM_TYPEHASH",
       "PackedClaimed",
       "SettleFailed",
+      "WITHDRAW_REQUEST_TYPEHASH",
       "WithdrawCancelled",
+      "WithdrawRequestExpired",
+      "WithdrawRequestUsed",
       "cancelWithdraw",
       "claimAndSettle",
       "claimPacked",
       "getPackedClaimDigest",
+      "getWithdrawRequestDigest",
+      "initiateWithdrawWithSignature",
+      "isWithdrawRequestUsed",
     ]);
   });
 });

@@ -79,6 +79,7 @@ describe("typed data", () => {
       ["CLAIM_ENTRY_TYPEHASH", { ClaimEntry: typedData.claimBatchTypes.ClaimEntry }, "ClaimEntry"],
       ["CLAIM_BATCH_TYPEHASH", typedData.claimBatchTypes, "ClaimBatch"],
       ["PACKED_CLAIM_TYPEHASH", typedData.packedClaimTypes, "PackedClaim"],
+      ["WITHDRAW_REQUEST_TYPEHASH", typedData.withdrawRequestTypes, "WithdrawRequest"],
     ];
     for (const [getter, types, primary] of cases) {
       it(primary, async () => expect(await call(channels, getter)).to.equal(typehash(types, primary)));
@@ -143,6 +144,18 @@ describe("typed data", () => {
           const types = typedData.refundTypes;
           const expected = hashTypedData({ domain: world.domain, types, primaryType: "Refund", message });
           expect(await call(channels, "getRefundDigest", channelId, nonce, amount)).to.equal(expected);
+        }),
+        RUNS,
+      );
+    });
+
+    it("WithdrawRequest", async () => {
+      await fc.assert(
+        fc.asyncProperty(bytes32, uint(128), uint(256), async (channelId, amount, deadline) => {
+          const message = { channelId, amount, deadline };
+          const types = typedData.withdrawRequestTypes;
+          const expected = hashTypedData({ domain: world.domain, types, primaryType: "WithdrawRequest", message });
+          expect(await call(channels, "getWithdrawRequestDigest", channelId, amount, deadline)).to.equal(expected);
         }),
         RUNS,
       );

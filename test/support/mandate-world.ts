@@ -3,7 +3,7 @@ import type { Contract } from "ethers";
 import { zeroHash, type Address, type Hex } from "viem";
 import { mandateDepositData, mandateDepositDigest, mandateSpendDigest, spendOrder, type SignedSpendOrder, type SpendOrder } from "../../sdk/src/mandate-messages.ts";
 import { mandateIdOf, mandateRegistryDomain, type Mandate } from "../../sdk/src/mandate.ts";
-import { actor, CHAIN_ID, createSessionWorld, DEPOSIT_ATOMIC, send, signDigest, signerFor, VALID_BEFORE_S, type Actor, type Channel } from "./session-world.ts";
+import { actor, CHAIN_ID, createSessionWorld, DEPOSIT_ATOMIC, send, signDigest, signerFor, VALID_BEFORE_S, type Actor, type Channel, type SessionWorld } from "./session-world.ts";
 
 export const PRINCIPAL = actor("principal");
 export const AGENT = actor("agent");
@@ -14,13 +14,18 @@ export const STRANGER = actor("stranger");
 export type MandateWorld = Awaited<ReturnType<typeof createMandateWorld>>;
 
 /** Deploys everything; the principal has test USDC and lets the registry take it. */
-export async function createMandateWorld(options: { publishedChannels?: Address } = {}) {
+export async function createMandateWorld() {
   const world = await createSessionWorld();
-  const registry = await world.ethers.deployContract("MandateRegistry", [world.channelsAddress, options.publishedChannels ?? world.channelsAddress]);
-  const registryAddress = (await registry.getAddress()) as Address;
   await send(world.usdc, "mint", PRINCIPAL.address, 100n * DEPOSIT_ATOMIC);
+  return { ...world, ...(await deployRegistry(world, world.channelsAddress)) };
+}
+
+/** A registry that funds our channel contract and `publishedChannels`. */
+export async function deployRegistry(world: SessionWorld, publishedChannels: Address) {
+  const registry = await world.ethers.deployContract("MandateRegistry", [world.channelsAddress, publishedChannels]);
+  const registryAddress = (await registry.getAddress()) as Address;
   await send(world.usdc.connect(await signerFor(world, PRINCIPAL.address)) as Contract, "approve", registryAddress, 2n ** 256n - 1n);
-  return { ...world, registry, registryAddress, registryDomain: mandateRegistryDomain(CHAIN_ID, registryAddress) };
+  return { registry, registryAddress, registryDomain: mandateRegistryDomain(CHAIN_ID, registryAddress) };
 }
 
 /** The registry as that actor sees it. */

@@ -13,6 +13,7 @@ import {
   refundTypes,
   sessionChannelsDomain,
   voucherDigest,
+  withdrawRequestTypes,
   type ChannelConfig,
 } from "../../sdk/src/typed-data.ts";
 
@@ -228,4 +229,11 @@ export async function signRefund(world: SessionWorld, channel: Channel, nonce: b
     world.authorizer.key,
     hashTypedData({ domain: world.domain, types: refundTypes, primaryType: "Refund", message }),
   );
+}
+
+/** The payer's consent to start a withdrawal of at most `amount`. */
+export async function signWithdrawRequest(world: SessionWorld, channel: Channel, amount: bigint, deadline: bigint): Promise<Hex> {
+  const message = { channelId: channel.id, amount, deadline };
+  const types = withdrawRequestTypes;
+  return signDigest(channel.payerKey, hashTypedData({ domain: world.domain, types, primaryType: "WithdrawRequest", message }));
 }

@@ -1,5 +1,5 @@
 // Every verb of SessionChannels in every state of a channel, by every kind of caller, before and after the withdrawal
-// deadline: 11 x 6 x 5 x 2 cells, each an exact error or the exact effects and events.
+// deadline: 13 x 6 x 5 x 2 cells, each an exact error or the exact effects and events.
 import { expect } from "chai";
 import { Interface, type Contract, type ContractTransactionReceipt } from "ethers";
 import { concat, numberToHex, zeroHash, type Hex } from "viem";
@@ -17,6 +17,7 @@ import {
   send,
   signClaimBatch,
   signRefund,
+  signWithdrawRequest,
   type Channel,
   type SessionWorld,
 } from "../../support/session-world.ts";
@@ -207,6 +208,12 @@ const initiates = (cell: Cell): Effects => ({
   change: { pending: 200n, pendingSince: cell.timestamp },
   events: [["WithdrawInitiated", idOf(cell), 200n, cell.timestamp + BigInt(DELAY_S)]],
 });
+/** By consent as much as there is, if that is less. */
+const initiatesUpTo = (amount: bigint) => (cell: Cell): Effects => ({
+  change: { pending: amount, pendingSince: cell.timestamp },
+  events: [["WithdrawInitiated", idOf(cell), amount, cell.timestamp + BigInt(DELAY_S)]],
+});
+const nothingThere = refuse("NothingToWithdraw");
 const notPending = refuse("WithdrawalNotPending");
 const tooMuch = refuse("WithdrawAmountExceedsAvailable");
 
@@ -311,6 +318,23 @@ const VERBS: Verb[] = [
       "fully claimed": tooMuch,
       "withdrawal pending": refuse("WithdrawalAlreadyPending"),
       closed: tooMuch,
+    },
+  },
+  {
+    name: "initiateWithdrawWithSignature",
+    callers: ANYONE,
+    call: async ({ stage, caller }) => {
+      const deadline = 2n ** 256n - 1n;
+      const signature = await signWithdrawRequest(stage.world, stage.channel, 900n, deadline);
+      return send(stage.as[caller], "initiateWithdrawWithSignature", stage.channel.config, 900n, deadline, signature);
+    },
+    outcome: {
+      unknown: nothingThere,
+      funded: initiatesUpTo(900n),
+      "partly claimed": initiatesUpTo(BALANCE - CLAIMED),
+      "fully claimed": nothingThere,
+      "withdrawal pending": refuse("WithdrawalAlreadyPending"),
+      closed: nothingThere,
     },
   },
   {
