@@ -230,7 +230,8 @@ BEGIN
     reserved_more := reserved_more - holds.reserved;
   END IF;
   IF spent_more = 0 AND reserved_more = 0 THEN RETURN NULL; END IF;
-  IF spent_more + reserved_more > 0 THEN
+  -- Who reserves has asked already, under the same locks.
+  IF spent_more + reserved_more > 0 AND current_setting('tallystick.mandate_asked', true) IS DISTINCT FROM 'on' THEN
     PERFORM mandate_lock(above);
     SELECT * INTO refused FROM mandate_refusal(NEW.mandate_id, spent_more + reserved_more, NEW.price_atomic, NEW.reserved_at, NULL, NULL, NULL);
     IF refused.code IS NOT NULL THEN
@@ -246,8 +247,9 @@ CREATE TRIGGER payment_moves_budget AFTER UPDATE OF state, price_atomic, charged
   WHEN (NEW.mandate_id IS NOT NULL OR OLD.mandate_id IS NOT NULL) EXECUTE FUNCTION payment_moves_budget();
 
 /*
- * reserve_payments for channels that spend under mandates: the same locks, then the mandates' in one order, then one item after the other.
- * Outcomes as there, or mandate_*, and then the mandate that refuses. Nothing of a refused item stays.
+ * reserve_payments for channels that spend under mandates: the same locks, then the mandates' in one order. When every mandate would allow
+ * all of the items' prices together, it allows each; else they are asked one after the other. Outcomes as there, or mandate_*, and then the
+ * mandate that refuses. Nothing of a refused item stays.
  */
 CREATE FUNCTION reserve_within_mandates(
   ids text[], channels bytea[], ceilings numeric[], prices numeric[], signatures bytea[], services text[], hashes bytea[], client_ids text[],
@@ -258,15 +260,39 @@ DECLARE
   place record;
   refused record;
   held bytea[];
+  zero CONSTANT bytea := '\x0000000000000000000000000000000000000000000000000000000000000000';
+  all_prices numeric;
+  outcomes text[];
+  taken text[];
 BEGIN
   PERFORM set_config('synchronous_commit', 'off', true);
   PERFORM set_config('tallystick.within_mandate', 'on', true);
+  PERFORM set_config('tallystick.mandate_asked', 'on', true);
   PERFORM pg_advisory_xact_lock(key) FROM (
     SELECT DISTINCT hashtextextended('payer ' || encode(c.payer, 'hex'), 0) AS key FROM channel c WHERE c.channel_id = ANY(channels) ORDER BY key) payers;
   PERFORM 1 FROM channel c WHERE c.channel_id = ANY(channels) ORDER BY c.channel_id FOR NO KEY UPDATE;
   held := ARRAY(SELECT DISTINCT unnest(m.lineage) FROM channel c JOIN mandate m ON m.mandate_id = c.mandate_id WHERE c.channel_id = ANY(channels));
   PERFORM mandate_lock(held);
   PERFORM mandate_fold(held);
+  SELECT sum(p) INTO all_prices FROM unnest(prices) AS p;
+  IF NOT EXISTS (
+    SELECT 1 FROM (
+      SELECT c.mandate_id, max(u.price) AS dearest FROM unnest(channels, prices) AS u(channel, price) JOIN channel c ON c.channel_id = u.channel
+      WHERE c.mandate_id IS NOT NULL GROUP BY c.mandate_id) asked
+    CROSS JOIN LATERAL mandate_refusal(asked.mandate_id, all_prices, asked.dearest, now(), NULL, NULL, NULL) refusal WHERE refusal.code IS NOT NULL
+  ) AND NOT EXISTS (
+    SELECT 1 FROM unnest(channels, capabilities) AS u(channel, capability) JOIN channel c ON c.channel_id = u.channel JOIN mandate bottom ON bottom.mandate_id = c.mandate_id
+    CROSS JOIN LATERAL unnest(bottom.lineage) AS l(id) JOIN mandate m ON m.mandate_id = l.id
+    WHERE m.token <> c.token OR (m.capability <> zero AND m.capability <> u.capability)
+      OR (m.payees_root <> zero AND NOT EXISTS (SELECT 1 FROM mandate_payee p WHERE p.mandate_id = m.mandate_id AND p.payee = c.receiver))
+  ) THEN
+    SELECT array_agg(r.outcome ORDER BY r.nth), array_agg(ids[r.nth]) FILTER (WHERE r.outcome = 'reserved') INTO outcomes, taken
+    FROM reserve_payments(ids, channels, ceilings, prices, signatures, services, hashes, client_ids, deposit_txs, deposits, leases_ms, resources, most_per_channel, most_per_payer, most_unbilled, most_stored) r;
+    UPDATE payment p SET mandate_id = c.mandate_id FROM channel c WHERE p.payment_id = ANY(taken) AND c.channel_id = p.channel_id AND c.mandate_id IS NOT NULL;
+    PERFORM set_config('tallystick.mandate_asked', 'off', true);
+    RETURN QUERY SELECT g::bigint, outcomes[g], NULL::bytea FROM generate_series(1, cardinality(ids)) g;
+    RETURN;
+  END IF;
   FOR i IN 1 .. cardinality(ids) LOOP
     nth := i;
     refused_by := NULL;
@@ -287,6 +313,7 @@ BEGIN
     END IF;
     RETURN NEXT;
   END LOOP;
+  PERFORM set_config('tallystick.mandate_asked', 'off', true);
 END $$;
 
 -- ------------------------------------------------------------------ who has to hear of it

@@ -183,7 +183,19 @@ function hours({ policy, clock }: CompiledPolicy, _facts: Facts, now: number): R
   return { rule: "hours", reason: `It is ${day} ${time} in ${rule.zone}, outside of the hours allowed.` };
 }
 
+/** Of each clock, the last minute that it was asked for: reading it costs more than everything else here, and it says no seconds. */
+const lastMinutes = new WeakMap<Intl.DateTimeFormat, { minute: number; told: { day: Day; time: string } }>();
+
 function localTime(clock: Intl.DateTimeFormat, now: number): { day: Day; time: string } {
+  const minute = Math.floor(now / 60_000);
+  const last = lastMinutes.get(clock);
+  if (last?.minute === minute) return last.told;
+  const told = readClock(clock, now);
+  lastMinutes.set(clock, { minute, told });
+  return told;
+}
+
+function readClock(clock: Intl.DateTimeFormat, now: number): { day: Day; time: string } {
   const parts = new Map(clock.formatToParts(now).map(({ type, value }) => [type, value]));
   const day = DAYS.find((known) => known === parts.get("weekday")?.toLowerCase());
   if (day === undefined) throw new Error("invariant: en-GB names its days by three letters");

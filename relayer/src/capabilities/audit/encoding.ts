@@ -1,11 +1,11 @@
 // Entries as they are hashed. Pure; runs in the background writer, never in a request.
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import type { Address, Hex } from "viem";
 import { canonicalJson } from "../../../../sdk/src/audit/canonical.ts";
 import type { Sha256 } from "../../../../sdk/src/audit/merkle.ts";
 import type { AuditEntry } from "./types.ts";
 
-export const nativeSha256: Sha256 = (bytes) => createHash("sha256").update(bytes).digest();
+export const nativeSha256: Sha256 = (bytes) => hash("sha256", bytes, "buffer");
 
 /** An entry whose time is known. */
 export type TimedEntry = AuditEntry & { at: Date };
@@ -33,6 +33,14 @@ const lower = (hex: Address | Hex | undefined): string | undefined => hex?.toLow
 
 /** What a buyer sent may stand in an entry, and PostgreSQL keeps neither NUL nor half a surrogate pair. */
 const UNKEPT = /\\u0000|\\ud[89a-f]/i;
+
+/** An entry as it is kept, with its canonical JSON. Whatever of it cannot be kept would show in the JSON. */
+export function keptWithBody(entry: TimedEntry, seq: bigint): { entry: TimedEntry; body: string } {
+  const body = bodyOf(entry, seq);
+  if (!UNKEPT.test(body)) return { entry, body };
+  const kept = keepable(entry);
+  return { entry: kept, body: bodyOf(kept, seq) };
+}
 
 /** The entry itself, unless it has text that cannot be kept. */
 export function keepable<Entry extends AuditEntry>(entry: Entry): Entry {

@@ -24,7 +24,7 @@ export async function insertEntries(client: Queryable, epochNo: bigint, entries:
     text: `INSERT INTO audit_entry (epoch_no, seq, at, kind, subject, payer, payee, body, hash)
            SELECT $1, * FROM unnest($2::bigint[], $3::timestamptz[], $4::text[], $5::text[], $6::bytea[], $7::bytea[], $8::text[], $9::bytea[])`,
     values: [
-      epochNo, entries.map(({ seq }) => seq), entries.map(({ entry }) => entry.at), entries.map(({ entry }) => entry.kind), entries.map(({ entry }) => entry.subject),
+      epochNo, entries.map(({ seq }) => seq), entries.map(({ entry }) => entry.at.toISOString()), entries.map(({ entry }) => entry.kind), entries.map(({ entry }) => entry.subject),
       entries.map(({ entry }) => bytes(entry.payer)), entries.map(({ entry }) => bytes(entry.payee)), entries.map(({ body }) => body), entries.map(({ hash }) => hash),
     ],
   });

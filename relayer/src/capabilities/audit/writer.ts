@@ -11,7 +11,7 @@ import { createGroup } from "../../db/group.ts";
 import { inTransaction, isDatabaseUnavailable, type Queryable } from "../../db/pool.ts";
 import type { Deps } from "../../deps.ts";
 import { EVENT } from "../../telemetry/log.ts";
-import { bodyOf, keepable, nativeSha256, type TimedEntry } from "./encoding.ts";
+import { keepable, keptWithBody, nativeSha256, type TimedEntry } from "./encoding.ts";
 import * as store from "./store.ts";
 import type { Audit, AuditEntry } from "./types.ts";
 
@@ -157,9 +157,8 @@ async function chainOn(from: Chain, entries: readonly TimedEntry[]): Promise<sto
   const chained: store.ChainedEntry[] = [];
   let { head, seq } = from;
   for (const [at, raw] of entries.entries()) {
-    const entry = keepable(raw);
     seq += 1n;
-    const body = bodyOf(entry, seq);
+    const { entry, body } = keptWithBody(raw, seq);
     head = entryHash(head, body, nativeSha256);
     chained.push({ seq, entry, body, hash: head });
     if (at % SLICE === SLICE - 1) await turn();

@@ -56,8 +56,10 @@ async function judge(deps: GatewayDeps, asked: Asked, isConcerned: boolean): Pro
   await confirmed(deps, isConcerned);
   const policies = deps.policies.concerning(asked);
   if (policies.length === 0) return;
-  const paymentKey = paymentKeyOf(asked.identity, asked);
-  const { facts, decision } = await decide(deps, asked, policies, paymentKey);
+  let { facts, decision } = await decide(deps, asked, policies, undefined);
+  // Its key is ten hashes, and needed only where it does not simply pass.
+  const paymentKey = (): Hex => paymentKeyOf(asked.identity, asked);
+  if (decision.decision === "PENDING") ({ facts, decision } = await decide(deps, asked, policies, paymentKey()));
   if (decision.decision === "APPROVED") {
     // Reading the facts may have taken a while; what was put in force meanwhile counts.
     if (!deps.policies.isFresh()) return judge(deps, asked, true);
@@ -68,7 +70,7 @@ async function judge(deps: GatewayDeps, asked: Asked, isConcerned: boolean): Pro
   deps.policies.countRefusal(asked.payer);
   // A label that another payment has already would have that one tell what became of this.
   const labelled = (await isTaken(deps.db, asked.paymentId)) ? { ...asked, paymentId: newPaymentId() } : asked;
-  throw await refuse(deps, labelled, facts, decision, paymentKey, policies);
+  throw await refuse(deps, labelled, facts, decision, paymentKey(), policies);
 }
 
 /** A policy is about it, and nobody here knows whether that is still in force: not today's problem of the payment. */

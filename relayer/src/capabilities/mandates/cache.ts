@@ -1,6 +1,6 @@
 // What is remembered of bound mandates, by principal. Whatever changes one notifies (migration 0017), in whichever process it happens, and the
 // principal is forgotten here; while notifications may be missed, nothing is remembered. Budgets are never in here.
-import { isAddressEqual, type Address } from "viem";
+import type { Address } from "viem";
 import type { Config } from "../../config.ts";
 import type { Db } from "../../db/pool.ts";
 import { createListener } from "../../db/listen.ts";
@@ -54,11 +54,20 @@ export function createMandateCache({ db, config, log }: { db: Db; config: Pick<C
   return {
     find,
     async payeeRefusedBy({ lineage }, payee) {
-      return lineage.findLast(({ payees }) => payees !== undefined && !payees.some((allowed) => isAddressEqual(allowed, payee)))?.mandateId;
+      return lineage.findLast(({ payees }) => payees !== undefined && !setOf(payees).has(payee.toLowerCase()))?.mandateId;
     },
     start: listener.start,
     stop: listener.stop,
   };
+}
+
+const sets = new WeakMap<readonly Address[], ReadonlySet<string>>();
+
+/** A payee list as long as it is remembered, in a form that a payment can be looked up in. */
+function setOf(payees: readonly Address[]): ReadonlySet<string> {
+  const known = sets.get(payees) ?? new Set(payees.map((payee) => payee.toLowerCase()));
+  sets.set(payees, known);
+  return known;
 }
 
 async function load(db: Db, principal: Address, authorizer: Address): Promise<BoundMandate | undefined> {
