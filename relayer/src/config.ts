@@ -53,13 +53,11 @@ export type Config = {
   publicUrl: string;
   sessionChannels: Address;
   erc3009Collector: Address;
-  /** Master secret of the guard that this relayer hosts; undefined: it hosts none. */
-  guardKey: Hex | undefined;
+  guardKey: Hex | undefined; // master secret of the guard that this relayer hosts
   /** In whose domain mandates are signed. Where no contract stands there, mandates are kept here alone. */
   mandateRegistry: Address;
   token: { address: Address; name: string; version: string };
   settlementMode: SettlementMode;
-  /** Pays gas. */
   /** Pay gas, one nonce lane each. */
   submitterKeys: Hex[];
   /** Authorise claims and refunds for the receivers; the first is advertised, the others stay good for old channels. */

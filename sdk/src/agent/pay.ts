@@ -88,7 +88,10 @@ export async function signTurn(context: PayContext, session: Session, terms: Ter
   const common = { channelConfig: book.config, voucher };
   if (deposit === undefined) return { type: "voucher", ...common };
   const arriving = await context.purse.deposit(terms, book, deposit, ticket.ceiling);
-  if (arriving !== undefined) return { type: "deposit", ...common, deposit: arriving };
+  if (arriving !== undefined) {
+    session.deposited(BigInt(String(arriving["amount"])));
+    return { type: "deposit", ...common, deposit: arriving };
+  }
   session.stopEarlyDeposits();
   return { type: "voucher", ...common };
 }

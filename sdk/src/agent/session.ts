@@ -89,6 +89,11 @@ export class Session {
     return { ticket, deposit: amount };
   }
 
+  /** It came to this, which may be less than was wanted. */
+  deposited(amount: bigint): void {
+    this.#lastDeposit = amount;
+  }
+
   /** There is nothing left to put in ahead: only what a call needs is asked for. */
   stopEarlyDeposits(): void {
     this.#earlyDeposits = false;
