@@ -9,6 +9,7 @@ import { channelIdOf } from "../../sdk/src/typed-data.ts";
 import { isSale, type Attempt, type Purchase } from "./books.ts";
 import { DOMAIN, isFinal, type Buyer, type Session, type Wish } from "./buyer.ts";
 import { recentClaims } from "./ledger.ts";
+import { mandated } from "./mandated.ts";
 import type { ActorKind } from "./plan.ts";
 
 /** Asked once all is quiet; says itself what is wrong. */
@@ -401,5 +402,5 @@ const meddler: Actor = async (buyer) => {
 };
 
 export const ACTOR: Record<ActorKind, Actor> = {
-  steady, parallel, twin, replayer, aborter, withdrawer: withdraws("all"), dust: withdraws("dust"), overdraft, failing, refunder, exact, exactTwin, frontrunner, runaway, streamer, meter, meddler, wallet, opener,
+  steady, parallel, twin, replayer, aborter, withdrawer: withdraws("all"), dust: withdraws("dust"), overdraft, failing, refunder, exact, exactTwin, frontrunner, runaway, streamer, meter, meddler, wallet, opener, mandated,
 };

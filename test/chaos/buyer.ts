@@ -17,6 +17,8 @@ export type Stage = { world: World; books: Books; servers: string[]; /** perform
 
 export type Terms = { scheme: string; network: string; amount: string; asset: Address; payTo: Address; maxTimeoutSeconds: number; extra: Record<string, unknown> };
 
+export type VoucherWire = { channelId: Hex; maxClaimableAmount: string; signature: Hex };
+
 export type Session = { service: string; config: ChannelConfig; channelId: Hex; terms: Terms; price: bigint };
 
 export type Wish = { path: string; service?: string; tag?: string; clientId?: string | undefined; stream?: Purchase["stream"] };
@@ -81,11 +83,12 @@ export class Buyer {
     return undefined;
   }
 
-  async session(service = "shop"): Promise<Session | undefined> {
+  /** `authorizer`: whose vouchers count on it, when that is another key than its own. */
+  async session(service = "shop", authorizer = this.address): Promise<Session | undefined> {
     const terms = await this.terms(service, "batch-settlement");
     if (terms === undefined) return undefined;
     const config: ChannelConfig = {
-      payer: this.address, payerAuthorizer: this.address, receiver: terms.payTo, receiverAuthorizer: terms.extra["receiverAuthorizer"] as Address,
+      payer: this.address, payerAuthorizer: authorizer, receiver: terms.payTo, receiverAuthorizer: terms.extra["receiverAuthorizer"] as Address,
       token: terms.asset, withdrawDelay: terms.extra["withdrawDelay"] as number, salt: numberToHex(++this.#salts, { size: 32 }),
     };
     const channelId = channelIdOf(DOMAIN, config);
@@ -95,7 +98,7 @@ export class Buyer {
 
   // ---------------------------------------------------------------- signing
 
-  async voucher(channelId: Hex, ceiling: bigint) {
+  async voucher(channelId: Hex, ceiling: bigint): Promise<VoucherWire> {
     this.stage.books.sign(channelId, ceiling);
     const signature = await this.account.signTypedData({ domain: DOMAIN, types: voucherTypes, primaryType: "Voucher", message: { channelId, maxClaimableAmount: ceiling } });
     return { channelId, maxClaimableAmount: String(ceiling), signature };
@@ -113,10 +116,10 @@ export class Buyer {
     return { amount: String(amount), authorization: { erc3009Authorization: { validAfter: "0", validBefore: String(validBefore), salt, signature } } };
   }
 
-  /** A purchase by voucher; with a deposit when `deposit` says how much. */
-  async byVoucher(session: Session, wish: Wish, ceiling: bigint, deposit?: bigint): Promise<Purchase> {
+  /** A purchase by voucher, its own or one that a guard signed; with a deposit when `deposit` says how much. */
+  async byVoucher(session: Session, wish: Wish, ceiling: bigint, deposit?: bigint, signed?: VoucherWire): Promise<Purchase> {
     const { channelId, config } = session;
-    const voucher = await this.voucher(channelId, ceiling);
+    const voucher = signed ?? (await this.voucher(channelId, ceiling));
     const payload = deposit === undefined
       ? { type: "voucher", channelConfig: config, voucher }
       : { type: "deposit", channelConfig: config, voucher, deposit: await this.deposit(channelId, deposit) };
