@@ -200,7 +200,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     sessionChannels: address("RELAYER_SESSION_CHANNELS"),
     erc3009Collector: address("RELAYER_ERC3009_COLLECTOR"),
     guardKey: raw("RELAYER_GUARD_KEY") === "" ? undefined : parse("RELAYER_GUARD_KEY", readKeys, "one 32-byte hex secret", [])[0],
-    mandateRegistry: raw("RELAYER_MANDATE_REGISTRY") === "" ? publishedRegistry(chainId) : address("RELAYER_MANDATE_REGISTRY"),
+    mandateRegistry: raw("RELAYER_MANDATE_REGISTRY") === "" ? deployments[chainId === 8453 ? 8453 : 84532].contracts.MandateRegistry : address("RELAYER_MANDATE_REGISTRY"),
     token: chain?.usdc ?? { address: SESSION_CHANNELS, name: "", version: "" },
     settlementMode: parse("RELAYER_SETTLEMENT_MODE", readMode, "tallystick or canonical", "tallystick"),
     submitterKeys,
@@ -259,10 +259,6 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     });
   }
   return config;
-}
-
-function publishedRegistry(chainId: number): Address {
-  return deployments[chainId === 8453 ? 8453 : 84532].contracts.MandateRegistry;
 }
 function inRange(value: string, min: number, max: number): number | undefined {
   const number = /^\d{1,16}$/.test(value) ? Number(value) : Number.NaN;
