@@ -26,8 +26,10 @@ const AT: RegistryAt = { chainId: BASE_SEPOLIA.chainId, registry: LOCAL_MANDATE_
 const IN_FLIGHT = 8;
 
 /** What the person wants, in USDC. */
-const WISHES = { limit: "8", periodLimit: "8", period: "1d", paymentLimit: "0.5", validFor: "1d" } as const;
+const WISHES = { limit: "8", periodLimit: "8", period: "1d", paymentLimit: "1", validFor: "1d" } as const;
 const SUB_LIMIT = "4";
+/** Enough for all that either buys, so that each deposits once. */
+const DEPOSIT_CALLS = 800;
 
 export type Household = {
   /** Of the mandate, and of what its agent handed on. */
@@ -51,7 +53,7 @@ export async function grantMandates({ rpcUrl, relayerUrl, receiver, guard }: Wor
     const client = new GuardClient({ url: guard.url, account, mandate: lineage, chainId: AT.chainId, registry: AT.registry });
     await registerWithRelayer({ relayerUrl, account, lineage, bindings: [await client.binding()] });
   }
-  const agentOf = (account: typeof main, lineage: Lineage) => createAgent({ account, rpcUrl, chainId: AT.chainId, mandate: { lineage, guard: guard.url, registry: AT.registry } });
+  const agentOf = (account: typeof main, lineage: Lineage) => createAgent({ account, rpcUrl, chainId: AT.chainId, deposit: { calls: DEPOSIT_CALLS }, mandate: { lineage, guard: guard.url, registry: AT.registry } });
   const [agent, subAgent] = [agentOf(main, root), agentOf(helper, sub)];
   const shown = ({ fetch }: PayingAgent): Agent => ({ name: "sdk", address: principal.address, fetch, inFlight: IN_FLIGHT });
   return { root, sub, agents: [shown(agent), shown(subAgent)], subAgent };

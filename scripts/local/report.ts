@@ -126,7 +126,7 @@ function mandateLines({ mandate }: JobResult): string[] {
   return [
     `  sdk: an agent and its sub-agent under the mandate ${mandateId.slice(0, 10)}… of a person, with a guard: ${usdc(chargedAtomic)} of ${usdc(limitAtomic)} spent`,
     `  (${usdc(depositedAtomic)} deposited, ${usdc(claimedAtomic)} claimed on chain), overspent ${usdc(overspentAtomic)}.`,
-    `  blocked: $${usdc(refusal.spentAtomic)} moved. ${refusal.rule}: ${refusal.reason}`,
+    `  blocked: $${refusal.spentAtomic === 0n ? "0" : usdc(refusal.spentAtomic)} moved. ${refusal.rule}: ${refusal.reason}`,
     `  audit row ${refusal.audit.seq} of the guard's journal, ${refusal.audit.hash}`,
     "",
   ];

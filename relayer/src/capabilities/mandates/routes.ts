@@ -14,6 +14,8 @@ import { historyFor, mandateFor, mandatesOf, remainingFor, treeFor } from "./vie
 type ById = { Params: Static<typeof IdParams> };
 
 const tags = ["mandates"];
+/** A lineage with its payees may be larger than a paid request. */
+const MOST_BODY_BYTES = 1 << 20;
 const reading = { 401: problemResponse("Not signed in"), 404: problemResponse("None, or not yours") };
 const writing = {
   400: problemResponse("Malformed; `field` names where"), 401: reading[401], 403: problemResponse("Not signed by whoever may, wider than its parent, revoked or over"), 404: reading[404],
@@ -26,6 +28,7 @@ export function mandateRoutes(app: FastifyInstance, deps: Deps & AccessDeps): vo
   app.post<{ Body: Static<typeof RegisterBody>; Headers: Static<typeof Keyed> }>(
     "/api/v1/mandates",
     {
+      bodyLimit: MOST_BODY_BYTES,
       schema: {
         tags, summary: "Register a mandate; the same again changes nothing", body: RegisterBody, headers: Keyed, response: { 200: MandateWithGuards, 201: MandateWithGuards, ...writing },
         description: "By its principal or a delegate, signed in. Each mandate of the lineage is signed by its grantor (a key, or a wallet by ERC-1271, ERC-6492), or approved on the chain.",
