@@ -1,7 +1,7 @@
 // What Tallystick deploys: the channel contract, the two collectors that serve it, the mandate registry, which funds
-// channels in ours and in the published contract, and the job escrow with its evaluator of disputes. No owner; constructor
-// arguments are addresses of contracts, and what disputes cost at least. The escrow holds one token, USDC, whose address is
-// another on every chain: so are the escrow's and the evaluator's.
+// channels in ours and in the published contract, the anchor of audit logs, and the job escrow with its evaluator of disputes. No
+// owner; constructor arguments are addresses of contracts, and what disputes cost at least. The escrow holds one token, USDC,
+// whose address is another on every chain: so are the escrow's and the evaluator's.
 import { buildModule } from "@nomicfoundation/hardhat-ignition/modules";
 import type { NamedArtifactContractDeploymentFuture } from "@nomicfoundation/ignition-core";
 import { zeroAddress, type Address } from "viem";
@@ -9,7 +9,7 @@ import { BASE, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 
 export const MODULE = "Tallystick";
 /** The deployed contracts, by name. */
-export const DEPLOYED = ["SessionChannels", "ERC3009DepositCollector", "AllowanceDepositCollector", "MandateRegistry", "JobEscrow", "DisputeEvaluator"] as const;
+export const DEPLOYED = ["SessionChannels", "ERC3009DepositCollector", "AllowanceDepositCollector", "MandateRegistry", "AuditAnchor", "JobEscrow", "DisputeEvaluator"] as const;
 export type DeployedName = (typeof DEPLOYED)[number];
 /** Platform fee of jobs, basis points: none, and so no treasury. */
 export const JOB_FEE_BPS = 0;
@@ -31,12 +31,14 @@ export function tallystickModule(standing: Partial<Record<DeployedName, Address>
     const erc3009Collector = contract("ERC3009DepositCollector", channels);
     const allowanceCollector = contract("AllowanceDepositCollector", channels);
     const registry = contract("MandateRegistry", channels, SESSION_CHANNELS);
+    const anchor = contract("AuditAnchor");
     const escrow = contract("JobEscrow", usdc, registry, JOB_FEE_BPS, zeroAddress);
     return {
       SessionChannels: channels,
       ERC3009DepositCollector: erc3009Collector,
       AllowanceDepositCollector: allowanceCollector,
       MandateRegistry: registry,
+      AuditAnchor: anchor,
       JobEscrow: escrow,
       DisputeEvaluator: contract("DisputeEvaluator", escrow, SEAT_BOND_ATOMIC, MIN_DISPUTE_WINDOW_S),
     };

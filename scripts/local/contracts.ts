@@ -1,10 +1,10 @@
 // Puts at their fixed addresses what stock x402 clients expect on Base Sepolia: Multicall3, USDC's double, SessionChannels
-// and the ERC-3009 collector; and our MandateRegistry, JobEscrow and DisputeEvaluator beside them, at addresses of their own. Everything else is deployed in
+// and the ERC-3009 collector; and our MandateRegistry, AuditAnchor, JobEscrow and DisputeEvaluator beside them, at addresses of their own. Everything else is deployed in
 // the ordinary way.
 import { concat, createPublicClient, encodeAbiParameters, encodeFunctionData, http, zeroAddress, type Address, type Hex } from "viem";
 import { mnemonicToAccount } from "viem/accounts";
 import { testUSDCAbi } from "../../sdk/src/abi/test-usdc.ts";
-import { BASE_SEPOLIA, ERC3009_COLLECTOR, LOCAL_DISPUTE_EVALUATOR, LOCAL_JOB_ESCROW, LOCAL_MANDATE_REGISTRY, MULTICALL3, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { BASE_SEPOLIA, ERC3009_COLLECTOR, LOCAL_AUDIT_ANCHOR, LOCAL_DISPUTE_EVALUATOR, LOCAL_JOB_ESCROW, LOCAL_MANDATE_REGISTRY, MULTICALL3, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { artifact, type ContractName } from "../artifacts.ts";
 import { LOCAL_MNEMONIC, rpc } from "./chain.ts";
 
@@ -23,6 +23,7 @@ export async function placeContracts(rpcUrl: string): Promise<void> {
   await place(rpcUrl, SESSION_CHANNELS, creationCode("SessionChannels"));
   await place(rpcUrl, ERC3009_COLLECTOR, creationCode("ERC3009DepositCollector", SESSION_CHANNELS));
   await place(rpcUrl, LOCAL_MANDATE_REGISTRY, creationCode("MandateRegistry", SESSION_CHANNELS, SESSION_CHANNELS));
+  await place(rpcUrl, LOCAL_AUDIT_ANCHOR, creationCode("AuditAnchor"));
   await place(rpcUrl, LOCAL_JOB_ESCROW, creationCode("JobEscrow", usdc, LOCAL_MANDATE_REGISTRY, 0, zeroAddress));
   await place(rpcUrl, LOCAL_DISPUTE_EVALUATOR, creationCode("DisputeEvaluator", LOCAL_JOB_ESCROW, LOCAL_SEAT_BOND_ATOMIC, LOCAL_MIN_DISPUTE_WINDOW_S));
 

@@ -9,7 +9,7 @@ export type Deployment = {
   status: "deployed" | "predicted";
   /** Block from which an indexer has to read; 0 when it is not known. */
   startBlock: number;
-  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address; JobEscrow: Address; DisputeEvaluator: Address };
+  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address; AuditAnchor: Address; JobEscrow: Address; DisputeEvaluator: Address };
 };
 
 /** Tallystick's contracts on public chains, by chain id. The local world has its own: see constants.ts. */
@@ -19,12 +19,13 @@ export const deployments: Record<8453 | 84532, Deployment> = {
     status: "predicted",
     startBlock: 0,
     contracts: {
-      SessionChannels: "0xBA4C14Ffe1E7382D685350839873dF24B04F19F7",
-      ERC3009DepositCollector: "0xeB7C3ED81c9D4Be6FF1eD64d74a31617c2cE9207",
-      AllowanceDepositCollector: "0xB8E8B0e1a613498eB51C3034806AF85589E78c26",
-      MandateRegistry: "0x9c46ED0d49d8B7511F646505a263bF8a3C5EE338",
-      JobEscrow: "0xB70B2c69F48Ab86bfa33Ec259C4f6708a17ab26b",
-      DisputeEvaluator: "0x8006584A4a391354D21bCF28bA66e766c0B5B665",
+      SessionChannels: "0x3Ab761CEfe0d2c4627e1cEd3c7BfBB3970b8e733",
+      ERC3009DepositCollector: "0xff1b155A2E3F48d4726D3dB6fe37656c87B90cB5",
+      AllowanceDepositCollector: "0x09487DBCa74D7aE09514576382dfDace4dF1FBdA",
+      MandateRegistry: "0x2a2C0124E8Ace163E763aa00bB1B6661AbE85Ed9",
+      AuditAnchor: "0xCA813b37f743367d76375dc0629b1E9F7029A52E",
+      JobEscrow: "0xa574F43e2c7eEc4e56Ef887c658F079724ceBa2C",
+      DisputeEvaluator: "0x2a14c75d9dD1D16b8C4ff7f9713589052Ec6aC8f",
     },
   },
   // base-sepolia
@@ -32,12 +33,13 @@ export const deployments: Record<8453 | 84532, Deployment> = {
     status: "predicted",
     startBlock: 0,
     contracts: {
-      SessionChannels: "0xBA4C14Ffe1E7382D685350839873dF24B04F19F7",
-      ERC3009DepositCollector: "0xeB7C3ED81c9D4Be6FF1eD64d74a31617c2cE9207",
-      AllowanceDepositCollector: "0xB8E8B0e1a613498eB51C3034806AF85589E78c26",
-      MandateRegistry: "0x9c46ED0d49d8B7511F646505a263bF8a3C5EE338",
-      JobEscrow: "0x2Ac27698D411c99f2c924015a4dffb8f918cc68F",
-      DisputeEvaluator: "0x673f7cBdD36070ed327e8a17f3495808A4f448E4",
+      SessionChannels: "0x3Ab761CEfe0d2c4627e1cEd3c7BfBB3970b8e733",
+      ERC3009DepositCollector: "0xff1b155A2E3F48d4726D3dB6fe37656c87B90cB5",
+      AllowanceDepositCollector: "0x09487DBCa74D7aE09514576382dfDace4dF1FBdA",
+      MandateRegistry: "0x2a2C0124E8Ace163E763aa00bB1B6661AbE85Ed9",
+      AuditAnchor: "0xCA813b37f743367d76375dc0629b1E9F7029A52E",
+      JobEscrow: "0x813251a34cb40dCa77519cC059b0BC8F2Ba7A6D7",
+      DisputeEvaluator: "0x1F1297E73a4cbfc1186609eEc258cD479fccd705",
     },
   },
 };

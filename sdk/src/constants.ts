@@ -10,9 +10,11 @@ export const ERC3009_COLLECTOR: Address = "0x4020806089470a89826cB9fB1f4059150b5
  * stands where `deployments` (addresses.ts) says.
  */
 export const LOCAL_MANDATE_REGISTRY: Address = "0x7a11000000000000000000000000000000000005";
+/** AuditAnchor in the local world and in tests, likewise. */
+export const LOCAL_AUDIT_ANCHOR: Address = "0x7A11000000000000000000000000000000000006";
 /** JobEscrow and DisputeEvaluator in the local world and in tests, likewise. */
-export const LOCAL_JOB_ESCROW: Address = "0x7a11000000000000000000000000000000000007";
-export const LOCAL_DISPUTE_EVALUATOR: Address = "0x7a11000000000000000000000000000000000008";
+export const LOCAL_JOB_ESCROW: Address = "0x7A11000000000000000000000000000000000007";
+export const LOCAL_DISPUTE_EVALUATOR: Address = "0x7A11000000000000000000000000000000000008";
 /** Multicall3, at its address on every chain. */
 export const MULTICALL3: Address = "0xcA11bde05977b3631167028862bE2a173976CA11";
 
