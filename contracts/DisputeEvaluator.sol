@@ -48,8 +48,9 @@ contract DisputeEvaluator is IDisputeEvaluator, VerifierPool, DisputeDigests {
     mapping(uint256 jobId => mapping(uint256 round => Round)) private _rounds;
     mapping(uint256 jobId => mapping(uint256 round => Seat[])) private _panels;
 
-    constructor(address escrow_, uint96 seatBond, uint32 minWindow)
-        VerifierPool(IJobEscrow(escrow_).token(), seatBond)
+    /// @param token_ The escrow's; not asked for, so that the cost of a deployment can be told before the escrow stands.
+    constructor(address escrow_, address token_, uint96 seatBond, uint32 minWindow)
+        VerifierPool(token_, seatBond)
     {
         require(minWindow != 0, InvalidConfiguration());
         (escrow, MIN_WINDOW) = (escrow_, minWindow);

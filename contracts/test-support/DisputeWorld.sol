@@ -21,7 +21,7 @@ abstract contract DisputeWorld is JobWorld {
     function buildDisputes() internal {
         buildJobs();
         judge = IDisputeEvaluator(
-            deploy("DisputeEvaluator.sol:DisputeEvaluator", abi.encode(address(escrow), SEAT, MIN_WINDOW))
+            deploy("DisputeEvaluator.sol:DisputeEvaluator", abi.encode(address(escrow), address(token), SEAT, MIN_WINDOW))
         );
         evaluator = address(judge);
         (agent, arbitrator) = (vm.addr(AGENT_KEY), vm.addr(ARBITRATOR_KEY));

@@ -40,7 +40,7 @@ export function tallystickModule(standing: Partial<Record<DeployedName, Address>
       MandateRegistry: registry,
       AuditAnchor: anchor,
       JobEscrow: escrow,
-      DisputeEvaluator: contract("DisputeEvaluator", escrow, SEAT_BOND_ATOMIC, MIN_DISPUTE_WINDOW_S),
+      DisputeEvaluator: contract("DisputeEvaluator", escrow, usdc, SEAT_BOND_ATOMIC, MIN_DISPUTE_WINDOW_S),
     };
   });
 }

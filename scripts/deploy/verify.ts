@@ -201,6 +201,7 @@ async function checkJobs(client: PublicClient, chainId: number, addresses: Addre
     ]),
     judge.domain(jobs.disputeEvaluatorDomain(chainId, addresses.DisputeEvaluator)),
     judge.check("escrow it judges for", addresses.JobEscrow, "escrow"),
+    judge.check("token it takes, the escrow's", await asker(client, "JobEscrow", addresses.JobEscrow)("token").then(String), "token"),
     judge.check("bond of a seat", String(SEAT_BOND_ATOMIC), "SEAT_BOND"),
     judge.check("least window, seconds", String(MIN_DISPUTE_WINDOW_S), "MIN_WINDOW"),
     ...typehashes(judge, [

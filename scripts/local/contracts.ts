@@ -25,7 +25,7 @@ export async function placeContracts(rpcUrl: string): Promise<void> {
   await place(rpcUrl, LOCAL_MANDATE_REGISTRY, creationCode("MandateRegistry", SESSION_CHANNELS, SESSION_CHANNELS));
   await place(rpcUrl, LOCAL_AUDIT_ANCHOR, creationCode("AuditAnchor"));
   await place(rpcUrl, LOCAL_JOB_ESCROW, creationCode("JobEscrow", usdc, LOCAL_MANDATE_REGISTRY, 0, zeroAddress));
-  await place(rpcUrl, LOCAL_DISPUTE_EVALUATOR, creationCode("DisputeEvaluator", LOCAL_JOB_ESCROW, LOCAL_SEAT_BOND_ATOMIC, LOCAL_MIN_DISPUTE_WINDOW_S));
+  await place(rpcUrl, LOCAL_DISPUTE_EVALUATOR, creationCode("DisputeEvaluator", LOCAL_JOB_ESCROW, usdc, LOCAL_SEAT_BOND_ATOMIC, LOCAL_MIN_DISPUTE_WINDOW_S));
 
   const client = createPublicClient({ transport: http(rpcUrl) });
   const admin = await client.readContract({ address: usdc, abi: testUSDCAbi, functionName: "admin" });

@@ -25,7 +25,7 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       MandateRegistry: "0x2a2C0124E8Ace163E763aa00bB1B6661AbE85Ed9",
       AuditAnchor: "0xCA813b37f743367d76375dc0629b1E9F7029A52E",
       JobEscrow: "0xa574F43e2c7eEc4e56Ef887c658F079724ceBa2C",
-      DisputeEvaluator: "0x2a14c75d9dD1D16b8C4ff7f9713589052Ec6aC8f",
+      DisputeEvaluator: "0x996d6E74794c16C5e789C40a38036B74a2E5446f",
     },
   },
   // base-sepolia
@@ -39,7 +39,7 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       MandateRegistry: "0x2a2C0124E8Ace163E763aa00bB1B6661AbE85Ed9",
       AuditAnchor: "0xCA813b37f743367d76375dc0629b1E9F7029A52E",
       JobEscrow: "0x813251a34cb40dCa77519cC059b0BC8F2Ba7A6D7",
-      DisputeEvaluator: "0x1F1297E73a4cbfc1186609eEc258cD479fccd705",
+      DisputeEvaluator: "0x057947a9F383CF3F66f176ce240420255015Af96",
     },
   },
 };

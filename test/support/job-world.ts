@@ -25,7 +25,7 @@ export async function createJobWorld(tokenName: "TestUSDC" | "PlainToken" = "Tes
   const registry = await deployRegistry(world, world.channelsAddress);
   const escrow = await world.ethers.deployContract("JobEscrow", [tokenAddress, registry.registryAddress, 0, zeroAddress]);
   const escrowAddress = (await escrow.getAddress()) as Address;
-  const judge = await world.ethers.deployContract("DisputeEvaluator", [escrowAddress, SEAT_BOND_ATOMIC, MIN_WINDOW_S]);
+  const judge = await world.ethers.deployContract("DisputeEvaluator", [escrowAddress, tokenAddress, SEAT_BOND_ATOMIC, MIN_WINDOW_S]);
   const judgeAddress = (await judge.getAddress()) as Address;
   for (const { address } of [CLIENT, PROVIDER]) {
     await send(token, "mint", address, 10n ** 12n);

@@ -1,6 +1,6 @@
 // Generated from contracts/DisputeEvaluator.sol by scripts/generate.ts (npm run build). Do not edit.
 export const disputeEvaluatorAbi = [
-  {"inputs":[{"name":"escrow_","type":"address"},{"name":"seatBond","type":"uint96"},{"name":"minWindow","type":"uint32"}],"stateMutability":"nonpayable","type":"constructor"},
+  {"inputs":[{"name":"escrow_","type":"address"},{"name":"token_","type":"address"},{"name":"seatBond","type":"uint96"},{"name":"minWindow","type":"uint32"}],"stateMutability":"nonpayable","type":"constructor"},
   {"inputs":[{"name":"seat","type":"uint256"}],"name":"AlreadyCommitted","type":"error"},
   {"inputs":[{"name":"jobId","type":"uint256"},{"name":"round","type":"uint256"}],"name":"AlreadyReleased","type":"error"},
   {"inputs":[{"name":"seat","type":"uint256"}],"name":"AlreadyRevealed","type":"error"},
