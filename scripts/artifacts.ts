@@ -10,6 +10,9 @@ export const CONTRACTS = {
   ERC3009DepositCollector: "contracts/collectors/ERC3009DepositCollector.sol",
   AllowanceDepositCollector: "contracts/collectors/AllowanceDepositCollector.sol",
   MandateRegistry: "contracts/MandateRegistry.sol",
+  BazaarRegistry: "contracts/BazaarRegistry.sol",
+  IdentityRegistry: "contracts/mocks/IdentityRegistry.sol",
+  ReputationRegistry: "contracts/mocks/ReputationRegistry.sol",
   TestUSDC: "contracts/mocks/TestUSDC.sol",
 } as const;
 export type ContractName = keyof typeof CONTRACTS;
