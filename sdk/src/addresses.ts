@@ -9,7 +9,7 @@ export type Deployment = {
   status: "deployed" | "predicted";
   /** Block from which an indexer has to read; 0 when it is not known. */
   startBlock: number;
-  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address };
+  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address; BazaarRegistry: Address };
 };
 
 /** Tallystick's contracts on public chains, by chain id. The local world has its own: see constants.ts. */
@@ -23,6 +23,7 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       ERC3009DepositCollector: "0xeB7C3ED81c9D4Be6FF1eD64d74a31617c2cE9207",
       AllowanceDepositCollector: "0xB8E8B0e1a613498eB51C3034806AF85589E78c26",
       MandateRegistry: "0x9c46ED0d49d8B7511F646505a263bF8a3C5EE338",
+      BazaarRegistry: "0xC659006Acb41d917261dAc4497ce1Cd30F37553C",
     },
   },
   // base-sepolia
@@ -34,6 +35,7 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       ERC3009DepositCollector: "0xeB7C3ED81c9D4Be6FF1eD64d74a31617c2cE9207",
       AllowanceDepositCollector: "0xB8E8B0e1a613498eB51C3034806AF85589E78c26",
       MandateRegistry: "0x9c46ED0d49d8B7511F646505a263bF8a3C5EE338",
+      BazaarRegistry: "0x16547c8FeEf31af0ee3d2Bf7313A6715ad47C6C2",
     },
   },
 };
