@@ -3,6 +3,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { SERVER_NAMES } from "./charts.ts";
 import { payoutTable } from "./gas-payouts.ts";
+import { firewallTable, type FirewallReport } from "./firewall.ts";
 import type { GrowthReport } from "./growth.ts";
 import type { ComparisonReport } from "./load/comparison.ts";
 import type { Facts } from "./load/facts.ts";
@@ -13,7 +14,7 @@ const PAGE = new URL("../docs/PERFORMANCE.md", import.meta.url);
 const RESULTS = new URL("./results/", import.meta.url);
 const BLOCK = /<!-- bench:([a-z]+) -->\n[\s\S]*?<!-- \/bench:\1 -->/g;
 
-const TABLES: Record<string, (report: never) => string[]> = { paid: comparison, gateway: comparison, scale, growth, exact, gas };
+const TABLES: Record<string, (report: never) => string[]> = { paid: comparison, gateway: comparison, scale, growth, exact, gas, firewall };
 
 /** The page with its tables as the results say. */
 export async function withTables(page: string): Promise<string> {
@@ -91,6 +92,15 @@ function exact(report: ExactReport): string[] {
   const rows = report.rows.map((row) => [SERVER_NAMES[row.server]!, row.what, String(row.inFlight), row.rps, row.p50Ms, row.p99Ms, row.cpuMsPerRequest, row.n]);
   const ratios = Object.entries(report.ratio).filter(([, ratio]) => ratio !== null).map(([what, ratio]) => `${what} **${ratio} times** the stock facilitator's`);
   return [...chart("exact", "verifications and settlements a second"), ...markdown(["server", "what", "in flight", "requests/s", "p50 ms", "p99 ms", "CPU ms/request", "requests a run"], rows), "", ...(ratios.length === 0 ? [] : [`At 64 in flight: ${ratios.join(", ")}.`]), ...told(report)];
+}
+
+function firewall(report: FirewallReport): string[] {
+  const [head, ...rows] = firewallTable(report);
+  return [
+    ...markdown(head as string[], rows), "",
+    `In the background the audit log takes ${report.auditWriterUsAnEntry} us of processor time an entry.`, "",
+    `\`${report.command}\` on ${report.at.slice(0, 10)}, commit ${report.commit}: ${report.machine}.`,
+  ];
 }
 
 function gas(snapshot: Record<string, number>): string[] {

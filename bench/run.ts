@@ -12,6 +12,7 @@ const benches: Record<string, () => Promise<Bench>> = {
   scale: () => import("./scale.ts"),
   gateway: () => import("./gateway.ts"),
   growth: () => import("./growth.ts"),
+  firewall: () => import("./firewall.ts"),
   docs: () => import("./docs.ts"),
 };
 

@@ -153,7 +153,7 @@ contract BazaarRegistry is IBazaarRegistry, EIP712, Multicall {
         Consent calldata consent
     ) external {
         (bytes32 serviceId, Stored storage stored, ServiceWord word) = _find(key);
-        require(_isCurrentRef(word, previous), StaleTerms(serviceId));
+        require(word.hasTerms(BazaarTypes.hashRef(previous)), StaleTerms(serviceId));
         bytes32 termsHash = _checkedHash(terms);
         address owner = serviceOwner(key);
         if (_isSigned(owner, consent)) {
@@ -180,16 +180,9 @@ contract BazaarRegistry is IBazaarRegistry, EIP712, Multicall {
             bytes32 digest = getStatusDigest(serviceId, word.revision(), status, consent.deadline);
             _requireSignature(owner, digest, consent.deadline, consent.signature);
         }
-        require(_mayMove(word.status(), status), InvalidTransition(serviceId, word.status(), status));
+        require(word.mayMoveTo(status, _isCurated()), InvalidTransition(serviceId, word.status(), status));
         if (status == Status.Listed && _isCurated()) require(word.isApproved(), ReviewRequired(serviceId));
         _storeStatus(stored, serviceId, word.revised(), status, 0);
-    }
-
-    function _mayMove(Status from, Status to) private view returns (bool) {
-        if (to == Status.Suspended) return from == Status.Listed;
-        if (to == Status.Delisted) return from != Status.Delisted;
-        bool idle = from == Status.Draft || from == Status.Suspended || from == Status.Delisted;
-        return idle && (to == Status.Listed || (to == Status.PendingReview && _isCurated()));
     }
 
     function _storeStatus(
@@ -492,11 +485,7 @@ contract BazaarRegistry is IBazaarRegistry, EIP712, Multicall {
 
     /// @inheritdoc IBazaarRegistry
     function isCurrentRef(bytes32 serviceId, TermsRef calldata terms) external view returns (bool) {
-        return _isCurrentRef(_services[serviceId].word, terms);
-    }
-
-    function _isCurrentRef(ServiceWord word, TermsRef calldata terms) private pure returns (bool) {
-        return word.hasTerms(BazaarTypes.hashTerms(terms.payTo, terms.token, terms.offerHash));
+        return _services[serviceId].word.hasTerms(BazaarTypes.hashRef(terms));
     }
 
     /// @inheritdoc IBazaarRegistry
@@ -602,19 +591,6 @@ contract BazaarRegistry is IBazaarRegistry, EIP712, Multicall {
         view
         returns (bytes32)
     {
-        return _hashTypedDataV4(
-            keccak256(
-                abi.encode(
-                    RATING_TYPEHASH,
-                    serviceId,
-                    source,
-                    claimed,
-                    opinion.score,
-                    opinion.details,
-                    opinion.forward,
-                    opinion.deadline
-                )
-            )
-        );
+        return _hashTypedDataV4(BazaarTypes.hashRating(serviceId, source, claimed, opinion));
     }
 }

@@ -77,14 +77,9 @@ contract MandateRegistry is IMandateRegistry, EIP712 {
     mapping(bytes32 mandateId => mapping(uint256 word => uint256 bits)) private _nonces;
 
     constructor(address sessionChannels_, address publishedChannels_) EIP712("Tallystick Mandate Registry", "1") {
-        require(_mayBeChannels(sessionChannels_), InvalidChannelContract(sessionChannels_));
-        require(_mayBeChannels(publishedChannels_), InvalidChannelContract(publishedChannels_));
+        require(sessionChannels_ != address(0) && publishedChannels_ != address(0), InvalidChannelContract(address(0)));
         sessionChannels = sessionChannels_;
         publishedChannels = publishedChannels_;
-    }
-
-    function _mayBeChannels(address account) private view returns (bool) {
-        return account != address(0) && account != address(this);
     }
 
     // ------------------------------------------------------------------ approve

@@ -395,44 +395,38 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
         require(msg.sender == config.payer || msg.sender == config.payerAuthorizer, InvalidChannel());
         require(amount != 0, NothingToWithdraw());
         bytes32 channelId = getChannelId(config);
-        uint256 available = _requireNoneAnnounced(channelId);
+        (uint256 available, uint88 nonce) = _requireNoneAnnounced(channelId);
         require(amount <= available, WithdrawAmountExceedsAvailable());
-        _announce(config, channelId, amount);
+        _announce(config, channelId, amount, nonce);
     }
 
     /// @inheritdoc ISessionChannels
     function initiateWithdrawWithSignature(
-        ChannelConfig calldata config,
-        uint128 amount,
-        uint256 deadline,
-        bytes calldata payerSignature
+        ChannelConfig calldata config, uint128 amount, uint256 deadline, bytes calldata payerSignature
     ) external nonReentrant {
         require(block.timestamp <= deadline, WithdrawRequestExpired(deadline, block.timestamp));
         bytes32 channelId = getChannelId(config);
         bytes32 digest = getWithdrawRequestDigest(channelId, amount, deadline);
         require(!isWithdrawRequestUsed[digest], WithdrawRequestUsed(digest));
         isWithdrawRequestUsed[digest] = true;
-        require(
-            SignatureChecker.isValidSignatureNowCalldata(config.payer, digest, payerSignature), InvalidSignature()
-        );
-        uint256 available = _requireNoneAnnounced(channelId);
+        require(SignatureChecker.isValidSignatureNowCalldata(config.payer, digest, payerSignature), InvalidSignature());
+        (uint256 available, uint88 nonce) = _requireNoneAnnounced(channelId);
         if (amount > available) amount = uint128(available);
         require(amount != 0, NothingToWithdraw());
-        _announce(config, channelId, amount);
+        _announce(config, channelId, amount, nonce);
     }
 
-    /// @return available What the channel could give back now.
-    function _requireNoneAnnounced(bytes32 channelId) private view returns (uint256 available) {
-        (, uint40 initiatedAt,) = _withdrawals[channelId].load();
-        require(initiatedAt == 0, WithdrawalAlreadyPending());
-        (uint256 balance, uint256 totalClaimed) = channels[channelId].load();
-        return balance - totalClaimed;
+    /// @dev What the channel could give back now, and its refund nonce, which the announcement keeps.
+    function _requireNoneAnnounced(bytes32 channelId) private view returns (uint256 available, uint88 nonce) {
+        uint40 since;
+        (, since, nonce) = _withdrawals[channelId].load();
+        require(since == 0, WithdrawalAlreadyPending());
+        (uint256 balance, uint256 claimed) = channels[channelId].load();
+        available = balance - claimed;
     }
 
-    function _announce(ChannelConfig calldata config, bytes32 channelId, uint128 amount) private {
-        WithdrawalState storage withdrawal = _withdrawals[channelId];
-        (,, uint88 nonce) = withdrawal.load();
-        withdrawal.store(amount, uint40(block.timestamp), nonce);
+    function _announce(ChannelConfig calldata config, bytes32 channelId, uint128 amount, uint88 nonce) private {
+        _withdrawals[channelId].store(amount, uint40(block.timestamp), nonce);
         emit WithdrawInitiated(channelId, amount, uint40(block.timestamp) + config.withdrawDelay);
     }
 
@@ -552,11 +546,7 @@ contract SessionChannels is ISessionChannels, EIP712, Multicall, ReentrancyGuard
     }
 
     /// @inheritdoc ISessionChannels
-    function getWithdrawRequestDigest(bytes32 channelId, uint128 amount, uint256 deadline)
-        public
-        view
-        returns (bytes32)
-    {
+    function getWithdrawRequestDigest(bytes32 channelId, uint128 amount, uint256 deadline) public view returns (bytes32) {
         return _hashTypedDataV4(keccak256(abi.encode(WITHDRAW_REQUEST_TYPEHASH, channelId, amount, deadline)));
     }
 

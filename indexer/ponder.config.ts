@@ -1,8 +1,10 @@
 // The one file of the indexer that reads the environment. DATABASE_SCHEMA and PORT are read by Ponder itself.
 import { createConfig } from "ponder";
 import { getAddress } from "viem";
+import { auditAnchorAbi } from "../sdk/src/abi/audit-anchor.ts";
+import { mandateRegistryAbi } from "../sdk/src/abi/mandate-registry.ts";
 import { sessionChannelsAbi } from "../sdk/src/abi/session-channels.ts";
-import { BASE_SEPOLIA, SESSION_CHANNELS } from "../sdk/src/constants.ts";
+import { BASE_SEPOLIA, LOCAL_AUDIT_ANCHOR, LOCAL_MANDATE_REGISTRY, SESSION_CHANNELS } from "../sdk/src/constants.ts";
 
 const env = process.env;
 
@@ -27,6 +29,18 @@ export default createConfig({
       chain: "base",
       abi: sessionChannelsAbi,
       address: getAddress(env.SESSION_CHANNELS_ADDRESS ?? SESSION_CHANNELS),
+      startBlock: whole("START_BLOCK", 0),
+    },
+    MandateRegistry: {
+      chain: "base",
+      abi: mandateRegistryAbi,
+      address: getAddress(env.MANDATE_REGISTRY_ADDRESS ?? LOCAL_MANDATE_REGISTRY),
+      startBlock: whole("START_BLOCK", 0),
+    },
+    AuditAnchor: {
+      chain: "base",
+      abi: auditAnchorAbi,
+      address: getAddress(env.AUDIT_ANCHOR_ADDRESS ?? LOCAL_AUDIT_ANCHOR),
       startBlock: whole("START_BLOCK", 0),
     },
   },

@@ -1,6 +1,9 @@
 // What is indexed. Every amount is atomic token units; every timestamp is unix seconds; day is a UTC date. The chain is the
 // authority for all of it: a row can be deleted and comes back by indexing again. README.md says which are sums.
 import { index, onchainEnum, onchainTable, primaryKey, relations } from "ponder";
+import { channelFunding, mandate, mandateSpend, principalEpoch } from "./schema/mandates.ts";
+
+export * from "./schema/mandates.ts";
 
 export const channelStatus = onchainEnum("channel_status", ["open", "closed"]);
 export const claimPath = onchainEnum("claim_path", ["plain", "packed"]);
@@ -319,6 +322,24 @@ export const channelRelations = relations(channel, ({ one, many }) => ({
   skippedClaims: many(skippedClaim),
   refunds: many(refund),
   withdrawals: many(withdrawal, { relationName: "channel" }),
+  fundings: many(channelFunding),
+}));
+
+export const mandateRelations = relations(mandate, ({ one, many }) => ({
+  parent: one(mandate, { relationName: "tree", fields: [mandate.parentId], references: [mandate.id] }),
+  children: many(mandate, { relationName: "tree" }),
+  spends: many(mandateSpend),
+  fundings: many(channelFunding),
+  principalEpoch: one(principalEpoch, { fields: [mandate.principal], references: [principalEpoch.principal] }),
+}));
+
+export const mandateSpendRelations = relations(mandateSpend, ({ one }) => ({
+  mandate: one(mandate, { fields: [mandateSpend.mandateId], references: [mandate.id] }),
+}));
+
+export const channelFundingRelations = relations(channelFunding, ({ one }) => ({
+  mandate: one(mandate, { fields: [channelFunding.mandateId], references: [mandate.id] }),
+  channel: one(channel, { fields: [channelFunding.channelId], references: [channel.id] }),
 }));
 
 export const depositRelations = relations(deposit, ({ one }) => ({

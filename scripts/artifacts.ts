@@ -10,6 +10,7 @@ export const CONTRACTS = {
   ERC3009DepositCollector: "contracts/collectors/ERC3009DepositCollector.sol",
   AllowanceDepositCollector: "contracts/collectors/AllowanceDepositCollector.sol",
   MandateRegistry: "contracts/MandateRegistry.sol",
+  AuditAnchor: "contracts/AuditAnchor.sol",
   BazaarRegistry: "contracts/BazaarRegistry.sol",
   IdentityRegistry: "contracts/mocks/IdentityRegistry.sol",
   ReputationRegistry: "contracts/mocks/ReputationRegistry.sol",

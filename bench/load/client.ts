@@ -77,7 +77,7 @@ function lanesOf(channels: LoadChannel[], inFlight: number): LoadChannel[][] {
   return Array.from({ length: inFlight }, (_, lane) => channels.filter((_channel, index) => index % inFlight === lane));
 }
 
-function prepared({ path: base, terms, price, origins }: Job, channel: LoadChannel, number: number): Prepared {
+function prepared({ path: base, terms, price, origins, receiptEach }: Job, channel: LoadChannel, number: number): Prepared {
   const path = terms === undefined ? base : `${base}/${channel.channelId.slice(2, 10)}/${channel.signed / price + BigInt(number)}`;
   if (terms === undefined) return { path, headers: {}, body: "", cumulative: undefined, channel };
   const ceiling = channel.signed + price * BigInt(number);
@@ -85,7 +85,7 @@ function prepared({ path: base, terms, price, origins }: Job, channel: LoadChann
   // As our SDK does where the server mints ids: each payment its own. A stock server mints none.
   const accepted = extra["paymentId"] === undefined ? terms : { ...terms, extra: { ...extra, paymentId: `pay_${randomBytes(16).toString("hex")}` } };
   const voucher = { channelId: channel.channelId, maxClaimableAmount: ceiling.toString(), signature: signVoucher(channel, ceiling) };
-  const payment = { x402Version: 2, accepted, resource: { url: origins[0] + path }, payload: { type: "voucher", channelConfig: channel.config, voucher } };
+  const payment = { x402Version: 2, accepted, resource: { url: origins[0] + path }, payload: { type: "voucher", channelConfig: channel.config, voucher }, ...(receiptEach ? { extensions: { [RECEIPT_EXTENSION]: {} } } : {}) };
   return { path, headers: { "payment-signature": Buffer.from(JSON.stringify(payment)).toString("base64") }, body: bodyOf(path.slice(base.length)), cumulative: ceiling.toString(), channel };
 }
 

@@ -75,8 +75,9 @@ export async function compare(world: World, client: Part, servers: LoadServer[],
 
 function loadsOf(plan: Plan, name: LoadServer["name"]): Load[] {
   const paid = plan.paid.map(({ inFlight, requests }): Load => ({ route: "paid", inFlight, requests: requests[name], warmUp: CHANNELS, receipts: plan.receipts }));
+  const bare: Load[] = name === "tallystick" ? paid.slice(-1).map((load) => ({ ...load, route: "paid, no receipt" })) : [];
   const free: Load = { route: "free", inFlight: CHANNELS, requests: plan.freeRequests, warmUp: CHANNELS, receipts: 0 };
-  return plan.freeRequests === 0 ? paid : [...paid, free];
+  return [...paid, ...bare, ...(plan.freeRequests === 0 ? [] : [free])];
 }
 
 export function told(row: Row): string {

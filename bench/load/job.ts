@@ -27,7 +27,9 @@ export type Job = {
   requests: number;
   /** Stops asking after so long, even when not all is asked. */
   atMostS: number;
-  /** Our receipts are in the answers; how many to check by the SDK, after the clock. */
+  /** Every request asks for our receipt. */
+  receiptEach: boolean;
+  /** How many of them the SDK checks, after the clock. */
   receipts: number;
 };
 

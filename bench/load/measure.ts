@@ -6,8 +6,8 @@ import type { World } from "./world.ts";
 
 export type Row = Omit<Measured, "requests"> & {
   server: ServerName;
-  /** What was asked for: paid calls, or the free route. */
-  route: "paid" | "free";
+  /** What was asked for: paid calls, of which every one asks ours for its signed receipt (a stock server has none), the same without receipts, or the free route. */
+  route: "paid" | "paid, no receipt" | "free";
   processes: number;
   inFlight: number;
   /** Requests in one measured run. */
@@ -27,7 +27,7 @@ const AT_MOST_S = 20;
 
 /** One measured run. The channels are moved on by what they signed. */
 export async function measure(world: World, client: Part, server: LoadServer, load: Load): Promise<Row> {
-  const paid = load.route === "paid";
+  const paid = load.route !== "free";
   const job: Job = {
     origins: server.origins,
     path: paid ? server.path : server.freePath,
@@ -38,7 +38,8 @@ export async function measure(world: World, client: Part, server: LoadServer, lo
     warmUp: load.warmUp,
     requests: load.requests,
     atMostS: AT_MOST_S,
-    receipts: paid && server.name === "tallystick" ? load.receipts : 0,
+    receipts: load.route === "paid" && server.name === "tallystick" ? load.receipts : 0,
+    receiptEach: load.route === "paid" && server.name === "tallystick",
   };
   await client.ask("prepare", job);
   const before = await usage(world, server);

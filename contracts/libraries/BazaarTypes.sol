@@ -57,4 +57,28 @@ library BazaarTypes {
     function hashTerms(IBazaarRegistry.Terms calldata terms) internal pure returns (bytes32) {
         return hashTerms(terms.payTo, terms.token, hashOffer(terms.offer));
     }
+
+    function hashRef(IBazaarRegistry.TermsRef calldata terms) internal pure returns (bytes32) {
+        return hashTerms(terms.payTo, terms.token, terms.offerHash);
+    }
+
+    function hashRating(
+        bytes32 serviceId,
+        bytes32 source,
+        uint128 claimed,
+        IBazaarRegistry.Opinion calldata opinion
+    ) internal pure returns (bytes32) {
+        return keccak256(
+            abi.encode(
+                RATING,
+                serviceId,
+                source,
+                claimed,
+                opinion.score,
+                opinion.details,
+                opinion.forward,
+                opinion.deadline
+            )
+        );
+    }
 }

@@ -72,6 +72,16 @@ library ServiceWordLib {
         return ServiceWord.wrap(ServiceWord.unwrap(word) & ~mask | next << REVISION_AT);
     }
 
+    /// @notice Whether its owner may move it to that status; with unapproved terms a curated service is not listed all the same.
+    function mayMoveTo(ServiceWord word, IBazaarRegistry.Status to, bool curated) internal pure returns (bool) {
+        IBazaarRegistry.Status from = word.status();
+        if (to == IBazaarRegistry.Status.Suspended) return from == IBazaarRegistry.Status.Listed;
+        if (to == IBazaarRegistry.Status.Delisted) return from != IBazaarRegistry.Status.Delisted;
+        bool idle = from != IBazaarRegistry.Status.PendingReview && from != IBazaarRegistry.Status.Listed;
+        return idle
+            && (to == IBazaarRegistry.Status.Listed || (to == IBazaarRegistry.Status.PendingReview && curated));
+    }
+
     function exists(ServiceWord word) internal pure returns (bool) {
         return ServiceWord.unwrap(word) != 0;
     }

@@ -1,6 +1,6 @@
 // What Tallystick deploys: the channel contract, the two collectors that serve it, the mandate registry, which funds channels in
-// ours and in the published contract, and the bazaar's registry, which reads both. No owner; parameters are the bazaar's alone,
-// for what differs from chain to chain.
+// ours and in the published contract, the anchor of audit logs, and the bazaar's registry, which reads channels. No owner; parameters
+// are the bazaar's alone, for what differs from chain to chain.
 import { buildModule } from "@nomicfoundation/hardhat-ignition/modules";
 import type { NamedArtifactContractDeploymentFuture } from "@nomicfoundation/ignition-core";
 import type { Address } from "viem";
@@ -9,7 +9,7 @@ import { parametersOf, type BazaarParameters } from "../parameters.ts";
 
 export const MODULE = "Tallystick";
 /** The deployed contracts, by name. */
-export const DEPLOYED = ["SessionChannels", "ERC3009DepositCollector", "AllowanceDepositCollector", "MandateRegistry", "BazaarRegistry"] as const;
+export const DEPLOYED = ["SessionChannels", "ERC3009DepositCollector", "AllowanceDepositCollector", "MandateRegistry", "AuditAnchor", "BazaarRegistry"] as const;
 export type DeployedName = (typeof DEPLOYED)[number];
 
 /**
@@ -28,6 +28,7 @@ export function tallystickModule(standing: Partial<Record<DeployedName, Address>
       ERC3009DepositCollector: contract("ERC3009DepositCollector", channels),
       AllowanceDepositCollector: contract("AllowanceDepositCollector", channels),
       MandateRegistry: contract("MandateRegistry", channels, SESSION_CHANNELS),
+      AuditAnchor: contract("AuditAnchor"),
       BazaarRegistry: contract(
         "BazaarRegistry",
         bazaar.identityRegistry, bazaar.reputationRegistry, channels, SESSION_CHANNELS, bazaar.jobs, bazaar.curator, bazaar.bondToken, BigInt(bazaar.facilitatorBond),

@@ -2,6 +2,9 @@
 // The chain is the authority; a difference means that the indexer (or this file) is wrong, never the chain.
 import { createPublicClient, erc20Abi, http, numberToHex, type Address, type Hex, type PublicClient } from "viem";
 import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
+import { LOCAL_AUDIT_ANCHOR, LOCAL_MANDATE_REGISTRY } from "../../sdk/src/constants.ts";
+import { compareMandates, MANDATE_COLUMNS } from "./mandates.ts";
+import { replayMandates } from "./replay-mandates.ts";
 import { keyOf, replay, TABLE_NAMES, write, type RawLog, type Row, type Table, type TableName } from "./replay.ts";
 
 export type ReconcileOptions = {
@@ -11,6 +14,9 @@ export type ReconcileOptions = {
   address: Address;
   /** Where its history begins, at or before the first ChannelCreated. */
   fromBlock: bigint;
+  /** MandateRegistry and AuditAnchor; the local world's when left out. */
+  registry?: Address;
+  anchor?: Address;
   /** Most blocks that one eth_getLogs may span; public nodes refuse more. */
   blockRange?: bigint;
 };
@@ -48,10 +54,13 @@ type Tables = Record<TableName, Table>;
 export async function reconcile(options: ReconcileOptions): Promise<Reconciliation> {
   const client = createPublicClient({ transport: http(options.rpcUrl, { batch: { batchSize: 100 } }) });
   const { indexed, logs, blockNumber } = await readStill(client, options);
-  const expected = replay(logs);
+  const of = (contract: Address) => logs.filter(({ address }) => address.toLowerCase() === contract.toLowerCase());
+  const { registry, anchor } = contractsOf(options);
+  const expected = { ...replay(of(options.address)), ...replayMandates(of(registry), of(anchor)) };
   const differences = TABLE_NAMES.flatMap((name) => compareTable(name, expected[name], indexed[name]));
   differences.push(...(await compareChannels(client, options.address, indexed, blockNumber)));
   differences.push(...(await compareReceivers(client, options.address, indexed, blockNumber)));
+  differences.push(...(await compareMandates(client, registry, indexed, blockNumber)));
   const totals = await totalsOf(client, options.address, expected, blockNumber);
   for (const { token, held, contractBalance } of totals) {
     // Tokens sent to the contract outside a deposit belong to nobody, so more is no fault.
@@ -59,6 +68,8 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciliati
   }
   return { ok: differences.length === 0, differences, totals, blockNumber, logs: logs.length };
 }
+
+const contractsOf = ({ registry = LOCAL_MANDATE_REGISTRY, anchor = LOCAL_AUDIT_ANCHOR }: ReconcileOptions) => ({ registry, anchor });
 
 /** The tables and the logs up to one block: read again while the contract has logs that came in between. */
 async function readStill(client: Client, options: ReconcileOptions) {
@@ -74,10 +85,10 @@ async function readStill(client: Client, options: ReconcileOptions) {
 
 // ---------------------------------------------------------------- the chain
 
-type RpcLog = { topics: [Hex, ...Hex[]]; data: Hex; transactionHash: Hex; logIndex: Hex; blockNumber: Hex };
+type RpcLog = { address: Address; topics: [Hex, ...Hex[]]; data: Hex; transactionHash: Hex; logIndex: Hex; blockNumber: Hex };
 
-async function getLogs(client: Client, { address }: ReconcileOptions, fromBlock: bigint, toBlock: bigint): Promise<RpcLog[]> {
-  const filter = { address, fromBlock: numberToHex(fromBlock), toBlock: numberToHex(toBlock) };
+async function getLogs(client: Client, options: ReconcileOptions, fromBlock: bigint, toBlock: bigint): Promise<RpcLog[]> {
+  const filter = { address: [options.address, ...Object.values(contractsOf(options))], fromBlock: numberToHex(fromBlock), toBlock: numberToHex(toBlock) };
   return (await client.request({ method: "eth_getLogs", params: [filter] })) as RpcLog[];
 }
 
@@ -175,6 +186,7 @@ const COLUMNS: Record<TableName, string> = {
   accounts: "address token deposited spent refunded withdrawn channelsAsPayer earned settled channelsAsReceiver firstSeenAt lastSeenAt",
   dailyTotals: `day token ${SUMS}`,
   protocolTotals: `token ${SUMS} payers receivers`,
+  ...MANDATE_COLUMNS,
 };
 
 async function readTables(graphqlUrl: string): Promise<Tables> {
@@ -227,7 +239,7 @@ function compareTable(name: TableName, expected: Table, indexed: Table): Differe
   return [...missing, ...surplus, ...common];
 }
 
-function compareRow(what: string, chain: Record<string, string | number | bigint | null>, indexed: Row): Difference[] {
+export function compareRow(what: string, chain: Record<string, string | number | bigint | null>, indexed: Row): Difference[] {
   return Object.entries(chain).flatMap(([column, value]) => {
     const [ours, theirs] = [write(value), indexed[column] ?? null];
     return ours === theirs ? [] : [{ what: `${what}.${column}`, chain: ours, indexed: theirs }];

@@ -4,6 +4,7 @@ import { decodeEventLog, hexToBigInt, hexToNumber, slice, zeroHash, type Address
 import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
 
 export type RawLog = {
+  address: Address;
   topics: [Hex, ...Hex[]];
   data: Hex;
   transactionHash: Hex;
@@ -29,6 +30,12 @@ export const TABLE_NAMES = [
   "accounts",
   "dailyTotals",
   "protocolTotals",
+  "mandates",
+  "mandateSpends",
+  "mandateRevocations",
+  "channelFundings",
+  "principalEpochs",
+  "auditAnchors",
 ] as const;
 
 /** Columns that name a row in each table; they are the same on any indexer of this chain. */
@@ -44,10 +51,16 @@ export const KEYS: Record<TableName, readonly string[]> = {
   accounts: ["address", "token"],
   dailyTotals: ["day", "token"],
   protocolTotals: ["token"],
+  mandates: ["id"],
+  mandateSpends: ["transactionHash", "logIndex"],
+  mandateRevocations: ["mandateId"],
+  channelFundings: ["transactionHash", "logIndex"],
+  principalEpochs: ["principal"],
+  auditAnchors: ["transactionHash", "logIndex"],
 };
 
-type Value = string | number | bigint | null;
-type Draft = Record<string, Value>;
+export type Value = string | number | bigint | null;
+export type Draft = Record<string, Value>;
 type Drafts = Record<TableName, Map<string, Draft>>;
 
 const SKIPPED = [
@@ -229,7 +242,7 @@ function lower(config: Record<string, Address | Hex | number>): Draft {
   return Object.fromEntries(Object.entries(config).map(([name, value]) => [name, typeof value === "string" ? value.toLowerCase() : value]));
 }
 
-function writeRow(draft: Draft): Row {
+export function writeRow(draft: Draft): Row {
   return Object.fromEntries(Object.entries(draft).map(([column, value]) => [column, write(value)]));
 }
 

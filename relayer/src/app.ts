@@ -5,13 +5,18 @@ import { TypeBoxValidatorCompiler } from "@fastify/type-provider-typebox";
 import fastify, { type FastifyError, type FastifyInstance } from "fastify";
 import { TallystickError, toProblem } from "../../sdk/src/errors.ts";
 import { accessRoutes } from "./capabilities/access/routes.ts";
+import { auditRoutes } from "./capabilities/audit/routes.ts";
 import { eventRoutes } from "./capabilities/events/routes.ts";
 import { exportRoutes } from "./capabilities/export/routes.ts";
 import { facilitatorRoutes } from "./capabilities/facilitator/routes.ts";
 import { feeRoutes } from "./capabilities/fees/routes.ts";
+import { firewallRoutes } from "./capabilities/firewall/routes.ts";
 import { gatewayRoutes } from "./capabilities/gateway/routes.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { healthRoutes } from "./capabilities/health/routes.ts";
+import { guardRoutes } from "./capabilities/guard/routes.ts";
+import type { HostedGuard } from "./capabilities/guard/service.ts";
+import { mandateRoutes } from "./capabilities/mandates/routes.ts";
 import { paymentRoutes } from "./capabilities/payments/routes.ts";
 import { payoutRoutes } from "./capabilities/payouts/routes.ts";
 import { recoveryRoutes } from "./capabilities/recovery/routes.ts";
@@ -27,7 +32,7 @@ import { databaseUnavailable, isDatabaseUnavailable } from "./db/pool.ts";
 import { allowPages } from "./http/cors.ts";
 import { EVENT } from "./telemetry/log.ts";
 
-export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
+export async function buildApp(deps: GatewayDeps, guard?: HostedGuard): Promise<FastifyInstance> {
   const app = fastify({
     // Events are logged where they happen, with their payment id; a line a request would only repeat them.
     logger: false,
@@ -74,12 +79,16 @@ export async function buildApp(deps: GatewayDeps): Promise<FastifyInstance> {
     saleRoutes(scope, deps);
     recoveryRoutes(scope, deps);
     exportRoutes(scope, deps);
+    auditRoutes(scope, deps);
     feeRoutes(scope, deps);
     payoutRoutes(scope, deps);
     statementRoutes(scope, deps);
     gatewayRoutes(scope, deps);
+    mandateRoutes(scope, deps);
+    guardRoutes(scope, deps, guard);
     streamRoutes(scope, deps);
     transferRoutes(scope, deps);
+    firewallRoutes(scope, deps);
   });
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   await app.ready();

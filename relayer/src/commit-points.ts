@@ -25,6 +25,7 @@ export const COMMIT_POINTS = [
   "tx.committed.settle",
   "tx.committed.refund",
   "tx.committed.exact",
+  "tx.committed.anchor",
   "tx.broadcast",
   "tx.resolved",
   "tx.bumped",
@@ -32,9 +33,16 @@ export const COMMIT_POINTS = [
   "batch.prepared", // simulated; nothing is written yet
   "batch.closed",
   "refund.closed",
+  // mandates
+  "mandate.registered",
+  "mandate.revoked",
+  "mandates.synced",
+  "guard.decided", // what a voucher costs its mandates; it is signed after this
   // fees
   "fees.booked",
   "invoice.issued",
+  // the audit log
+  "audit.sealed",
   // the chain's follower
   "views.synced",
   "cursor.saved",

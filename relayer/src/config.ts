@@ -1,8 +1,10 @@
 // The relayer's configuration: one schema, read once by main, all mistakes reported at once.
+import { deployments } from "../../sdk/src/addresses.ts";
 import { BATCH_SETTLEMENT, chainById, ERC3009_COLLECTOR, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { getAddress, isAddress, type Address, type Hex } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { TallystickError } from "../../sdk/src/errors.ts";
+import { AUDIT_KEYS, readAuditConfig, type AuditConfig } from "./audit-config.ts";
 import { FEE_KEYS, readFeeConfig, type FeeConfig } from "./fee-config.ts";
 
 /** What the gateway sells, as configured. Amounts are atomic token units. */
@@ -51,9 +53,11 @@ export type Config = {
   publicUrl: string;
   sessionChannels: Address;
   erc3009Collector: Address;
+  guardKey: Hex | undefined; // master secret of the guard that this relayer hosts
+  /** In whose domain mandates are signed. Where no contract stands there, mandates are kept here alone. */
+  mandateRegistry: Address;
   token: { address: Address; name: string; version: string };
   settlementMode: SettlementMode;
-  /** Pays gas. */
   /** Pay gas, one nonce lane each. */
   submitterKeys: Hex[];
   /** Authorise claims and refunds for the receivers; the first is advertised, the others stay good for old channels. */
@@ -78,6 +82,7 @@ export type Config = {
   /** Seal stored answers; the first seals, all open. */
   answerKeys: Hex[];
   fee: FeeConfig;
+  audit: AuditConfig;
   limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number; storedAnswerBytes: number };
   /** Where this process keeps what outlives it and the database: how far the ledger was. */
   stateDir: string | undefined;
@@ -85,6 +90,8 @@ export type Config = {
   trustFailover: boolean;
   /** For whom the facilitator pays gas: anybody, nobody, the receivers of what is sold here, or these. */
   facilitator: "open" | "off" | "services" | Address[];
+  /** Whose policies of the kind operator are in force here. */
+  firewallOperators: Address[];
   outboundAllowPrivate: boolean;
   indexerUrl: string | undefined;
   logLevel: string;
@@ -104,6 +111,8 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_PUBLIC_URL", about: "origin that buyers see", fallback: "" },
   { name: "RELAYER_SESSION_CHANNELS", about: "SessionChannels contract", fallback: SESSION_CHANNELS },
   { name: "RELAYER_ERC3009_COLLECTOR", about: "deposit collector that stock clients sign for", fallback: ERC3009_COLLECTOR },
+  { name: "RELAYER_MANDATE_REGISTRY", about: "MandateRegistry contract, in whose domain mandates are signed; empty: the published one. Where none stands, mandates are kept off chain alone", fallback: "" },
+  { name: "RELAYER_GUARD_KEY", about: "32-byte hex master secret of a guard that this relayer hosts for principals: it holds their voucher keys; empty: none", secret: true, fallback: "" },
   { name: "RELAYER_SETTLEMENT_MODE", about: "tallystick (packed claims) or canonical (published interface only)", fallback: "tallystick" },
   { name: "RELAYER_SUBMITTER_KEYS", about: "private keys that pay gas, comma separated; each is a nonce lane of its own, used in parallel", secret: true },
   { name: "RELAYER_AUTHORIZER_KEYS", about: "receiverAuthorizer private keys, comma separated; the first is advertised", secret: true },
@@ -132,10 +141,12 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_MAX_UNBILLED_RUNS", about: "upstream runs a payer may cause in a minute without being charged", fallback: "30" },
   { name: "RELAYER_ANSWER_TTL_S", about: "how long an answer can be fetched again", fallback: "86400" },
   ...FEE_KEYS,
+  ...AUDIT_KEYS,
   { name: "RELAYER_MAX_STORED_ANSWER_BYTES", about: "bytes of answers kept for one payer; who is full buys nothing until some expire or are deleted", fallback: "268435456" },
   { name: "RELAYER_STATE_DIR", about: "folder on this machine's own disk that remembers how far the ledger was, so that a restored backup is noticed; empty: memory only", fallback: "" },
   { name: "RELAYER_TRUST_FAILOVER", about: "true when every standby of the database is synchronous, so that a failover loses nothing; else sales by channel stop until an operator resumes", fallback: "false" },
   { name: "RELAYER_FACILITATOR", about: "whom the facilitator settles for: services (receivers of what is sold here), open, off, or addresses, comma separated", fallback: "services" },
+  { name: "RELAYER_FIREWALL_OPERATORS", about: "addresses whose signed operator policies bind every payment here (kill switch, global deny), comma separated", fallback: "" },
   { name: "RELAYER_OUTBOUND_ALLOW_PRIVATE", about: "true lets services live on private addresses (local use only)", fallback: "false" },
   { name: "RELAYER_INDEXER_URL", about: "indexer whose lag readiness reports", fallback: "" },
   { name: "RELAYER_LOG_LEVEL", about: "pino level", fallback: "info" },
@@ -188,6 +199,8 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     publicUrl: (raw("RELAYER_PUBLIC_URL") || `http://${host}:${port}`).replace(/\/+$/, ""),
     sessionChannels: address("RELAYER_SESSION_CHANNELS"),
     erc3009Collector: address("RELAYER_ERC3009_COLLECTOR"),
+    guardKey: raw("RELAYER_GUARD_KEY") === "" ? undefined : parse("RELAYER_GUARD_KEY", readKeys, "one 32-byte hex secret", [])[0],
+    mandateRegistry: raw("RELAYER_MANDATE_REGISTRY") === "" ? deployments[chainId === 8453 ? 8453 : 84532].contracts.MandateRegistry : address("RELAYER_MANDATE_REGISTRY"),
     token: chain?.usdc ?? { address: SESSION_CHANNELS, name: "", version: "" },
     settlementMode: parse("RELAYER_SETTLEMENT_MODE", readMode, "tallystick or canonical", "tallystick"),
     submitterKeys,
@@ -226,9 +239,11 @@ export function readConfig(env: Record<string, string | undefined>): Config {
       storedAnswerBytes: integer("RELAYER_MAX_STORED_ANSWER_BYTES", 1, Number.MAX_SAFE_INTEGER),
     },
     fee: readFeeConfig({ parse, integer }, submitterKeys),
+    audit: readAuditConfig({ parse, integer }),
     stateDir: raw("RELAYER_STATE_DIR") || undefined,
     trustFailover: parse("RELAYER_TRUST_FAILOVER", readBoolean, "true or false", false),
     facilitator: parse("RELAYER_FACILITATOR", readFacilitator, "services, open, off, or addresses", "services"),
+    firewallOperators: raw("RELAYER_FIREWALL_OPERATORS") === "" ? [] : parse("RELAYER_FIREWALL_OPERATORS", readAddresses, "addresses, comma separated", []),
     outboundAllowPrivate: parse("RELAYER_OUTBOUND_ALLOW_PRIVATE", readBoolean, "true or false", false),
     indexerUrl: raw("RELAYER_INDEXER_URL") === "" ? undefined : parse("RELAYER_INDEXER_URL", readUrl, "a URL", ""),
     logLevel: parse("RELAYER_LOG_LEVEL", readLevel, LOG_LEVELS.join(", "), "info"),
@@ -245,7 +260,6 @@ export function readConfig(env: Record<string, string | undefined>): Config {
   }
   return config;
 }
-
 function inRange(value: string, min: number, max: number): number | undefined {
   const number = /^\d{1,16}$/.test(value) ? Number(value) : Number.NaN;
   return number >= min && number <= max ? number : undefined;
@@ -309,7 +323,9 @@ function readRole(value: string): Config["role"] | undefined {
   return value === "all" || value === "server" || value === "worker" ? value : undefined;
 }
 function readFacilitator(value: string): Config["facilitator"] | undefined {
-  if (value === "open" || value === "off" || value === "services") return value;
+  return value === "open" || value === "off" || value === "services" ? value : readAddresses(value);
+}
+function readAddresses(value: string): Address[] | undefined {
   const addresses = value.split(",").map((address) => readAddress(address.trim()));
   return addresses.every((address) => address !== undefined) ? addresses : undefined;
 }

@@ -2,6 +2,7 @@
 import type { Chain } from "./chain/client.ts";
 import type { Keyring } from "./chain/keyring.ts";
 import type { Submitter } from "./chain/submitter.ts";
+import type { AuditWriter } from "./capabilities/audit/writer.ts";
 import type { LedgerGroups } from "./capabilities/ledger/groups.ts";
 import type { Reached } from "./commit-points.ts";
 import type { Config } from "./config.ts";
@@ -19,6 +20,8 @@ export type Deps = {
   groups: LedgerGroups;
   /** Seals answers at rest. */
   vault: Vault;
+  /** Where approvals, refusals and decisions are written down. */
+  audit: AuditWriter;
   keyring: Keyring;
   /** The only part that sends transactions. */
   submitter: Submitter;

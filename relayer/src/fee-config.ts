@@ -31,7 +31,7 @@ export const FEE_KEYS = [
 ];
 
 /** How config.ts reads a key: mistakes are collected there. */
-type Read = {
+export type Read = {
   parse: <T>(name: string, read: (value: string) => T | undefined, expected: string, fallback: T) => T;
   integer: (name: string, min: number, max: number) => number;
 };

@@ -4,6 +4,9 @@ import { privateKeyToAccount } from "viem/accounts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
+import { anchorSeals } from "./capabilities/audit/anchoring.ts";
+import { recoverApprovals } from "./capabilities/audit/recovery.ts";
+import { createAudit } from "./capabilities/audit/writer.ts";
 import { createExact } from "./capabilities/exact/exact.ts";
 import { sweepAnswerUsage } from "./capabilities/answers/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
@@ -11,6 +14,8 @@ import { createKnownChannels } from "./capabilities/channels/known.ts";
 import { sweepEvents } from "./capabilities/events/service.ts";
 import { applyTerms } from "./capabilities/fees/booking.ts";
 import { sweepFees } from "./capabilities/fees/sweep.ts";
+import { createPolicies } from "./capabilities/firewall/policies.ts";
+import { sweepActions } from "./capabilities/firewall/check.ts";
 import { createCatalog } from "./capabilities/gateway/catalog.ts";
 import type { Handlers } from "./capabilities/gateway/handler.ts";
 import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
@@ -18,6 +23,10 @@ import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { configureServices } from "./capabilities/gateway/service.ts";
 import { createLedgerGroups, type LedgerGroups } from "./capabilities/ledger/groups.ts";
 import { sweep } from "./capabilities/ledger/service.ts";
+import { openGuard, sweepGuardAnswers } from "./capabilities/guard/service.ts";
+import { createMandateCache } from "./capabilities/mandates/cache.ts";
+import { sweepBudgets } from "./capabilities/mandates/sweep.ts";
+import { createMandateFollower } from "./capabilities/mandates/follower.ts";
 import { createSettlementWorker } from "./capabilities/settlement/service.ts";
 import { followSettled } from "./capabilities/statements/settled.ts";
 import { sweepStreams } from "./capabilities/streams/service.ts";
@@ -76,10 +85,14 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const parts = { config, db, chain, log, metrics, reached, now: () => new Date() };
   const continuity = createContinuity(parts);
   const submitter = createSubmitter({ ...parts, signers: config.submitterKeys.map((key) => privateKeyToAccount(key)) });
+  const mandates = createMandateCache(parts);
+  const keyring = keyringFromPrivateKeys(config.receiverAuthorizerKeys);
+  const audit = createAudit({ ...parts, keyring });
   const deps: GatewayDeps = {
     ...parts,
-    keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys),
+    keyring,
     submitter,
+    audit,
     groups: remembering(createLedgerGroups(parts), continuity),
     vault: createVault(config.answerKeys),
     outbound: createOutbound({ allowPrivate: config.outboundAllowPrivate }),
@@ -88,6 +101,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     handlers,
     knownChannels: createKnownChannels(),
     catalog: createCatalog(db),
+    mandates,
+    policies: createPolicies(parts),
     chainReadAt: () => follower.lastReadAt(),
   };
   const follower = createFollower(deps);
@@ -98,9 +113,10 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   await checkContracts(deps);
   await configureServices(deps);
   await applyTerms(deps);
-  const app = await buildApp(deps);
+  const app = await buildApp(deps, await openGuard(deps));
   const settlement = createSettlementWorker(deps);
-  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled };
+  const mandateFollower = createSweeper({ mandates: createMandateFollower(deps) }, config.chainPollMs, log);
+  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, guard: sweepGuardAnswers, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions };
   const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
     app,
@@ -108,8 +124,12 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     settlement,
     async start() {
       await continuity.start();
+      await deps.policies.start();
+      audit.start();
       await submitter.start();
       await follower.start();
+      await mandates.start();
+      if (config.role !== "server") mandateFollower.start();
       if (config.role !== "server") await settlement.start();
       if (config.role !== "server") sweeper.start();
       const address = await app.listen({ host: config.host, port: config.port });
@@ -120,9 +140,13 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await app.close();
       await sweeper.stop();
       await settlement.stop();
+      await mandateFollower.stop();
+      await mandates.stop();
       await follower.stop();
       await submitter.stop();
+      await audit.stop();
       await deps.outbound.close();
+      await deps.policies.stop();
       await continuity.stop();
       await db.end();
     },

@@ -11,11 +11,14 @@ export function localKey(index: number): Hex {
   return bytesToHex(localAccount(index).getHdKey().privateKey!);
 }
 
-/** Accounts 0 to 9 hold ether and test USDC. The first eight pay by channel with the stock client, the next with our SDK. */
+/** Accounts 0 to 9 hold ether and test USDC. The first eight pay by channel with the stock client, the next is a person whose agents pay with our SDK. */
 export const BATCH_INDEXES = [0, 1, 2, 3, 4, 5, 6, 7];
 export const SDK_INDEX = 8;
 /** Pay each call on its own (x402 `exact`); they hold test USDC and no ether: the relayer pays the gas. */
 export const EXACT_INDEXES = [13, 14, 15, 16];
+/** The agents that SDK_INDEX, a person, lets spend: keys to ask with, without ether and without tokens. */
+export const AGENT_INDEX = 17;
+export const SUB_AGENT_INDEX = 18;
 /** Left alone, for whoever wants to pay something. */
 export const NEWCOMER_INDEX = 9;
 /** Outside of the ten, so that nobody who uses those by hand disturbs a nonce or a key of the relayer. */

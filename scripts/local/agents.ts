@@ -5,7 +5,6 @@ import { ExactEvmScheme } from "@x402/evm/exact/client";
 import { decodePaymentResponseHeader, wrapFetchWithPayment, x402Client } from "@x402/fetch";
 import { createPublicClient, http, type Address, type LocalAccount } from "viem";
 import { baseSepolia } from "viem/chains";
-import { createAgent } from "../../sdk/src/agent/agent.ts";
 import type { Analysis } from "./analysis.ts";
 import type { Document } from "./documents.ts";
 
@@ -31,14 +30,6 @@ export function stockExactAgent(account: LocalAccount, rpcUrl: string): Agent {
   const client = new x402Client().register("eip155:84532", new ExactEvmScheme(signerOf(account, rpcUrl)));
   return { name: "stock-exact", address: account.address, fetch: wrapFetchWithPayment(fetch, client) as typeof fetch, inFlight: 1 };
 }
-
-/** Our SDK: one channel, up to 64 calls in flight, no unpaid request after the first. */
-export function sdkAgent(account: LocalAccount, rpcUrl: string): Agent {
-  const agent = createAgent({ account, rpcUrl });
-  return { name: "sdk", address: account.address, fetch: agent.fetch, inFlight: SDK_IN_FLIGHT };
-}
-/** More would only queue at the example provider, which has one core. */
-const SDK_IN_FLIGHT = 16;
 
 function signerOf(account: LocalAccount, rpcUrl: string) {
   return toClientEvmSigner(account, createPublicClient({ chain: baseSepolia, transport: http(rpcUrl) }));

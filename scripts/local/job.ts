@@ -1,14 +1,15 @@
-// The main job: three kinds of agents buy an analysis of the documents, the relayer settles, the indexer follows.
+// The main job: three kinds of agents buy an analysis of the documents, one kind under a mandate, the relayer settles, the indexer follows.
 import { setTimeout as sleep } from "node:timers/promises";
 import { createPublicClient, http } from "viem";
 import { reconcile, type Reconciliation } from "../../indexer/reconcile/reconcile.ts";
 import { openPool, type Db } from "../../relayer/src/db/pool.ts";
-import { BATCH_INDEXES, EXACT_INDEXES, localAccount, SDK_INDEX } from "./accounts.ts";
-import { buyAll, sdkAgent, stockBatchAgent, stockExactAgent, type Agent, type Purchase } from "./agents.ts";
+import { BATCH_INDEXES, EXACT_INDEXES, localAccount } from "./accounts.ts";
+import { buyAll, stockBatchAgent, stockExactAgent, type Agent, type Purchase } from "./agents.ts";
 import { readContract, readIndex, readTransfers, type Totals } from "./chain-totals.ts";
 import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import type { Document } from "./documents.ts";
 import { readDirectPayers, readPayers, readProgress, readTransactions, type DirectBooks, type MinedTransaction, type PayerBooks } from "./ledger-store.ts";
+import { grantMandates, readMandateBooks, tryForbidden, type Household, type MandateBooks } from "./mandate.ts";
 import { startProgress, type Counts } from "./progress.ts";
 import type { World } from "./world.ts";
 
@@ -28,6 +29,7 @@ export type JobResult = {
   reconciliation: Reconciliation;
   /** Why settlement did not end, or undefined. */
   unsettled: string | undefined;
+  mandate: MandateBooks;
 };
 
 /** Each such call is a transaction of its own: enough to show what that costs. */
@@ -38,18 +40,19 @@ const POLL_MS = 250;
 type Shift = { agents: Agent[]; documents: Document[] };
 
 /** Who buys what, one kind after the other, so that their times can be compared. */
-function shifts(world: World, documents: Document[]): Shift[] {
+function shifts(world: World, household: Household, documents: Document[]): Shift[] {
   const { rpcUrl } = world;
   return [
     { agents: BATCH_INDEXES.map((index) => stockBatchAgent(localAccount(index), rpcUrl)), documents },
     { agents: EXACT_INDEXES.map((index) => stockExactAgent(localAccount(index), rpcUrl)), documents: documents.slice(0, EXACT_DOCUMENTS) },
-    { agents: [sdkAgent(localAccount(SDK_INDEX), rpcUrl)], documents },
+    { agents: household.agents, documents },
   ];
 }
 
 export async function runMainJob(world: World, documents: Document[], signal: AbortSignal): Promise<JobResult> {
   const db = openPool(world.ledgerUrl, 2);
-  const plan = shifts(world, documents);
+  const household = await grantMandates(world);
+  const plan = shifts(world, household, documents);
   const planned = plan.reduce((total, shift) => total + shift.documents.length, 0);
   const progress = startProgress(planned);
   const counts: Counts = { calls: 0, paidAtomic: 0n, settledAtomic: 0n };
@@ -70,6 +73,7 @@ export async function runMainJob(world: World, documents: Document[], signal: Ab
     };
     const purchases: Purchase[] = [];
     for (const shift of plan) purchases.push(...(await buyAll({ ...shift, url: world.serviceUrl, signal, onPurchase })));
+    const refusal = await tryForbidden(household, world);
     const unsettled = await waitForSettlement(db, signal);
     progress.show(Object.assign(counts, { settledAtomic: (await readProgress(db)).settledAtomic + direct }));
     const books = await readPayers(db);
@@ -79,10 +83,11 @@ export async function runMainJob(world: World, documents: Document[], signal: Ab
     const index = await readIndex(world, books);
     const reconciliation = await reconcile({ rpcUrl: world.rpcUrl, graphqlUrl: world.indexer.graphqlUrl, address: SESSION_CHANNELS, fromBlock: 0n });
     const transactions = await readTransactions(db);
+    const mandate = await readMandateBooks(world, household, refusal, db);
     const seconds = (performance.now() - started) / 1_000;
     const totals = { contract: since(contract, before, books), index: since(index, before, books), reconciliation };
     const paidDirectly = (await readDirectPayers(db)).map((payer) => ({ ...payer, transferredAtomic: transfers.get(payer.payer) ?? 0n }));
-    return { planned, seconds, purchases, books, direct: paidDirectly, transactions, unsettled, ...totals };
+    return { planned, seconds, purchases, books, direct: paidDirectly, transactions, unsettled, mandate, ...totals };
   } finally {
     watch.stop();
     progress.stop();

@@ -1,6 +1,6 @@
 // The relayer's books, read as its operator would: straight from its database.
 import type { Address, Hex } from "viem";
-import { toAddress, toHex } from "../../relayer/src/db/codec.ts";
+import { toAddress, toBytes, toHex } from "../../relayer/src/db/codec.ts";
 import type { Db } from "../../relayer/src/db/pool.ts";
 
 export type PayerBooks = {
@@ -37,6 +37,12 @@ export async function readDirectPayers(db: Db): Promise<DirectBooks[]> {
     "SELECT payer, count(*) AS calls, sum(charged_atomic) AS charged FROM payment WHERE state = 'charged' AND channel_id IS NULL GROUP BY payer ORDER BY payer",
   );
   return rows.map((row) => ({ payer: toAddress(row.payer), calls: Number(row.calls), chargedAtomic: row.charged }));
+}
+
+/** Charged on these channels, atomic units. */
+export async function readChargedBy(db: Db, channelIds: readonly Hex[]): Promise<bigint> {
+  const { rows } = await db.query<{ charged: bigint }>("SELECT coalesce(sum(charged - opening_charged), 0) AS charged FROM channel WHERE channel_id = ANY($1::bytea[])", [channelIds.map(toBytes)]);
+  return rows[0]!.charged;
 }
 
 export type Progress = { chargedAtomic: bigint; settledAtomic: bigint; unresolved: number };

@@ -50,7 +50,8 @@ export async function startProvider(): Promise<Service> {
   return { url, pid: child.pid!, stop: () => stopChild(child) };
 }
 
-function start(script: string, args: string[], env: Record<string, string>): ChildProcess {
+/** A child of ours: it ends with us. */
+export function start(script: string, args: string[], env: Record<string, string>): ChildProcess {
   return fork(script, args, {
     env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
     execArgv: ["--disable-warning=ExperimentalWarning", "--import", new URL("./end-with-parent.ts", import.meta.url).href],

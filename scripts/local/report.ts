@@ -113,10 +113,23 @@ export function printReport(world: World, job: JobResult, faults: string[]): str
         ["settled to the provider", String(index.settledAtomic), String(contract.settledAtomic), mark(index.settledAtomic === contract.settledAtomic)],
       ],
     ),
+    ...mandateLines(job),
     `  ${reconciliation.logs} raw logs replayed, ${reconciliation.differences.length} differences to the indexed tables and the contract.`,
     "",
     ...(faults.length === 0 ? [] : ["  NOT IN ORDER:", ...faults.map((fault) => `  - ${fault}`), ""]),
   ].join("\n");
+}
+
+/** What a person allowed, what became of it, and what was refused. */
+function mandateLines({ mandate }: JobResult): string[] {
+  const { mandateId, limitAtomic, chargedAtomic, claimedAtomic, depositedAtomic, overspentAtomic, refusal } = mandate;
+  return [
+    `  sdk: an agent and its sub-agent under the mandate ${mandateId.slice(0, 10)}… of a person, with a guard: ${usdc(chargedAtomic)} of ${usdc(limitAtomic)} spent`,
+    `  (${usdc(depositedAtomic)} deposited, ${usdc(claimedAtomic)} claimed on chain), overspent ${usdc(overspentAtomic)}.`,
+    `  blocked: $${refusal.spentAtomic === 0n ? "0" : usdc(refusal.spentAtomic)} moved. ${refusal.rule}: ${refusal.reason}`,
+    `  audit row ${refusal.audit.seq} of the guard's journal, ${refusal.audit.hash}`,
+    "",
+  ];
 }
 
 function purposes({ transactions }: JobResult): string {
@@ -162,6 +175,7 @@ export function jsonReport(job: JobResult, world: World, faults: string[], trace
     ok: faults.length === 0,
     seconds: Math.round(seconds * 10) / 10,
     agents,
+    mandate: { limitAtomic: String(job.mandate.limitAtomic), spentAtomic: String(job.mandate.chargedAtomic), refused: job.mandate.refused, overspentAtomic: String(job.mandate.overspentAtomic) },
     indexedAtomic: String(job.index.settledAtomic),
     contractAtomic: String(job.contract.settledAtomic),
     relayerUrl: world.relayerUrl,

@@ -5,7 +5,7 @@ const DETAILS_SHOWN = 5;
 
 /** Everything that disagrees, in words; empty when all is well. */
 export function faultsOf(job: JobResult): string[] {
-  return [...faultsOfPurchases(job), ...faultsOfTotals(job), ...faultsOfPayers(job), ...faultsOfDirect(job), ...faultsOfIndex(job)];
+  return [...faultsOfPurchases(job), ...faultsOfTotals(job), ...faultsOfPayers(job), ...faultsOfDirect(job), ...faultsOfIndex(job), ...faultsOfMandate(job)];
 }
 
 /** Bought by channel: what the contract and the index know of. */
@@ -66,6 +66,16 @@ function faultsOfDirect({ purchases, direct }: JobResult): string[] {
 function faultsOfIndex({ reconciliation: { differences } }: JobResult): string[] {
   const shown = differences.slice(0, DETAILS_SHOWN).map(({ what, chain, indexed }) => `${what}: the chain says ${chain}, the index ${indexed}`);
   return differences.length === 0 ? [] : [`${differences.length} indexed values are not the chain's`, ...shown];
+}
+
+/** Nothing over any limit, and what was refused moved nothing. */
+function faultsOfMandate({ mandate: { chargedAtomic, claimedAtomic, depositedAtomic, signedAtomic, overspentAtomic, refused, refusal }, unsettled }: JobResult): string[] {
+  return [
+    ...(overspentAtomic === 0n ? [] : [`the mandate was overspent by ${overspentAtomic}`]),
+    ...(unsettled !== undefined || claimedAtomic === chargedAtomic ? [] : [`under the mandate ${chargedAtomic} was charged, the contract says claimed ${claimedAtomic}`]),
+    ...(chargedAtomic <= signedAtomic && signedAtomic <= depositedAtomic ? [] : [`under the mandate ${depositedAtomic} was deposited, ${signedAtomic} signed, ${chargedAtomic} charged`]),
+    ...(refused > 0 && refusal.spentAtomic === 0n ? [] : [`the refused payment moved ${refusal.spentAtomic}`]),
+  ];
 }
 
 export function sum(amounts: bigint[]): bigint {

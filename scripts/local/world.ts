@@ -1,11 +1,12 @@
 // The local world: PostgreSQL, chain, contracts, indexer, provider and relayer, each a child process on 127.0.0.1.
 import { join } from "node:path";
 import { keccak256, parseUnits, stringToBytes, type Address } from "viem";
-import { BASE_SEPOLIA } from "../../sdk/src/constants.ts";
-import { AUTHORIZER_INDEX, EXACT_INDEXES, localAccount, localKey, RECEIVER_INDEX, SUBMITTER_INDEX } from "./accounts.ts";
+import { BASE_SEPOLIA, LOCAL_AUDIT_ANCHOR, LOCAL_MANDATE_REGISTRY } from "../../sdk/src/constants.ts";
+import { AUTHORIZER_INDEX, EXACT_INDEXES, localAccount, localKey, NEWCOMER_INDEX, RECEIVER_INDEX, SUBMITTER_INDEX } from "./accounts.ts";
 import { rpc, startChain } from "./chain.ts";
 import { ensureCompiled } from "./compiled.ts";
 import { mintUSDC, placeContracts } from "./contracts.ts";
+import { startGuard, type LocalGuard } from "./guard.ts";
 import { startIndexer, type LocalIndexer } from "./indexer.ts";
 import { startPostgres } from "./postgres.ts";
 import { startProvider, startRelayer } from "./relayer.ts";
@@ -34,6 +35,9 @@ export type World = {
   /** The relayer's own database, for its operator. */
   ledgerUrl: string;
   receiver: Address;
+  guard: LocalGuard;
+  /** Sold by somebody whom the main job's mandate does not name. */
+  forbiddenUrl: string;
   /** What a buyer pays at. */
   serviceUrl: string;
   priceAtomic: bigint;
@@ -47,6 +51,7 @@ export const PRICE_ATOMIC = 1_000n; // 0.001 USDC a document
 const DEPOSIT_CALLS = 200;
 const BALANCE = parseUnits("10000", BASE_SEPOLIA.usdc.decimals);
 const SERVICE = "documents";
+const ELSEWHERE = "elsewhere";
 
 /**
  * Starts everything. `children` and `stoppers` are the caller's, filled as things start: it can end what is up when a
@@ -78,10 +83,15 @@ export async function startWorld(options: WorldOptions, steps: Steps, children: 
     stoppers.push(service.stop);
     return service;
   });
-  await Promise.allSettled([indexed, relayer]);
-  const [, { url: relayerUrl }] = await Promise.all([indexed, relayer]);
+  const guarding = steps("guard", () => startGuard(join(slot.folder, "guard"), rpcUrl)).then((service) => {
+    children.push({ name: "guard", pid: service.pid });
+    stoppers.push(service.stop);
+    return service;
+  });
+  await Promise.allSettled([indexed, relayer, guarding]);
+  const [, { url: relayerUrl }, guard] = await Promise.all([indexed, relayer, guarding]);
   const serviceUrl = `${relayerUrl}/s/${SERVICE}/analyze`;
-  const world: World = { rpcUrl, relayerUrl, indexer, ledgerUrl, receiver, serviceUrl, priceAtomic: PRICE_ATOMIC, relayerLog };
+  const world: World = { rpcUrl, relayerUrl, indexer, ledgerUrl, receiver, guard, forbiddenUrl: `${relayerUrl}/s/${ELSEWHERE}/analyze`, serviceUrl, priceAtomic: PRICE_ATOMIC, relayerLog };
   stoppers.push(await publishWorld(slot.folder, world));
   return world;
 }
@@ -156,6 +166,9 @@ function relayerEnv(at: Addresses, users: Record<string, string>): Record<string
     RELAYER_ANSWER_KEYS: keccak256(stringToBytes("the local world's answers")),
     RELAYER_OUTBOUND_ALLOW_PRIVATE: "true",
     RELAYER_INDEXER_URL: at.indexerUrl,
-    RELAYER_SERVICES: JSON.stringify([service]),
+    RELAYER_AUDIT_ANCHOR: LOCAL_AUDIT_ANCHOR,
+    RELAYER_AUDIT_ANCHOR_PERIOD_S: "60", // a day that one can wait for
+    RELAYER_MANDATE_REGISTRY: LOCAL_MANDATE_REGISTRY,
+    RELAYER_SERVICES: JSON.stringify([service, { ...service, name: ELSEWHERE, description: "The same, sold by somebody else", receiver: localAccount(NEWCOMER_INDEX).address }]),
   };
 }

@@ -9,7 +9,7 @@ export type Deployment = {
   status: "deployed" | "predicted";
   /** Block from which an indexer has to read; 0 when it is not known. */
   startBlock: number;
-  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address; BazaarRegistry: Address };
+  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address; AuditAnchor: Address; BazaarRegistry: Address };
 };
 
 /** Tallystick's contracts on public chains, by chain id. The local world has its own: see constants.ts. */
@@ -19,11 +19,12 @@ export const deployments: Record<8453 | 84532, Deployment> = {
     status: "predicted",
     startBlock: 0,
     contracts: {
-      SessionChannels: "0xBA4C14Ffe1E7382D685350839873dF24B04F19F7",
-      ERC3009DepositCollector: "0xeB7C3ED81c9D4Be6FF1eD64d74a31617c2cE9207",
-      AllowanceDepositCollector: "0xB8E8B0e1a613498eB51C3034806AF85589E78c26",
-      MandateRegistry: "0x9c46ED0d49d8B7511F646505a263bF8a3C5EE338",
-      BazaarRegistry: "0xC659006Acb41d917261dAc4497ce1Cd30F37553C",
+      SessionChannels: "0x3Ab761CEfe0d2c4627e1cEd3c7BfBB3970b8e733",
+      ERC3009DepositCollector: "0xff1b155A2E3F48d4726D3dB6fe37656c87B90cB5",
+      AllowanceDepositCollector: "0x09487DBCa74D7aE09514576382dfDace4dF1FBdA",
+      MandateRegistry: "0x2a2C0124E8Ace163E763aa00bB1B6661AbE85Ed9",
+      AuditAnchor: "0xCA813b37f743367d76375dc0629b1E9F7029A52E",
+      BazaarRegistry: "0x3814BB157B341284b0256597E12F504a7E594a2C",
     },
   },
   // base-sepolia
@@ -31,11 +32,12 @@ export const deployments: Record<8453 | 84532, Deployment> = {
     status: "predicted",
     startBlock: 0,
     contracts: {
-      SessionChannels: "0xBA4C14Ffe1E7382D685350839873dF24B04F19F7",
-      ERC3009DepositCollector: "0xeB7C3ED81c9D4Be6FF1eD64d74a31617c2cE9207",
-      AllowanceDepositCollector: "0xB8E8B0e1a613498eB51C3034806AF85589E78c26",
-      MandateRegistry: "0x9c46ED0d49d8B7511F646505a263bF8a3C5EE338",
-      BazaarRegistry: "0x16547c8FeEf31af0ee3d2Bf7313A6715ad47C6C2",
+      SessionChannels: "0x3Ab761CEfe0d2c4627e1cEd3c7BfBB3970b8e733",
+      ERC3009DepositCollector: "0xff1b155A2E3F48d4726D3dB6fe37656c87B90cB5",
+      AllowanceDepositCollector: "0x09487DBCa74D7aE09514576382dfDace4dF1FBdA",
+      MandateRegistry: "0x2a2C0124E8Ace163E763aa00bB1B6661AbE85Ed9",
+      AuditAnchor: "0xCA813b37f743367d76375dc0629b1E9F7029A52E",
+      BazaarRegistry: "0x7AaE3fCD897da7753d358995A4d117375924Be7e",
     },
   },
 };

@@ -112,6 +112,33 @@ export const receiptTypes = {
 /** What a buyer signs when it has checked a receipt: `receiptHash` is the receipt's typed-data digest. */
 export const receiptAckTypes = { ReceiptAck: [{ name: "receiptHash", type: "bytes32" }] } as const;
 
+/**
+ * The relayer's word for a batch of audit entries (sdk/src/audit/chain.ts says how each field is made): `epoch` names the chain, `previous`
+ * is the digest of the seal before, or the epoch itself; `root` is over the hashes of `entries` entries from `firstSeq`, `head` the last of them.
+ */
+export const auditSealTypes = {
+  AuditSeal: [
+    { name: "epoch", type: "bytes32" },
+    { name: "number", type: "uint64" },
+    { name: "firstSeq", type: "uint64" },
+    { name: "entries", type: "uint64" },
+    { name: "previous", type: "bytes32" },
+    { name: "root", type: "bytes32" },
+    { name: "head", type: "bytes32" },
+    { name: "sealedAtMs", type: "uint64" },
+  ],
+} as const;
+
+/** The relayer's word for one export: sha-256 of every byte before the line that carries it. */
+export const auditExportTypes = {
+  AuditExport: [
+    { name: "digest", type: "bytes32" },
+    { name: "lines", type: "uint64" },
+    { name: "cursor", type: "string" },
+    { name: "exportedAtMs", type: "uint64" },
+  ],
+} as const;
+
 /** x402's own offer and receipt (extension offer-receipt), domains x402OfferDomain and x402ReceiptDomain. */
 export const x402OfferTypes = {
   Offer: [
@@ -169,6 +196,12 @@ export function receiptDomain(chainId: number, verifyingContract: Address) {
   return { name: "Tallystick Receipt", version: "1", chainId, verifyingContract } as const satisfies TypedDataDomain;
 }
 
+/** Domain of AuditSeal and AuditExport; `verifyingContract` is the SessionChannels that the relayer settles through. */
+export function auditDomain(chainId: number, verifyingContract: Address) {
+  return { name: "Tallystick Audit", version: "1", chainId, verifyingContract } as const satisfies TypedDataDomain;
+}
+
+export type AuditDomain = ReturnType<typeof auditDomain>;
 export type ReceiptDomain = ReturnType<typeof receiptDomain>;
 export type SessionChannelsDomain = ReturnType<typeof sessionChannelsDomain>;
 

@@ -4,10 +4,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { encodeFunctionData, erc20Abi, keccak256, parseAbi, parseSignature, parseTransaction, zeroAddress, type Hex } from "viem";
 import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
 import { BASE_SEPOLIA, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { RECEIPT_EXTENSION } from "../../sdk/src/receipt.ts";
 import { channelIdOf } from "../../sdk/src/typed-data.ts";
 import { isSale, type Attempt, type Purchase } from "./books.ts";
 import { DOMAIN, isFinal, type Buyer, type Session, type Wish } from "./buyer.ts";
 import { recentClaims } from "./ledger.ts";
+import { mandated } from "./mandated.ts";
 import type { ActorKind } from "./plan.ts";
 
 /** Asked once all is quiet; says itself what is wrong. */
@@ -171,7 +173,7 @@ const refunder: Actor = async (buyer) => {
 async function askRefund(buyer: Buyer, session: Session, charged: bigint, amount: bigint): Promise<void> {
   const voucher = await buyer.voucher(session.channelId, charged);
   const payload = { type: "refund", channelConfig: session.config, voucher, amount: String(amount) };
-  const header = Buffer.from(JSON.stringify({ x402Version: 2, accepted: session.terms, payload, resource: { url: "http://chaos.test" }, extensions: {} })).toString("base64");
+  const header = Buffer.from(JSON.stringify({ x402Version: 2, accepted: session.terms, payload, resource: { url: "http://chaos.test" }, extensions: { [RECEIPT_EXTENSION]: {} } })).toString("base64");
   await fetch(`${buyer.server()}/s/${session.service}/ok/0/refund`, { headers: { "payment-signature": header }, signal: AbortSignal.timeout(3_000) }).then((response) => response.text()).catch(() => "");
 }
 
@@ -400,5 +402,5 @@ const meddler: Actor = async (buyer) => {
 };
 
 export const ACTOR: Record<ActorKind, Actor> = {
-  steady, parallel, twin, replayer, aborter, withdrawer: withdraws("all"), dust: withdraws("dust"), overdraft, failing, refunder, exact, exactTwin, frontrunner, runaway, streamer, meter, meddler, wallet, opener,
+  steady, parallel, twin, replayer, aborter, withdrawer: withdraws("all"), dust: withdraws("dust"), overdraft, failing, refunder, exact, exactTwin, frontrunner, runaway, streamer, meter, meddler, wallet, opener, mandated,
 };

@@ -3,6 +3,7 @@ import { encodeAbiParameters, keccak256, numberToHex, type Address, type Hex, ty
 import { privateKeyToAccount } from "viem/accounts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BASE_SEPOLIA, ERC3009_COLLECTOR, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { RECEIPT_EXTENSION } from "../../sdk/src/receipt.ts";
 import { channelIdOf, receiveWithAuthorizationTypes, sessionChannelsDomain, transferWithAuthorizationTypes, voucherTypes, type ChannelConfig } from "../../sdk/src/typed-data.ts";
 import type { Attempt, Books, Purchase, Settle } from "./books.ts";
 import type { ActorPlan } from "./plan.ts";
@@ -15,6 +16,8 @@ const USDC = BASE_SEPOLIA.usdc;
 export type Stage = { world: World; books: Books; servers: string[]; /** performance.now() after which nobody starts anything. */ deadline: number; nonce: string };
 
 export type Terms = { scheme: string; network: string; amount: string; asset: Address; payTo: Address; maxTimeoutSeconds: number; extra: Record<string, unknown> };
+
+export type VoucherWire = { channelId: Hex; maxClaimableAmount: string; signature: Hex };
 
 export type Session = { service: string; config: ChannelConfig; channelId: Hex; terms: Terms; price: bigint };
 
@@ -80,11 +83,12 @@ export class Buyer {
     return undefined;
   }
 
-  async session(service = "shop"): Promise<Session | undefined> {
+  /** `authorizer`: whose vouchers count on it, when that is another key than its own. */
+  async session(service = "shop", authorizer = this.address): Promise<Session | undefined> {
     const terms = await this.terms(service, "batch-settlement");
     if (terms === undefined) return undefined;
     const config: ChannelConfig = {
-      payer: this.address, payerAuthorizer: this.address, receiver: terms.payTo, receiverAuthorizer: terms.extra["receiverAuthorizer"] as Address,
+      payer: this.address, payerAuthorizer: authorizer, receiver: terms.payTo, receiverAuthorizer: terms.extra["receiverAuthorizer"] as Address,
       token: terms.asset, withdrawDelay: terms.extra["withdrawDelay"] as number, salt: numberToHex(++this.#salts, { size: 32 }),
     };
     const channelId = channelIdOf(DOMAIN, config);
@@ -94,7 +98,7 @@ export class Buyer {
 
   // ---------------------------------------------------------------- signing
 
-  async voucher(channelId: Hex, ceiling: bigint) {
+  async voucher(channelId: Hex, ceiling: bigint): Promise<VoucherWire> {
     this.stage.books.sign(channelId, ceiling);
     const signature = await this.account.signTypedData({ domain: DOMAIN, types: voucherTypes, primaryType: "Voucher", message: { channelId, maxClaimableAmount: ceiling } });
     return { channelId, maxClaimableAmount: String(ceiling), signature };
@@ -112,10 +116,10 @@ export class Buyer {
     return { amount: String(amount), authorization: { erc3009Authorization: { validAfter: "0", validBefore: String(validBefore), salt, signature } } };
   }
 
-  /** A purchase by voucher; with a deposit when `deposit` says how much. */
-  async byVoucher(session: Session, wish: Wish, ceiling: bigint, deposit?: bigint): Promise<Purchase> {
+  /** A purchase by voucher, its own or one that a guard signed; with a deposit when `deposit` says how much. */
+  async byVoucher(session: Session, wish: Wish, ceiling: bigint, deposit?: bigint, signed?: VoucherWire): Promise<Purchase> {
     const { channelId, config } = session;
-    const voucher = await this.voucher(channelId, ceiling);
+    const voucher = signed ?? (await this.voucher(channelId, ceiling));
     const payload = deposit === undefined
       ? { type: "voucher", channelConfig: config, voucher }
       : { type: "deposit", channelConfig: config, voucher, deposit: await this.deposit(channelId, deposit) };
@@ -137,7 +141,7 @@ export class Buyer {
     const tag = wish.tag ?? this.tag();
     const paymentId = `pay_${Date.now().toString(16).padStart(12, "0")}${Array.from({ length: 20 }, () => this.#ids.int(0, 15).toString(16)).join("")}`;
     const accepted = { ...terms, extra: { ...terms.extra, paymentId } };
-    const extensions = wish.clientId === undefined ? {} : { "payment-identifier": { info: { required: false, id: wish.clientId } } };
+    const extensions = wish.clientId === undefined ? { [RECEIPT_EXTENSION]: {} } : { [RECEIPT_EXTENSION]: {}, "payment-identifier": { info: { required: false, id: wish.clientId } } };
     const header = Buffer.from(JSON.stringify({ x402Version: 2, accepted, payload, resource: { url: "http://chaos.test" }, extensions })).toString("base64");
     return this.stage.books.add({
       tag, actor: this.plan.id, kind: this.plan.kind, stream: wish.stream, path: `/s/${service}/${wish.path}/${tag}`, service, header, payer: this.address,

@@ -93,9 +93,30 @@ export async function knownTransactions(db: Db): Promise<Set<Hex>> {
 /** Payments that their events say were both charged and given back. */
 export async function contradicted(db: Db, paymentIds: readonly string[]): Promise<string[]> {
   const { rows } = await db.query<{ id: string }>(
-    `SELECT data->>'paymentId' AS id FROM event WHERE kind IN ('payment.released', 'payment.charged') AND data->>'paymentId' = ANY($1)
+    `SELECT payment_id AS id FROM event WHERE kind IN ('payment.released', 'payment.charged') AND payment_id = ANY($1)
      GROUP BY 1 HAVING count(DISTINCT kind) > 1`,
     [paymentIds],
   );
   return rows.map(({ id }) => id);
+}
+
+/**
+ * Mandates whose account is not what their payments come to, or over their limit; guards that count less than their vouchers, or more than a
+ * limit; channels that were charged more than their guard signed.
+ */
+export async function mandateFaults(db: Db): Promise<{ mandateId: Hex; what: string }[]> {
+  const { rows } = await db.query<{ mandate_id: Buffer; what: string }>(
+    `WITH held AS (
+       SELECT unnest(m.lineage) AS id, b.spent + b.reserved AS amount FROM payment p JOIN mandate m ON m.mandate_id = p.mandate_id, payment_budget(p.state, p.price_atomic, p.charged_atomic, p.ended_at) b),
+     account AS (
+       SELECT m.mandate_id, m.limit_atomic, m.spent_atomic + m.reserved_atomic + (SELECT coalesce(sum(v.spent_atomic + v.reserved_atomic), 0) FROM mandate_move v WHERE v.mandate_id = m.mandate_id) AS used,
+         (SELECT coalesce(sum(h.amount), 0) FROM held h WHERE h.id = m.mandate_id) AS paid FROM mandate m),
+     signed AS (SELECT mandate_id, sum(highest_atomic) AS highest FROM guard_channel GROUP BY mandate_id)
+     SELECT mandate_id, format('counts %s, its payments come to %s', used, paid) AS what FROM account WHERE used <> paid
+     UNION ALL SELECT mandate_id, format('%s over its limit of %s', used, limit_atomic) FROM account WHERE used > limit_atomic
+     UNION ALL SELECT g.mandate_id, format('its guard counts %s over its limit of %s', g.spent_atomic, a.limit_atomic) FROM guard_account g JOIN account a USING (mandate_id) WHERE g.spent_atomic > a.limit_atomic
+     UNION ALL SELECT s.mandate_id, format('its guard signed %s and counts %s', s.highest, coalesce(g.spent_atomic, 0)) FROM signed s LEFT JOIN guard_account g USING (mandate_id) WHERE coalesce(g.spent_atomic, 0) < s.highest
+     UNION ALL SELECT g.mandate_id, format('channel %s was charged %s, its guard signed %s', encode(c.channel_id, 'hex'), c.charged, g.highest_atomic) FROM guard_channel g JOIN channel c ON c.channel_id = g.channel_id WHERE c.charged > g.highest_atomic`,
+  );
+  return rows.map((row) => ({ mandateId: toHex(row.mandate_id), what: row.what }));
 }

@@ -164,4 +164,17 @@ const ofChain: PlantedFault[] = [
   },
 ];
 
-export const PLANTED: PlantedFault[] = [...ofLedger, ...ofGateway, ...ofChain];
+const ofMandates: PlantedFault[] = [
+  {
+    name: "mandate-budget-kept",
+    rule: "a mandate's budget is reserved and released with the payment",
+    sql: [{ function: "payment_moves_budget", find: "IF spent_more = 0 AND reserved_more = 0 THEN", replace: "IF spent_more + reserved_more <= 0 THEN" }],
+  },
+  {
+    name: "revocation-ignored",
+    rule: "nothing is paid under a revoked mandate",
+    sql: [{ function: "mandate_refusal", find: "WHEN m.revoked_at IS NOT NULL OR m.chain_revoked OR", replace: "WHEN" }],
+  },
+];
+
+export const PLANTED: PlantedFault[] = [...ofLedger, ...ofGateway, ...ofChain, ...ofMandates];

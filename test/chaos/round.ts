@@ -1,4 +1,5 @@
 // One round: processes up, actors and faults at the same time, then quiet, then the books.
+import { LOCAL_AUDIT_ANCHOR } from "../../sdk/src/constants.ts";
 import { readdirSync, readFileSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -13,7 +14,7 @@ import { Books, type Violation } from "./books.ts";
 import { Buyer, type Stage } from "./buyer.ts";
 import { fetchAgain, UNIT } from "./delivery.ts";
 import { carryOut, STREAM_LEASE_MS } from "./faults.ts";
-import { channelRows, contradicted, passTime, paymentRows, trailOf, unresolved, unresolvedPayments, type ChannelRow } from "./ledger.ts";
+import { channelRows, contradicted, mandateFaults, passTime, paymentRows, trailOf, unresolved, unresolvedPayments, type ChannelRow } from "./ledger.ts";
 import { killsOf, type Plan } from "./plan.ts";
 import { Processes, type SlotOptions } from "./processes.ts";
 import { checkBooks, checkUnbilled, checkUnchanged } from "./verify.ts";
@@ -95,6 +96,7 @@ async function slotsOf(world: World, plan: Plan, [shop, solo]: readonly [Address
         RELAYER_PORT: String(port), RELAYER_SUBMITTER_KEYS: LANES.map(keyOf).join(","), RELAYER_PUBLIC_URL: "http://chaos.test", RELAYER_ROLE: name.split("-")[0]!, RELAYER_SETTLEMENT_MODE: plan.mode, RELAYER_LOG_LEVEL: "info",
         RELAYER_CHAIN_POLL_MS: "200", RELAYER_CHAIN_MAX_LAG_MS: "8000", RELAYER_SWEEP_MS: "150", RELAYER_BUMP_AFTER_MS: "400", RELAYER_SETTLE_MAX_AGE_S: "1", RELAYER_SETTLE_MIN_VALUE: "20000",
         RELAYER_SETTLE_MAX_ROWS: "3", RELAYER_MAX_UNBILLED_RUNS: String(UNBILLED_MOST), RELAYER_FEE_BPS: "100", RELAYER_INVOICE_THRESHOLD: "1",
+        RELAYER_GUARD_KEY: keyOf(LANES.length + 1), RELAYER_AUDIT_ANCHOR: LOCAL_AUDIT_ANCHOR, RELAYER_AUDIT_ANCHOR_PERIOD_S: "2",
       });
       return { name, url: `http://127.0.0.1:${port}`, env };
     }),
@@ -164,6 +166,7 @@ async function audit({ world, processes, books, plan, stage, probes, receivers, 
   await caughtUp(world);
   const { payments, channels, byId } = await read();
   const runsOf = (tag: string) => world.provider.runs.get(tag) ?? [];
+  for (const { mandateId, what } of await mandateFaults(world.db)) books.violate("a mandate's account is wrong", `${mandateId}: ${what}`);
   for (const paymentId of await contradicted(world.db, payments.map((row) => row.paymentId))) books.violate("given back and charged", `${paymentId} was both`, { paymentId });
   checkBooks(books, runsOf, payments, byId);
   // Under way at once, or begun by a process that died before it could write down how it ended.

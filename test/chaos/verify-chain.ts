@@ -58,7 +58,7 @@ function checkClaims({ books, channels }: ChainCheck, onChain: ReadonlyMap<Hex, 
 }
 
 async function rawLogs({ client }: World, fromBlock: bigint): Promise<RawLog[]> {
-  type RpcLog = { topics: [Hex, ...Hex[]]; data: Hex; transactionHash: Hex; logIndex: Hex; blockNumber: Hex };
+  type RpcLog = { address: Hex; topics: [Hex, ...Hex[]]; data: Hex; transactionHash: Hex; logIndex: Hex; blockNumber: Hex };
   const logs = (await client.request({ method: "eth_getLogs", params: [{ address: SESSION_CHANNELS, fromBlock: numberToHex(fromBlock), toBlock: "latest" }] })) as RpcLog[];
   return logs.map((log) => ({ ...log, logIndex: Number(log.logIndex), blockNumber: BigInt(log.blockNumber), timestamp: 0n }));
 }

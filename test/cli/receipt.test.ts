@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { parseUnits, type Address, type Hex } from "viem";
 import { fromWireReceipt, RECEIPT_EXTENSION, receiptHash, type SignedReceipt } from "../../sdk/src/receipt.ts";
 import { receiptAckTypes } from "../../sdk/src/typed-data.ts";
-import { settleOf, stockBuyer } from "../support/buyer.ts";
+import { manualBuyer, settleOf } from "../support/buyer.ts";
 import { tallystick, type Ran } from "../support/cli.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
 
@@ -24,7 +24,8 @@ describe("tallystick receipt verify", function () {
     folder = await mkdtemp(join(tmpdir(), "tallystick-receipt-"));
     const payer = world.chain.account(1);
     await world.chain.mintUSDC(payer.address, parseUnits("10", 6));
-    const response = await stockBuyer(payer, world.chain.url).fetch(`${world.url}/s/echo/p?q=1`, { method: "POST", headers: { "content-type": "text/plain" }, body: REQUEST });
+    const buyer = manualBuyer(payer, `${world.url}/s/echo/p?q=1`);
+    const response = await buyer.send(await buyer.depositPayment(await buyer.terms(), parseUnits("1", 6), 1_000n), { method: "POST", headers: { "content-type": "text/plain" }, body: REQUEST });
     header = response.headers.get("payment-response")!;
     receipt = (settleOf(response) as unknown as { extensions: Record<string, { info: { receipt: SignedReceipt } }> }).extensions[RECEIPT_EXTENSION]!.info.receipt;
     authorizer = world.relayer.deps.keyring.active;

@@ -49,6 +49,9 @@ describe("npm start", function () {
       expect(sdk.transactions).within(2, 15);
       expect(batch.gasPerCall).within(1_000, 100_000);
       expect(exact.gasPerCall).greaterThan(batch.gasPerCall);
+      // The SDK's agents pay under a mandate, and one payment that it does not allow moves nothing.
+      expect(report.mandate).deep.equal({ limitAtomic: "8000000", spentAtomic: paid, refused: 1, overspentAtomic: "0" });
+      expect(ended.stdout).contain("blocked: $0 moved. mandate.payees:").and.match(/audit row \d+ of the guard's journal, 0x[0-9a-f]{64}/);
       for (const agent of report.agents) expect(agent.p50Ms).within(0.1, agent.p99Ms);
       expect(ended.stdout).contain(`tallystick trace ${report.tracedPayment}`);
       for (const step of ["offer (402)", "decision", "voucher", "charge", "receipt", "settlement", "indexed claim"]) expect(ended.stdout).contain(step);

@@ -5,6 +5,7 @@ import { createPublicClient, custom, getAddress, keccak256, pad, type Address, t
 import Tallystick, { DEPLOYED, type DeployedName } from "../../ignition/modules/Tallystick.ts";
 import { parametersOf } from "../../ignition/parameters.ts";
 import { CREATEX, CREATEX_CODE_HASH, guardedSalt, create2Address } from "../../ignition/predict.ts";
+import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { compile } from "../../scripts/artifacts.ts";
 import { planFor } from "../../scripts/deploy/plan.ts";
 import { verifyDeployment, type Addresses } from "../../scripts/deploy/verify.ts";
@@ -74,12 +75,13 @@ describe("deployment from the Base parameters", function () {
     ]);
     expect(await faultsOf(8453, {})).to.include.members(["SessionChannels: EIP-712 domain", "AllowanceDepositCollector: EIP-712 domain"]);
 
-    // The same code elsewhere: it works there, but the collectors serve the other one.
+    // The same code elsewhere: it works there, but the collectors and the registry serve the other one.
     const code = (await client.getCode({ address: addresses.SessionChannels }))!;
     await connection.provider.request({ method: "hardhat_setCode", params: [nowhere, code] });
     expect(await faultsOf(FRESH_CHAIN, { SessionChannels: nowhere })).to.deep.equal([
       "ERC3009DepositCollector: channel contract it serves",
       "AllowanceDepositCollector: channel contract it serves",
+      "MandateRegistry: channel contract it funds",
     ]);
 
     // One changed byte outside the immutables.
@@ -141,11 +143,16 @@ describe("predicted create2 addresses", function () {
     expect(await simulation.then(() => "deployed", () => "refused")).to.equal("refused");
   });
 
-  it("follow the module: each contract is given the channel contract's address", () => {
+  it("follow the module: each contract is given the channel contracts' addresses where it takes them", () => {
     const plan = planFor(base, { deployer: chain.accounts[0]!, chainId: FRESH_CHAIN });
-    const [channels, ...others] = plan;
     expect(plan.map(({ name }) => name as DeployedName)).to.deep.equal([...DEPLOYED]);
-    const argument = pad(channels!.address).slice(2).toLowerCase();
-    for (const { name, initCode } of others) expect(initCode.slice(-8 * 64).includes(argument), name).to.equal(true);
+    const [channels, byAuthorization, byAllowance, registry] = plan;
+    const word = (address: Address) => address.slice(2).toLowerCase().padStart(64, "0");
+    for (const collector of [byAuthorization, byAllowance]) expect(collector!.initCode.endsWith(word(channels!.address))).to.equal(true);
+    expect(registry!.initCode.endsWith(word(channels!.address) + word(SESSION_CHANNELS))).to.equal(true);
+    const bazaar = plan.find(({ name }) => name === "BazaarRegistry")!;
+    const { identityRegistry, reputationRegistry } = base.bazaar;
+    const first = [identityRegistry, reputationRegistry, channels!.address, SESSION_CHANNELS].map(word).join("");
+    expect(bazaar.initCode.slice(-8 * 64, -4 * 64)).to.equal(first);
   });
 });

@@ -36,7 +36,7 @@ describe("gateway", function () {
     return { buyer, terms, channelId, response, state: async () => (await findChannel(world.relayer.deps.db, channelId))! };
   }
   const problemOf = async (response: Response) => (await response.json()) as Problem;
-  const audits = async (channelId: string) => (await world.relayer.deps.db.query("SELECT code, moved_atomic FROM audit WHERE channel_id = $1 ORDER BY audit_id", [Buffer.from(channelId.slice(2), "hex")])).rows;
+  const audits = async (channelId: string) => (await world.relayer.deps.db.query("SELECT code, moved_atomic FROM audit WHERE channel_id = $1 ORDER BY at", [Buffer.from(channelId.slice(2), "hex")])).rows;
 
   it("answers an unpaid call with terms a stock client understands, and runs nothing", async () => {
     const before = world.provider.seen.length;
@@ -270,7 +270,7 @@ describe("gateway", function () {
     expect([response.headers.get("tallystick-payment-id"), settleOf(response).extra.paymentId]).to.deep.equal([paymentId, paymentId]);
     expect(await world.relayer.settlement.flush()).to.equal(true);
     const trail = lines.filter((line) => line.includes(paymentId)).map((line) => JSON.parse(line) as { event: string; txHash?: string });
-    expect(trail.map(({ event }) => event)).to.deep.equal(["payment.required", "payment.charged", "payment.settled"]);
+    expect(trail.map(({ event }) => event)).to.deep.equal(["payment.required", "payment.reserved", "payment.charged", "payment.settled"]);
     const receipt = await world.chain.client.getTransactionReceipt({ hash: trail.at(-1)!.txHash as `0x${string}` });
     expect(receipt.status).to.equal("success");
     expect(lines.join("")).to.not.contain(String(JSON.stringify(payment).match(/"signature":"0x([0-9a-f]+)"/)![1]).slice(0, 60));

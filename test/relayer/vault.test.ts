@@ -22,7 +22,7 @@ describe("vault", () => {
       fc.property(fc.uint8Array({ maxLength: 2_000 }), fc.string(), (plain, paymentId) => {
         const sealed = createVault([FIRST]).seal(paymentId, plain);
         expect(createVault([SECOND, FIRST]).open(paymentId, sealed)).deep.equal(Buffer.from(plain));
-        expect(sealed.length).equal(plain.length + 36);
+        expect(sealed.length).equal(plain.length + 52);
       }),
     );
   });
@@ -40,13 +40,19 @@ describe("vault", () => {
     }
   });
 
-  it("uses a key of its own for each payment, and never the same bytes twice", () => {
+  it("draws a data key each start, and counts its nonces", () => {
     const vault = createVault([FIRST]);
-    const [one, again] = [vault.seal("pay_one", Buffer.from("bought")), vault.seal("pay_one", Buffer.from("bought"))];
-    expect(one.equals(again)).equal(false);
-    const key = createHmac("sha256", Buffer.from(FIRST.slice(2), "hex")).update("answer pay_one").digest();
-    const cipher = createCipheriv("aes-256-gcm", key, one.subarray(8, 20)).setAAD(Buffer.from("pay_one"));
-    expect(Buffer.concat([cipher.update("bought"), cipher.final(), cipher.getAuthTag()])).deep.equal(one.subarray(20));
+    const sealed = Array.from({ length: 3 }, () => vault.seal("pay_one", Buffer.from("bought")));
+    sealed.forEach((one, nth) => {
+      expect(one.subarray(0, 24), "key and salt").deep.equal(sealed[0]!.subarray(0, 24));
+      expect(one.subarray(24, 36).readBigUInt64BE(4), "nonce").equal(BigInt(nth));
+      const key = createHmac("sha256", Buffer.from(FIRST.slice(2), "hex")).update("answers ").update(one.subarray(8, 24)).digest();
+      const cipher = createCipheriv("aes-256-gcm", key, one.subarray(24, 36)).setAAD(Buffer.from("pay_one"));
+      expect(Buffer.concat([cipher.update("bought"), cipher.final(), cipher.getAuthTag()])).deep.equal(one.subarray(36));
+    });
+    const next = createVault([FIRST]).seal("pay_one", Buffer.from("bought"));
+    expect(next.subarray(8, 24).equals(sealed[0]!.subarray(8, 24)), "the same salt after a start").equal(false);
+    expect(vault.open("pay_one", next)).deep.equal(Buffer.from("bought"));
   });
 
   it("takes keys of 32 bytes only, and at least one", () => {

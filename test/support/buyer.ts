@@ -5,6 +5,7 @@ import { decodePaymentResponseHeader, wrapFetchWithPayment, x402Client } from "@
 import { createPublicClient, encodeAbiParameters, http, keccak256, type Hex, type LocalAccount } from "viem";
 import { baseSepolia } from "viem/chains";
 import { BASE_SEPOLIA, ERC3009_COLLECTOR, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { RECEIPT_EXTENSION } from "../../sdk/src/receipt.ts";
 import { channelIdOf, receiveWithAuthorizationTypes, sessionChannelsDomain, voucherTypes, type ChannelConfig } from "../../sdk/src/typed-data.ts";
 
 export const DOMAIN = sessionChannelsDomain(BASE_SEPOLIA.chainId, SESSION_CHANNELS);
@@ -64,7 +65,7 @@ export function manualBuyer(account: LocalAccount, url: string, salt: Hex = ZERO
     });
     return { erc3009Authorization: { validAfter: validAfter.toString(), validBefore: validBefore.toString(), salt: nonceSalt, signature } };
   };
-  const envelope = (required: Required, payload: Record<string, unknown>) => ({ x402Version: 2, accepted: required.accepts[0], payload, resource: required.resource, extensions: {} as Record<string, unknown> });
+  const envelope = (required: Required, payload: Record<string, unknown>) => ({ x402Version: 2, accepted: required.accepts[0], payload, resource: required.resource, extensions: { [RECEIPT_EXTENSION]: {} } as Record<string, unknown> });
   return {
     account,
     terms,

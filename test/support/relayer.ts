@@ -82,7 +82,7 @@ export async function startTestWorld(options: { env?: Record<string, string>; lo
     const port = String(await freePort());
     const services = [{ name: "echo", origin: provider.origin, description: "echoes", upstreamTimeoutMs: 3_000 }];
     const config = testConfig(databaseUrl, rpcUrl, services, { RELAYER_PORT: port, ...options.env, ...env });
-    const relayer = await createRelayer(config, createLog(options.log === undefined ? "silent" : "info", options.log));
+    const relayer = await createRelayer(config, createLog(options.log === undefined ? "silent" : "debug", options.log));
     running.push(relayer);
     return { relayer, url: await relayer.start() };
   };

@@ -10,14 +10,15 @@ import { rpc, startChain } from "../../scripts/local/chain.ts";
 import { startPostgres } from "../../scripts/local/postgres.ts";
 import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
 import { testUSDCAbi } from "../../sdk/src/abi/test-usdc.ts";
-import { BASE_SEPOLIA, ERC3009_COLLECTOR, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { BASE_SEPOLIA, ERC3009_COLLECTOR, LOCAL_MANDATE_REGISTRY, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { channelIdOf, receiveWithAuthorizationTypes, sessionChannelsDomain, voucherTypes, type ChannelConfig } from "../../sdk/src/typed-data.ts";
 import { openChain } from "../../relayer/src/chain/client.ts";
+import { createAudit } from "../../relayer/src/capabilities/audit/writer.ts";
 import { createLedgerGroups } from "../../relayer/src/capabilities/ledger/groups.ts";
 import { createVault } from "../../relayer/src/crypto/vault.ts";
 import { keyringFromPrivateKeys } from "../../relayer/src/chain/keyring.ts";
 import { createSubmitter, type Submitter } from "../../relayer/src/chain/submitter.ts";
-import { depositNonce, type DepositRequest } from "../../relayer/src/capabilities/channels/deposit-check.ts";
+import { depositNonce, type Erc3009Deposit, type Erc3009Request } from "../../relayer/src/capabilities/channels/deposit-check.ts";
 import { readConfig, type Config } from "../../relayer/src/config.ts";
 import { toBytes } from "../../relayer/src/db/codec.ts";
 import { migrate } from "../../relayer/src/db/migrate.ts";
@@ -65,7 +66,9 @@ export async function startWorld(): Promise<World> {
       for (const { address } of signers) await rpc(chain.url, "hardhat_setBalance", [address, numberToHex(10n ** 20n)]);
       const base = { config, db: own, chain: openChain(config.rpcUrls, config.chainId), log: createLog(config.logLevel), metrics: createMetrics(), reached: () => {} };
       const submitter: Submitter = createSubmitter({ ...base, signers });
-      return { ...base, submitter, groups: createLedgerGroups(base), vault: createVault(config.answerKeys), keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys), now: () => new Date() };
+      const keyring = keyringFromPrivateKeys(config.receiverAuthorizerKeys);
+      const now = () => new Date();
+      return { ...base, submitter, groups: createLedgerGroups(base), vault: createVault(config.answerKeys), keyring, audit: createAudit({ ...base, keyring, now }), now };
     },
     async stop() {
       await Promise.all(pools.map((pool) => pool.end()));
@@ -85,6 +88,7 @@ function testConfig(rpcUrl: string, databaseUrl: string, submitterKeys: Hex[], e
     RELAYER_AUTHORIZER_KEYS: AUTHORIZER_KEY,
     RELAYER_ANSWER_KEYS: `0x${"5a".repeat(32)}`,
     RELAYER_CHAIN_POLL_MS: "20",
+    RELAYER_MANDATE_REGISTRY: LOCAL_MANDATE_REGISTRY,
     RELAYER_ETH_PRICE_ATOMIC: "0", // the local node's gas price says nothing of Base's
     RELAYER_LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? "silent",
     ...env,
@@ -107,7 +111,7 @@ export async function newBuyer(world: World, terms: Partial<ChannelConfig> = {},
 let salts = 0n;
 
 /** A deposit as a stock client sends it. */
-export async function depositRequest(buyer: Buyer, amount: bigint, change: Partial<DepositRequest["authorization"]> = {}): Promise<DepositRequest> {
+export async function depositRequest(buyer: Buyer, amount: bigint, change: Partial<Erc3009Deposit> = {}): Promise<Erc3009Request> {
   const nowS = BigInt(Math.floor(Date.now() / 1000));
   const terms = { validAfter: nowS - 600n, validBefore: nowS + 3600n, salt: numberToHex(++salts, { size: 32 }), ...change };
   const { name, version } = BASE_SEPOLIA.usdc;

@@ -127,7 +127,7 @@ export function revertName(error: unknown): string | undefined {
 }
 
 /** What the call reverted with. Nodes put it in the error's `data`, as a string (code 3) or inside an object. */
-function revertData(error: unknown): Hex | undefined {
+export function revertData(error: unknown): Hex | undefined {
   if (!(error instanceof BaseError)) return undefined;
   const carrier = error.walk((cause) => dataOf(cause) !== undefined);
   return carrier === null ? undefined : dataOf(carrier);

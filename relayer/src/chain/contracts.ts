@@ -43,6 +43,7 @@ export async function contractProblems({ config, chain }: CheckDeps): Promise<st
   if (chainId !== config.chainId) return [`the node serves chain ${chainId}, the configuration says ${config.chainId}`];
 
   const parts: [string, Address][] = [["SessionChannels", config.sessionChannels], ["ERC-3009 collector", config.erc3009Collector], ["token", config.token.address]];
+  if (config.audit.anchor !== undefined) parts.push(["AuditAnchor", config.audit.anchor]);
   const codes = await readChain(() => Promise.all(parts.map(([, address]) => chain.client.getCode({ address }))));
   const missing = parts.filter((_, index) => (codes[index] ?? "0x") === "0x").map(([name, address]) => `no code at ${name} ${address}`);
   if (missing.length > 0) return missing;

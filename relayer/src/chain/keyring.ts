@@ -6,10 +6,11 @@
 // their last channel is settled. A KMS fits behind `AuthorizerSigner`.
 import { hexToBytes, type Address, type Hex } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
+import type { AuditExport, AuditSeal } from "../../../sdk/src/audit/chain.ts";
 import type { Receipt } from "../../../sdk/src/receipt.ts";
 import {
-  claimBatchTypes, packedClaimTypes, receiptTypes, refundTypes, x402OfferDomain, x402OfferTypes, x402ReceiptDomain, x402ReceiptTypes,
-  type ReceiptDomain, type SessionChannelsDomain,
+  auditExportTypes, auditSealTypes, claimBatchTypes, packedClaimTypes, receiptTypes, refundTypes, x402OfferDomain, x402OfferTypes, x402ReceiptDomain, x402ReceiptTypes,
+  type AuditDomain, type ReceiptDomain, type SessionChannelsDomain,
 } from "../../../sdk/src/typed-data.ts";
 import { TallystickError } from "../../../sdk/src/errors.ts";
 import { signDigest } from "../crypto/secp256k1.ts";
@@ -38,6 +39,8 @@ export type AuthorizerSigner = {
   signReceipt(domain: ReceiptDomain, receipt: Receipt): Promise<Hex>;
   signX402Offer(offer: X402Offer): Promise<Hex>;
   signX402Receipt(receipt: X402Receipt): Promise<Hex>;
+  signAuditSeal(domain: AuditDomain, seal: AuditSeal): Promise<Hex>;
+  signAuditExport(domain: AuditDomain, file: AuditExport): Promise<Hex>;
 };
 
 export type Keyring = {
@@ -72,6 +75,8 @@ const hashRefund = preparedByDomain(refundTypes, "Refund");
 const hashReceipt = preparedByDomain(receiptTypes, "Receipt");
 const hashX402Offer = prepare(x402OfferDomain, x402OfferTypes, "Offer");
 const hashX402Receipt = prepare(x402ReceiptDomain, x402ReceiptTypes, "Receipt");
+const hashAuditSeal = preparedByDomain(auditSealTypes, "AuditSeal");
+const hashAuditExport = preparedByDomain(auditExportTypes, "AuditExport");
 
 function localSigner(key: Hex): AuthorizerSigner {
   const bytes = hexToBytes(key);
@@ -83,5 +88,7 @@ function localSigner(key: Hex): AuthorizerSigner {
     signReceipt: async (domain, receipt) => signDigest(bytes, hashReceipt(domain)(receipt)),
     signX402Offer: async (offer) => signDigest(bytes, hashX402Offer(offer)),
     signX402Receipt: async (receipt) => signDigest(bytes, hashX402Receipt(receipt)),
+    signAuditSeal: async (domain, seal) => signDigest(bytes, hashAuditSeal(domain)(seal)),
+    signAuditExport: async (domain, file) => signDigest(bytes, hashAuditExport(domain)(file)),
   };
 }

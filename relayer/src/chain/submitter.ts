@@ -16,7 +16,7 @@ import { createMarket } from "./market.ts";
 import { advanceNonce, insertTx, lockNextNonce, type ChainTx } from "./tx-store.ts";
 import { createWatch } from "./watch.ts";
 
-export type Purpose = "deposit" | "claim" | "settle" | "refund" | "cancel" | "exact" | "fill";
+export type Purpose = "deposit" | "claim" | "settle" | "refund" | "cancel" | "exact" | "fill" | "anchor";
 
 export type TxRequest = {
   purpose: Purpose;

@@ -1,13 +1,14 @@
 // Answers are kept encrypted: AES-256-GCM, bound to the payment they belong to. A copy of the database alone tells nobody what was bought.
 //
-// Each payment has a key of its own, derived from one of the configuration: random nonces of 96 bits are good for some 2^32 messages under
-// one key (NIST SP 800-38D 8.3), which a busy relayer sells in days.
+// Every start of a process draws a data key: an HMAC of the configured key over a random salt that stands in each sealed answer. Under one
+// data key the nonce is a counter, so none repeats (NIST SP 800-38D 8.2.1), and a key is prepared once for all that a process seals.
 //
-// Sealed bytes: key id (8) | nonce (12) | ciphertext | tag (16). The first key seals; every key of the ring opens, so a key is retired by
-// moving it back and dropping it once the answers it sealed have expired.
+// Sealed bytes: key id (8) | salt (16) | nonce (12) | ciphertext | tag (16). The first key seals; every key of the ring opens, so a key is
+// retired by moving it back and dropping it once the answers it sealed have expired.
 import { createCipheriv, createDecipheriv, createHash, createHmac, createSecretKey, randomBytes, type KeyObject } from "node:crypto";
 import type { Hex } from "viem";
 import { TallystickError } from "../../../sdk/src/errors.ts";
+import { createBoundedCache } from "./bounded-cache.ts";
 
 export type Vault = {
   seal(paymentId: string, plain: Uint8Array): Buffer;
@@ -16,8 +17,12 @@ export type Vault = {
 };
 
 const KEY_ID_BYTES = 8;
+const SALT_BYTES = 16;
 const NONCE_BYTES = 12;
 const TAG_BYTES = 16;
+const HEAD_BYTES = KEY_ID_BYTES + SALT_BYTES + NONCE_BYTES;
+/** Data keys of other processes, kept ready. */
+const MOST_DATA_KEYS = 64;
 
 /** @param keys 32 bytes each. */
 export function createVault(keys: readonly Hex[]): Vault {
@@ -28,20 +33,39 @@ export function createVault(keys: readonly Hex[]): Vault {
   });
   const [active] = ring;
   if (active === undefined) throw new RangeError("at least one answer key is needed");
+  const salt = randomBytes(SALT_BYTES);
+  const mine = { key: dataKey(active.key, salt), head: Buffer.concat([active.id, salt]) };
+  const known = createBoundedCache<string, KeyObject>(MOST_DATA_KEYS);
+  let sealed = 0n;
+
+  function keyOf(head: Buffer): KeyObject | undefined {
+    const name = head.toString("latin1");
+    const root = ring.find(({ id }) => id.equals(head.subarray(0, KEY_ID_BYTES)));
+    const key = known.get(name) ?? (root && dataKey(root.key, head.subarray(KEY_ID_BYTES)));
+    if (key !== undefined) known.set(name, key);
+    return key;
+  }
+
   return {
     seal(paymentId, plain) {
-      const nonce = randomBytes(NONCE_BYTES);
-      const cipher = createCipheriv("aes-256-gcm", keyOf(active.key, paymentId), nonce).setAAD(Buffer.from(paymentId));
-      return Buffer.concat([active.id, nonce, cipher.update(plain), cipher.final(), cipher.getAuthTag()]);
+      const out = Buffer.allocUnsafe(HEAD_BYTES + plain.length + TAG_BYTES);
+      mine.head.copy(out);
+      out.writeUInt32BE(0, KEY_ID_BYTES + SALT_BYTES);
+      out.writeBigUInt64BE(sealed++, HEAD_BYTES - 8);
+      const cipher = createCipheriv("aes-256-gcm", mine.key, out.subarray(HEAD_BYTES - NONCE_BYTES, HEAD_BYTES)).setAAD(Buffer.from(paymentId));
+      cipher.update(plain).copy(out, HEAD_BYTES);
+      cipher.final(); // GCM is a stream: nothing is left
+      cipher.getAuthTag().copy(out, HEAD_BYTES + plain.length);
+      return out;
     },
-    open(paymentId, sealed) {
-      const bytes = Buffer.from(sealed.buffer, sealed.byteOffset, sealed.byteLength);
-      const found = ring.find(({ id }) => id.equals(bytes.subarray(0, KEY_ID_BYTES)));
-      if (found === undefined || bytes.length < KEY_ID_BYTES + NONCE_BYTES + TAG_BYTES) throw unreadable(paymentId);
-      const nonce = bytes.subarray(KEY_ID_BYTES, KEY_ID_BYTES + NONCE_BYTES);
-      const decipher = createDecipheriv("aes-256-gcm", keyOf(found.key, paymentId), nonce, { authTagLength: TAG_BYTES }).setAAD(Buffer.from(paymentId)).setAuthTag(bytes.subarray(-TAG_BYTES));
+    open(paymentId, sealedBytes) {
+      const bytes = Buffer.from(sealedBytes.buffer, sealedBytes.byteOffset, sealedBytes.byteLength);
+      const key = bytes.length < HEAD_BYTES + TAG_BYTES ? undefined : keyOf(bytes.subarray(0, KEY_ID_BYTES + SALT_BYTES));
+      if (key === undefined) throw unreadable(paymentId);
+      const nonce = bytes.subarray(HEAD_BYTES - NONCE_BYTES, HEAD_BYTES);
+      const decipher = createDecipheriv("aes-256-gcm", key, nonce, { authTagLength: TAG_BYTES }).setAAD(Buffer.from(paymentId)).setAuthTag(bytes.subarray(-TAG_BYTES));
       try {
-        return Buffer.concat([decipher.update(bytes.subarray(KEY_ID_BYTES + NONCE_BYTES, -TAG_BYTES)), decipher.final()]);
+        return Buffer.concat([decipher.update(bytes.subarray(HEAD_BYTES, -TAG_BYTES)), decipher.final()]);
       } catch (cause) {
         throw unreadable(paymentId, cause);
       }
@@ -50,8 +74,8 @@ export function createVault(keys: readonly Hex[]): Vault {
 }
 
 /** HMAC as a key derivation: the configured key is uniformly random. */
-function keyOf(root: KeyObject, paymentId: string): Buffer {
-  return createHmac("sha256", root).update("answer ").update(paymentId).digest();
+function dataKey(root: KeyObject, salt: Buffer): KeyObject {
+  return createSecretKey(createHmac("sha256", root).update("answers ").update(salt).digest());
 }
 
 function unreadable(paymentId: string, cause?: unknown): TallystickError {

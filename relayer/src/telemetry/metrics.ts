@@ -25,6 +25,8 @@ export function createMetrics() {
     chainLagSeconds: new Gauge({ name: "tallystick_chain_lag_seconds", help: "Time since the chain was last read", registers }),
     chainAlerts: new Counter({ name: "tallystick_chain_alerts_total", help: "What others did on chain that an operator should look at, by kind", labelNames: ["kind"], registers }),
     chainMissed: new Counter({ name: "tallystick_chain_missed_total", help: "Channels whose state differed from the chain's when all were read again", registers }),
+    auditEntries: new Counter({ name: "tallystick_audit_entries_total", help: "Entries of the audit log sealed by this process", registers }),
+    auditDropped: new Counter({ name: "tallystick_audit_dropped_total", help: "Approvals that were not kept while the database was away; recovered from the payments", registers }),
     ledgerStopped: new Gauge({ name: "tallystick_ledger_stopped_bool", help: "1 while nothing is sold by channel because the ledger lost commits", registers }),
     nativeSignatures: new Gauge({ name: "tallystick_native_secp256k1_bool", help: "1 when signatures and hashes are made and checked by native code", registers }),
   };

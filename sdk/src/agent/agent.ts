@@ -14,6 +14,11 @@ import { AgentState } from "./state.ts";
 import { openStream } from "./stream-open.ts";
 import type { PaidStream, StreamOptions } from "./stream.ts";
 import { memoryStorage, type AgentStorage } from "./storage.ts";
+import { GuardClient } from "../guard/client.ts";
+import type { Lineage } from "../lineage.ts";
+import { mandateDeposits } from "./mandate-deposit.ts";
+import { guardedPurse, ownPurse, type Purse } from "./purse.ts";
+import { signDeposit } from "./payments.ts";
 import { chooseTerms, type Scheme, type Terms } from "./terms.ts";
 import { readPaymentRequired } from "./wire.ts";
 import { createWallet, type Wallet } from "./wallet.ts";
@@ -28,6 +33,11 @@ export type AgentOptions = {
   writer?: ChainWriter;
   /** Signs vouchers in the payer's stead: it can spend what channels hold, on their sellers, and nothing else. */
   voucherSigner?: Signer;
+  /**
+   * Pays a principal's money instead of its own: `account` is then the mandate's delegate, and every voucher comes from the guard, which
+   * signs what mandate and firewall allow.
+   */
+  mandate?: { lineage: Lineage; /** The guard's address, such as http://127.0.0.1:8403. */ guard: string; /** The MandateRegistry. */ registry: Address; /** Where the principal itself runs the agent: signs its deposits. Else they go by its allowance to the registry. */ principal?: Signer };
   /** Pays on this chain only; any chain the SDK knows when left out. */
   chainId?: number;
   limits?: Limits;
@@ -98,9 +108,10 @@ export function createAgent(options: AgentOptions): Agent {
   let loading: Promise<AgentState> | undefined;
   const state = () => (loading ??= AgentState.load(options.storage ?? memoryStorage(), contract, options.limits ?? {}, onError));
   const acks = new Acknowledger(voucherSigner, fetcher, onError);
+  const purse = purseOf(options, reader, voucherSigner, fetcher);
   const context = async (): Promise<PayContext> => ({
-    state: await state(), account: options.account, voucherSigner, reader, contract, fetch: fetcher, retry, acks,
-    deposit: { calls: options.deposit?.calls ?? DEFAULT_CALLS, max: options.deposit?.max ?? options.limits?.deposit },
+    state: await state(), purse, reader, contract, fetch: fetcher, retry, acks,
+    deposit: { calls: options.deposit?.calls ?? DEFAULT_CALLS, max: options.deposit?.max ?? options.limits?.deposit, tight: purse.guard !== undefined },
     onPayment: options.onPayment ?? (() => {}),
     learn: (required, url) => learn(required, url),
     saltFor: (origin) => keccak256(stringToBytes(`tallystick ${origin}`)),
@@ -109,7 +120,7 @@ export function createAgent(options: AgentOptions): Agent {
   const undecided: PayContext["undecided"] = new Map();
 
   async function learn(required: ReturnType<typeof readPaymentRequired>, url: URL): Promise<Terms> {
-    const terms = await chooseTerms(required, url, { schemes: options.schemes ?? ["batch-settlement", "exact"], chainId: options.chainId, sessionChannels: contract });
+    const terms = await chooseTerms(required, url, { schemes: options.schemes ?? (purse.guard === undefined ? ["batch-settlement", "exact"] : ["batch-settlement"]), chainId: options.chainId, sessionChannels: contract });
     (await state()).learn(url.origin, terms, options.allowTermsChange ?? false);
     return terms;
   }
@@ -139,11 +150,20 @@ export function createAgent(options: AgentOptions): Agent {
       const paying = await context();
       return openStream(paying, request, paying.state.termsFor(request.url) ?? (await ask(request)), options);
     },
-    wallet: createWallet({ context, reader, contract, writer: options.writer, account: options.account, chainId: options.chainId }),
+    wallet: createWallet({ context, reader, contract, writer: options.writer, payer: purse.payer, chainId: options.chainId }),
     spent: async () => (await state()).budget.total,
     async close() {
       await acks.flush();
       await (await state()).save();
     },
   };
+}
+
+function purseOf({ account, mandate, chainId }: AgentOptions, reader: ChainReader, voucherSigner: Signer, fetcher: typeof fetch): Purse {
+  if (mandate === undefined) return ownPurse(account, voucherSigner);
+  if (chainId === undefined) throw new TypeError("an agent under a mandate needs chainId");
+  const { lineage, guard: url, registry, principal } = mandate;
+  const guard = new GuardClient({ url, account, mandate: lineage, chainId, registry, fetch: fetcher });
+  const deposits: Purse["deposit"] = principal === undefined ? mandateDeposits(account, guard, reader) : (terms, { channelId }, amount) => signDeposit(principal, terms, channelId, amount);
+  return guardedPurse(account, guard, deposits);
 }

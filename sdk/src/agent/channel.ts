@@ -74,22 +74,47 @@ export class ChannelBook {
    * A voucher's ceiling for one more call.
    * @param headroom what calls that are waiting or in flight may add before this one arrives; 0 for a seller that wants
    * charged + price exactly.
+   * `tight`: no higher than the calls come to, for a guard that signs no more.
    * @param most the highest ceiling the agent's limits allow, or undefined.
    * @param arriving a deposit that comes with this voucher.
    */
-  take(price: bigint, headroom: bigint, most: bigint | undefined, maxInFlight: number, arriving = 0n): Ticket | NoTicket {
+  take(price: bigint, headroom: bigint | "tight", most: bigint | undefined, maxInFlight: number, arriving = 0n): Ticket | NoTicket {
     if (this.stopped !== undefined) throw this.stopped;
     if (this.#inFlight >= maxInFlight) return { wait: "turn" };
     const least = this.charged + this.#open + this.#lost + price;
     const balance = this.balance + arriving;
     if (least > balance) return this.#open > 0n && this.charged + price <= balance ? { wait: "turn" } : { wait: "deposit", needed: least - balance };
-    const highest = [least + headroom, balance, ...(most === undefined || most < least ? [] : [most])].reduce((a, b) => (a < b ? a : b));
-    const ceiling = this.#unused(least, highest) ?? this.#unused(highest, balance);
+    const highest = [least + (headroom === "tight" ? 0n : headroom), balance, ...(most === undefined || most < least ? [] : [most])].reduce((a, b) => (a < b ? a : b));
+    const ceiling = headroom === "tight" ? this.#lowest(least, balance) : (this.#unused(least, highest) ?? this.#unused(highest, balance));
     if (ceiling === undefined) return this.#inFlight > 0 ? { wait: "turn" } : { wait: "deposit", needed: price };
     this.#used.add(ceiling);
     this.#open += price;
     this.#inFlight += 1;
     return { ceiling, price };
+  }
+
+  #lowest(least: bigint, most: bigint): bigint | undefined {
+    for (let ceiling = least; ceiling <= most; ceiling++) if (!this.#used.has(ceiling)) return ceiling;
+    return undefined;
+  }
+
+  /** Gives a ticket back the lowest free ceiling from `least` on. @returns false when there is none below its own. */
+  lower(ticket: Ticket, least: bigint): boolean {
+    const ceiling = this.#lowest(least, ticket.ceiling - 1n);
+    if (ceiling === undefined) return false;
+    this.#used.delete(ticket.ceiling);
+    this.#used.add(ceiling);
+    ticket.ceiling = ceiling;
+    return true;
+  }
+
+  /** Gives a ticket the highest free ceiling up to `most`, where it is higher than the ticket's. */
+  raise(ticket: Ticket, most: bigint): void {
+    const ceiling = this.#unused(ticket.ceiling + 1n, most < this.balance ? most : this.balance);
+    if (ceiling === undefined) return;
+    this.#used.delete(ticket.ceiling);
+    this.#used.add(ceiling);
+    ticket.ceiling = ceiling;
   }
 
   /** The highest unused ceiling from `least` to `highest`. */

@@ -74,6 +74,12 @@ export class Budget {
     this.#record = { total: this.#record.total + amount, recent: this.#record.recent.filter(({ atMs }) => atMs > nowMs - HOUR_MS) };
   }
 
+  /** What was counted was not signed after all. */
+  giveBack(amount: bigint): void {
+    const recent = this.#record.recent.map((entry, index, all) => (index === all.length - 1 ? { ...entry, amount: entry.amount > amount ? entry.amount - amount : 0n } : entry));
+    this.#record = { total: this.#record.total - amount, recent };
+  }
+
   get record(): SpendRecord {
     return this.#record;
   }

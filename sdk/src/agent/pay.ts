@@ -8,18 +8,18 @@ import { readChannel, type ChainReader } from "./chain.ts";
 import { ChannelBook } from "./channel.ts";
 import { refused } from "./faults.ts";
 import { deliver, type RetryPolicy } from "./delivery.ts";
-import { channelConfig, idOf, newIdentifier, paymentHeader, signDeposit, signExact, signVoucher, type Signer } from "./payments.ts";
+import { channelConfig, idOf, newIdentifier, paymentHeader, signExact } from "./payments.ts";
 import { checkReceipt, receiptIn, type Acknowledger } from "./receipts.ts";
 import { isStream, problemOf, rebuilt, type Sendable } from "./request.ts";
 import { Session, type DepositPolicy, type Turn } from "./session.ts";
 import type { AgentState } from "./state.ts";
 import type { Terms } from "./terms.ts";
+import { voucherFor, type Purse } from "./purse.ts";
 import { readPaymentRequired, readSettlement, type PaymentRequired, type Settlement } from "./wire.ts";
 
 export type PayContext = {
   state: AgentState;
-  account: Signer;
-  voucherSigner: Signer;
+  purse: Purse;
   reader: ChainReader;
   contract: Address;
   fetch: typeof fetch;
@@ -68,13 +68,13 @@ async function signPayment(context: PayContext, request: Sendable, terms: Terms)
   if (terms.scheme === "exact") {
     budget.sign(terms.price);
     await context.state.save();
-    const { payload } = await signExact(context.account, terms);
+    const { payload } = await signExact(context.purse.account, terms);
     return { header: header(payload), terms, session: undefined, turn: undefined, startedMs };
   }
   const session = await sessionFor(context, request.url.origin, terms);
   const turn = await session.take(terms, budget, context.deposit, request.signal);
   try {
-    return { header: header(await signTurn(context, session, terms, turn)), terms, session, turn, startedMs };
+    return { header: header(await signTurn(context, session, terms, turn, request)), terms, session, turn, startedMs };
   } catch (error) {
     session.book.release(turn.ticket, true);
     session.end(turn);
@@ -82,29 +82,31 @@ async function signPayment(context: PayContext, request: Sendable, terms: Terms)
   }
 }
 
-/** Counted and written down before it is signed: a crash after this forgets no money. */
-export async function signTurn(context: PayContext, session: Session, terms: Terms, { ticket, deposit }: Turn): Promise<Record<string, unknown>> {
+export async function signTurn(context: PayContext, session: Session, terms: Terms, { ticket, deposit }: Turn, { method, url, body }: Sendable, price = ticket.price): Promise<Record<string, unknown>> {
   const { book } = session;
-  if (ticket.ceiling > book.signed) {
-    context.state.budget.sign(ticket.ceiling - book.signed);
-    book.signed = ticket.ceiling;
-    await context.state.save();
-  }
-  const voucher = await signVoucher(context.voucherSigner, terms.chainId, context.contract, book.channelId, ticket.ceiling);
+  const voucher = await voucherFor(context, session, terms, ticket, { method, url: url.href, body, price, accepts: terms.accepts });
   const common = { channelConfig: book.config, voucher };
   if (deposit === undefined) return { type: "voucher", ...common };
-  return { type: "deposit", ...common, deposit: await signDeposit(context.account, terms, book.channelId, deposit) };
+  const arriving = await context.purse.deposit(terms, book, deposit, ticket.ceiling);
+  if (arriving !== undefined) {
+    session.deposited(BigInt(String(arriving["amount"])));
+    return { type: "deposit", ...common, deposit: arriving };
+  }
+  session.stopEarlyDeposits();
+  return { type: "voucher", ...common };
 }
 
 /** The channel to this seller: the one we know, or the one the terms and our salt lead to, whatever the chain already holds in it. */
 export async function sessionFor(context: PayContext, origin: string, terms: Terms): Promise<Session> {
-  const known = context.state.sessionOf(origin, terms);
+  const { payer } = context.purse;
+  const authorizer = await context.purse.authorizer();
+  const known = context.state.sessionOf(origin, terms, payer, authorizer);
   if (known !== undefined) return known;
-  const config = channelConfig(context.account.address, context.voucherSigner.address, terms, context.saltFor(origin));
+  const config = channelConfig(payer, authorizer, terms, context.saltFor(origin));
   const channelId = idOf(terms.chainId, context.contract, config);
   const { balance, totalClaimed } = await readChannel(context.reader, context.contract, channelId);
   // Another call may have been faster.
-  const raced = context.state.sessionOf(origin, terms);
+  const raced = context.state.sessionOf(origin, terms, payer, authorizer);
   if (raced !== undefined) return raced;
   const session = new Session(new ChannelBook({ channelId, config, signed: totalClaimed, charged: totalClaimed, balance }), origin, terms.scope, terms.chainId);
   context.state.add(session);
@@ -200,7 +202,7 @@ async function checkAnswer(context: PayContext, request: Sendable, { terms, sess
   const output = compressed || request.method === "HEAD" ? undefined : outputHash({ status: response.status, contentType: response.headers.get("content-type") ?? "", body });
   try {
     await checkReceipt(receipt, {
-      chainId: terms.chainId, contract: context.contract, scheme: terms.scheme, payer: context.account.address, receiver: terms.payTo, token: terms.token.address,
+      chainId: terms.chainId, contract: context.contract, scheme: terms.scheme, payer: context.purse.payer, receiver: terms.payTo, token: terms.token.address,
       channelId: session?.book.channelId, signer: session?.book.config.receiverAuthorizer ?? terms.offerSigner, amount: charged,
       cumulative: settlement.channel?.chargedCumulative ?? charged, inputHash: request.inputHash, outputHash: output,
     });
@@ -208,7 +210,7 @@ async function checkAnswer(context: PayContext, request: Sendable, { terms, sess
     if (session !== undefined && error instanceof TallystickError) session.book.stop(error.code, error.message);
     throw error;
   }
-  if (terms.tallystick || terms.scheme === "exact") context.acks.add(request.url.origin, receipt);
+  if (context.purse.guard === undefined && (terms.tallystick || terms.scheme === "exact")) context.acks.add(request.url.origin, receipt);
 }
 
 function report(context: PayContext, request: Sendable, { terms, session, startedMs }: SignedPayment, settlement: Settlement, charged: bigint): void {

@@ -2,6 +2,7 @@
 // sends, with the additions our relayer announces.
 import { encodeAbiParameters, keccak256, toHex, zeroHash, type Address, type Hex, type LocalAccount } from "viem";
 import { ERC3009_COLLECTOR } from "../constants.ts";
+import { RECEIPT_EXTENSION } from "../receipt.ts";
 import { channelIdOf, receiveWithAuthorizationTypes, sessionChannelsDomain, transferWithAuthorizationTypes, voucherTypes, type ChannelConfig } from "../typed-data.ts";
 import { newPaymentId, type Terms } from "./terms.ts";
 import { encodeHeader, objectIn } from "./wire.ts";
@@ -71,11 +72,12 @@ export function paymentHeader(terms: Terms, payload: Record<string, unknown>, re
   return encodeHeader({ x402Version: 2, resource: { ...terms.resource, url: resourceUrl }, accepted, payload, extensions: echoed(terms.extensions, identifier) });
 }
 
-/** What the seller announced, with our identifier in its place. Signed offers belong to the first request and are not carried around. */
+/** What the seller announced, with our identifier in its place, and the wish for a receipt. Signed offers belong to the first request and are not carried around. */
 function echoed(announced: Record<string, unknown>, identifier: string): Record<string, unknown> {
   const { "payment-identifier": known, "offer-receipt": _offers, ...rest } = announced as Record<string, Record<string, unknown>>;
-  if (known === undefined) return rest;
-  return { ...rest, "payment-identifier": { ...known, info: { ...objectIn(known, "info"), id: identifier } } };
+  const wishes = { ...rest, [RECEIPT_EXTENSION]: {} };
+  if (known === undefined) return wishes;
+  return { ...wishes, "payment-identifier": { ...known, info: { ...objectIn(known, "info"), id: identifier } } };
 }
 
 /** 32 random hex digits, as the extension payment-identifier takes them. */

@@ -12,6 +12,8 @@ export type DepositPolicy = {
   calls: number;
   /** Atomic units; no deposit is larger. */
   max: bigint | undefined;
+  /** A guard signs no ceiling above what it has approved, so calls that only may come add nothing. */
+  tight?: boolean;
 };
 
 export type Turn = { ticket: Ticket; deposit: bigint | undefined };
@@ -28,6 +30,7 @@ export class Session {
   /** Calls that want a ticket or have one: what headroom is for. */
   #wanting = 0;
   #depositing = false;
+  #earlyDeposits = true;
   #lastDeposit: bigint;
 
   constructor(book: ChannelBook, origin: string, scope: string, chainId: number) {
@@ -59,7 +62,7 @@ export class Session {
 
   #tryTake(terms: Terms, budget: Budget, policy: DepositPolicy): Turn | undefined {
     const most = budget.room === undefined ? undefined : this.book.signed + budget.room;
-    const headroom = terms.maxInFlight > 1 ? terms.price * BigInt(Math.min(this.#wanting, terms.maxInFlight) - 1) : 0n;
+    const headroom = policy.tight === true ? ("tight" as const) : terms.maxInFlight > 1 ? terms.price * BigInt(Math.min(this.#wanting, terms.maxInFlight) - 1) : 0n;
     if (this.#isLow(terms) && !this.#depositing) {
       const amount = this.#depositFor(terms, policy, 0n);
       const early = this.#affordable(budget, amount) ? this.book.take(terms.price, headroom, most, terms.maxInFlight, amount) : undefined;
@@ -86,9 +89,19 @@ export class Session {
     return { ticket, deposit: amount };
   }
 
+  /** It came to this, which may be less than was wanted. */
+  deposited(amount: bigint): void {
+    this.#lastDeposit = amount;
+  }
+
+  /** There is nothing left to put in ahead: only what a call needs is asked for. */
+  stopEarlyDeposits(): void {
+    this.#earlyDeposits = false;
+  }
+
   /** Only where several calls may be in flight: a stock seller has one, which would wait for the deposit anyway. */
   #isLow(terms: Terms): boolean {
-    return terms.maxInFlight > 1 && this.book.balance > 0n && this.book.free * 100n < this.#lastDeposit * LOW_WATER_PERCENT;
+    return this.#earlyDeposits && terms.maxInFlight > 1 && this.book.balance > 0n && this.book.free * 100n < this.#lastDeposit * LOW_WATER_PERCENT;
   }
 
   #depositFor(terms: Terms, { calls, max }: DepositPolicy, needed: bigint): bigint {

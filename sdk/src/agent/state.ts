@@ -61,8 +61,9 @@ export class AgentState {
   }
 
   /** The channel to a seller that its terms still fit, if any. All its paths share it. */
-  sessionOf(origin: string, terms: Terms): Session | undefined {
-    return [...this.sessions.values()].find((session) => session.origin === origin && session.chainId === terms.chainId && fits(session.book.config, terms));
+  sessionOf(origin: string, terms: Terms, payer: Address, authorizer: Address): Session | undefined {
+    const ours = ({ book: { config } }: Session) => isAddressEqual(config.payer, payer) && isAddressEqual(config.payerAuthorizer, authorizer) && fits(config, terms);
+    return [...this.sessions.values()].find((session) => session.origin === origin && session.chainId === terms.chainId && ours(session));
   }
 
   add(session: Session): void {

@@ -5,7 +5,8 @@ import { TallystickError } from "../errors.ts";
 import { deliver } from "./delivery.ts";
 import { refused } from "./faults.ts";
 import { catchUp, ROUNDS, sessionFor, signTurn, type PayContext, type SignedPayment } from "./pay.ts";
-import { newIdentifier, paymentHeader, signVoucher } from "./payments.ts";
+import { newIdentifier, paymentHeader } from "./payments.ts";
+import { voucherFor } from "./purse.ts";
 import { receiptIn } from "./receipts.ts";
 import { problemOf, type Sendable } from "./request.ts";
 import type { Session, Turn } from "./session.ts";
@@ -52,7 +53,8 @@ async function sign({ context, request, options }: Opening, terms: Terms): Promi
   const turn = await session.take({ ...terms, price: maxTotal }, context.state.budget, { ...context.deposit, calls: 1 }, request.signal);
   try {
     const first = { ...turn, ticket: { ...turn.ticket, ceiling: turn.ticket.ceiling - maxTotal + terms.price } };
-    const payload = await signTurn(context, session, terms, first);
+    // The whole budget is one payment to whoever has to approve it.
+    const payload = await signTurn(context, session, terms, first, request, maxTotal);
     return { header: paymentHeader(terms, payload, request.url.href, newIdentifier()), terms, session, turn, startedMs };
   } catch (error) {
     session.book.release(turn.ticket, true);
@@ -86,19 +88,16 @@ function payerOf(opening: Opening, payment: Opened, unitPrice: bigint): StreamPa
   let granted = terms.price;
   let ceiling = 0n;
   return {
-    chainId: terms.chainId, contract: context.contract, payer: context.account.address, receiver: terms.payTo, token: terms.token.address, channelId: book.channelId,
+    chainId: terms.chainId, contract: context.contract, payer: context.purse.payer, receiver: terms.payTo, token: terms.token.address, channelId: book.channelId,
     signer: book.config.receiverAuthorizer, inputHash: request.inputHash, unitPrice, firstAllowance: terms.price, maxTotal: options.maxTotal,
     async extend(paymentId, amount) {
       granted += amount;
       // What others may take of this channel, and what this stream may: never the whole budget at once.
       const covering = book.bound - options.maxTotal + granted;
       ceiling = covering > ceiling ? covering : ceiling + 1n;
-      if (ceiling > book.signed) {
-        context.state.budget.sign(ceiling - book.signed);
-        book.signed = ceiling;
-        await context.state.save();
-      }
-      return postVoucher(context, request.url.origin, paymentId, await signVoucher(context.voucherSigner, terms.chainId, context.contract, book.channelId, ceiling), amount);
+      const purpose = { method: request.method, url: request.url.href, body: request.body, price: 0n, accepts: terms.accepts };
+      const voucher = await voucherFor(context, session, terms, { ceiling, price: 0n }, purpose);
+      return postVoucher(context, request.url.origin, paymentId, voucher, amount);
     },
     refetch: () => refetch(context, request, payment.header),
     settle(charged, cumulative) {

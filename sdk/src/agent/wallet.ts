@@ -7,8 +7,9 @@ import { readBalance, readChannel, send, type ChainReader, type ChainWriter } fr
 import { refused } from "./faults.ts";
 import { deliver } from "./delivery.ts";
 import { sessionFor, type PayContext } from "./pay.ts";
-import { newIdentifier, paymentHeader, signDeposit, signVoucher, type Signer } from "./payments.ts";
+import { newIdentifier, paymentHeader } from "./payments.ts";
 import { problemOf, sendable, sendOnce } from "./request.ts";
+import { voucherFor } from "./purse.ts";
 import type { Session } from "./session.ts";
 import type { Terms } from "./terms.ts";
 import { readPaymentRequired, readSettlement } from "./wire.ts";
@@ -57,7 +58,7 @@ export type Wallet = {
   withdraw(what?: { channelId?: Hex; /** Of one channel, atomic units; all that is free when left out. */ amount?: bigint; /** Do not ask the seller. */ onChain?: boolean }): Promise<Withdrawal[]>;
 };
 
-type WalletParts = { context(): Promise<PayContext>; reader: ChainReader; contract: Address; writer: ChainWriter | undefined; account: Signer; chainId: number | undefined };
+type WalletParts = { context(): Promise<PayContext>; reader: ChainReader; contract: Address; writer: ChainWriter | undefined; payer: Address; chainId: number | undefined };
 
 export function createWallet(parts: WalletParts): Wallet {
   return {
@@ -65,7 +66,7 @@ export function createWallet(parts: WalletParts): Wallet {
       const { state } = await parts.context();
       const chainId = parts.chainId ?? (await parts.reader.getChainId());
       const { usdc } = chainById(chainId) ?? BASE_SEPOLIA;
-      const [wallet, ...channels] = await Promise.all([readBalance(parts.reader, usdc.address, parts.account.address), ...[...state.sessions.values()].map((session) => balanceOf(parts, session))]);
+      const [wallet, ...channels] = await Promise.all([readBalance(parts.reader, usdc.address, parts.payer), ...[...state.sessions.values()].map((session) => balanceOf(parts, session))]);
       return { wallet, channels };
     },
     fund: async (amount, where) => fund(parts, await parts.context(), amount, where),
@@ -94,7 +95,8 @@ async function fund(parts: WalletParts, context: PayContext, amount: bigint, whe
   const url = new URL(where?.url ?? onlySeller(context));
   const terms = context.state.termsFor(url) ?? (await askTerms(context, url));
   const session = await sessionFor(context, url.origin, terms);
-  const deposit = await signDeposit(context.account, terms, session.book.channelId, amount);
+  const deposit = await context.purse.deposit(terms, session.book, amount, session.book.charged);
+  if (deposit === undefined) throw new TallystickError({ code: "mandate_exhausted", status: 403, retry: "never", field: "amount", detail: "The mandate lets nothing more go now." });
   const transaction = (await fundThroughSeller(context, session, terms, url, deposit)) ?? (await fundOnChain(parts, session, amount, deposit));
   session.book.balance = (await readChannel(parts.reader, parts.contract, session.book.channelId)).balance;
   await context.state.save();
@@ -117,9 +119,9 @@ async function askTerms(context: PayContext, url: URL): Promise<Terms> {
 }
 
 /** By the facilitator's own door, where the seller has one: a deposit with a voucher that adds nothing. Undefined where it has none. */
-async function fundThroughSeller(context: PayContext, { book }: Session, terms: Terms, url: URL, deposit: Record<string, unknown>): Promise<string | undefined> {
-  const voucher = await signVoucher(context.voucherSigner, terms.chainId, context.contract, book.channelId, book.charged);
-  const payload = { type: "deposit", channelConfig: book.config, voucher, deposit };
+async function fundThroughSeller(context: PayContext, session: Session, terms: Terms, url: URL, deposit: Record<string, unknown>): Promise<string | undefined> {
+  const voucher = await settledVoucher(context, session, terms, url);
+  const payload = { type: "deposit", channelConfig: session.book.config, voucher, deposit };
   const paymentPayload = { x402Version: 2, resource: { url: url.href }, accepted: terms.accepts, payload };
   const body = JSON.stringify({ x402Version: 2, paymentPayload, paymentRequirements: terms.accepts });
   const response = await context.fetch(`${url.origin}/settle`, { method: "POST", headers: { "content-type": "application/json" }, body });
@@ -132,17 +134,28 @@ async function fundThroughSeller(context: PayContext, { book }: Session, terms: 
   throw new TallystickError({ code: "fund_refused", status: 502, retry: "safe", detail: `${url.origin} did not take the deposit: ${answer.errorReason ?? answer.detail ?? response.status}.` });
 }
 
+/** A voucher that adds nothing: it says what is charged already. */
+function settledVoucher(context: PayContext, session: Session, terms: Terms, url: URL) {
+  const purpose = { method: "POST", url: url.href, body: undefined, price: 0n, accepts: undefined };
+  return voucherFor(context, session, terms, { ceiling: session.book.charged, price: 0n }, purpose);
+}
+
 async function fundOnChain({ reader, writer, contract }: WalletParts, { book }: Session, amount: bigint, deposit: Record<string, unknown>): Promise<string> {
   if (writer === undefined) throw new TallystickError({ code: "fund_refused", status: 501, retry: "never", detail: "The seller takes no deposits apart from payments, and the agent has no `writer` to send its own." });
-  const { erc3009Authorization } = deposit["authorization"] as { erc3009Authorization: { validAfter: string; validBefore: string; salt: Hex; signature: Hex } };
-  const { validAfter, validBefore, salt, signature } = erc3009Authorization;
-  const types = [{ type: "uint256" }, { type: "uint256" }, { type: "uint256" }, { type: "bytes" }] as const;
-  const data = encodeAbiParameters(types, [BigInt(validAfter), BigInt(validBefore), BigInt(salt), signature]);
   const collector = (deposit["collector"] as Address | undefined) ?? ERC3009_COLLECTOR;
-  const hash = await writer.writeContract({ address: contract, abi: sessionChannelsAbi, functionName: "deposit", args: [book.config, amount, collector, data], account: writer.account, chain: writer.chain });
+  const hash = await writer.writeContract({ address: contract, abi: sessionChannelsAbi, functionName: "deposit", args: [book.config, amount, collector, collectorData(deposit)], account: writer.account, chain: writer.chain });
   const receipt = await reader.waitForTransactionReceipt({ hash });
   if (receipt.status === "success") return hash;
   throw new TallystickError({ code: "transaction_reverted", status: 502, retry: "never", detail: `The deposit was refused by the chain in ${hash}.`, extra: { txHash: hash } });
+}
+
+/** What the deposit's collector reads. */
+function collectorData(deposit: Record<string, unknown>): Hex {
+  const { erc3009Authorization, mandateDeposit } = deposit["authorization"] as { erc3009Authorization?: { validAfter: string; validBefore: string; salt: Hex; signature: Hex }; mandateDeposit?: { data: Hex } };
+  if (erc3009Authorization === undefined) return mandateDeposit!.data;
+  const { validAfter, validBefore, salt, signature } = erc3009Authorization;
+  const types = [{ type: "uint256" }, { type: "uint256" }, { type: "uint256" }, { type: "bytes" }] as const;
+  return encodeAbiParameters(types, [BigInt(validAfter), BigInt(validBefore), BigInt(salt), signature]);
 }
 
 async function withdraw(parts: WalletParts, context: PayContext, session: Session, amount: bigint | undefined, onChain: boolean): Promise<Withdrawal> {
@@ -189,7 +202,7 @@ async function askRefund(context: PayContext, session: Session, amount: bigint |
     const terms = context.state.termsFor(url) ?? (await askTerms(context, url));
     for (let round = 1; round <= REFUND_ROUNDS; round++) {
       const { book } = session;
-      const voucher = await signVoucher(context.voucherSigner, session.chainId, context.contract, book.channelId, book.charged);
+      const voucher = await settledVoucher(context, session, terms, url);
       const payload = { type: "refund", channelConfig: book.config, voucher, ...(amount === undefined ? {} : { amount: amount.toString() }) };
       const delivery = await deliver(context.fetch, request, paymentHeader(terms, payload, url.href, newIdentifier()), context.retry);
       if (delivery.outcome === "undecided") return undefined;

@@ -10,7 +10,7 @@ const LOCK_WAIT_MS = 60_000;
 const LOOK_EVERY_MS = 100;
 
 /** Runs `work` with the agent; its records are written whatever comes of it. */
-export async function withAgent<T>(context: Context, options: Pick<AgentOptions, "limits" | "onPayment" | "deposit">, work: (agent: Agent) => Promise<T>): Promise<T> {
+export async function withAgent<T>(context: Context, options: Pick<AgentOptions, "limits" | "onPayment" | "deposit" | "mandate">, work: (agent: Agent) => Promise<T>): Promise<T> {
   const [chain, account] = [await context.chain(), await context.account()];
   const file = join(context.settings.stateDir, `agent-${chain.info.chainId}-${account.address.toLowerCase()}.json`);
   const release = await lock(context, `${file}.lock`);

@@ -14,7 +14,7 @@ export type OptionSpec = {
 };
 
 /** What a command reaches for; each brings the options that say where it is. */
-export type Need = "chain" | "relayer" | "key" | "state" | "index";
+export type Need = "chain" | "relayer" | "key" | "state" | "index" | "registry" | "guard";
 
 export type Example = { about: string; line: string };
 
@@ -27,6 +27,8 @@ export type Outcome = {
   json: Record<string, unknown>;
   /** What a person sees on stdout; bytes go out as they are, text gets a line end. */
   text?: string | Uint8Array;
+  /** It was printed already, by a command that went on running. */
+  printed?: true;
 };
 
 export type Command = {
@@ -64,6 +66,8 @@ const NEED_OPTIONS: Record<Need, Record<string, OptionSpec>> = {
   relayer: { relayer: { type: "string", value: "url", about: "relayer; TALLYSTICK_RELAYER_URL when left out" } },
   index: { graphql: { type: "string", value: "url", about: "the indexer's GraphQL endpoint; TALLYSTICK_GRAPHQL_URL when left out" } },
   state: { state: { type: "string", value: "folder", about: "the agent's storage; TALLYSTICK_STATE or ~/.tallystick when left out" } },
+  registry: { registry: { type: "string", value: "address", about: "MandateRegistry contract; TALLYSTICK_REGISTRY, else the chain's own, when left out" } },
+  guard: { guard: { type: "string", value: "url", about: "the guard; TALLYSTICK_GUARD_URL or http://127.0.0.1:8403 when left out" } },
   key: { account: { type: "string", value: "n", about: "with --local: development account n, 0 to 19; 9 when left out" } },
 };
 

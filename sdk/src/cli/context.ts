@@ -1,5 +1,7 @@
 // What a command is given: settings, the terminal, and, made when first asked for, the chain and the key.
 import type { LocalAccount } from "viem";
+import { deployments } from "../addresses.ts";
+import type { RegistryAt } from "../mandates.ts";
 import type { Input } from "./command.ts";
 import { openChain, type Chain } from "./chain.ts";
 import { CliError, usageError } from "./exit.ts";
@@ -51,6 +53,14 @@ export class Context {
 
   rpcUrl(): string {
     return this.settings.rpcUrl ?? missing("no_rpc", "There is no chain to ask.", "Give --rpc <url> or set TALLYSTICK_RPC_URL.");
+  }
+
+  /** Where mandates count. @throws CliError `no_registry`. */
+  async registryAt(): Promise<RegistryAt> {
+    const { info } = await this.chain();
+    const known = deployments[info.chainId as keyof typeof deployments];
+    const registry = this.settings.registry ?? (known?.status === "deployed" ? known.contracts.MandateRegistry : undefined);
+    return { chainId: info.chainId, registry: registry ?? missing("no_registry", "There is no mandate registry.", "Give --registry <address> or set TALLYSTICK_REGISTRY.") };
   }
 
   relayerUrl(): string {

@@ -36,6 +36,17 @@ export function usageError(detail: string, hint?: string, code = "usage"): CliEr
 const BY_CODE: Record<string, Exit> = {
   limit_exceeded: "limit",
   deposit_too_small: "limit", // smaller than one call, by our own limit
+  mandate_exhausted: "limit",
+  mandate_payment_limit: "limit",
+  mandate_payee_not_allowed: "limit",
+  mandate_capability: "limit",
+  mandate_expired: "limit",
+  mandate_not_yet_valid: "limit",
+  mandate_revoked: "limit",
+  firewall_rejected: "limit",
+  approval_pending: "limit",
+  guard_unreachable: "unreachable",
+  mandate_unverifiable: "unreachable",
   payment_refused: "refused",
   unsupported_terms: "refused",
   terms_changed: "refused",

@@ -9,6 +9,9 @@ export const ENVIRONMENT: [string, string][] = [
   ["TALLYSTICK_KEYSTORE_PASSWORD", "its passphrase; asked for on a terminal when left out"],
   ["TALLYSTICK_RPC_URL", "JSON-RPC endpoint of the chain"],
   ["TALLYSTICK_RELAYER_URL", "the relayer"],
+  ["TALLYSTICK_OPERATOR_TOKEN", "the relayer's operator's token, to export all of its audit log"],
+  ["TALLYSTICK_GUARD_URL", "the guard that signs vouchers under a mandate; http://127.0.0.1:8403 when left out"],
+  ["TALLYSTICK_REGISTRY", "the MandateRegistry contract"],
   ["TALLYSTICK_GRAPHQL_URL", "the indexer's GraphQL endpoint"],
   ["TALLYSTICK_STATE", "folder of the agent's storage; ~/.tallystick when left out"],
 ];

@@ -18,7 +18,7 @@ async function main(args: string[], env: NodeJS.ProcessEnv): Promise<Exit> {
   endOnSignal(stop, output);
   try {
     const { outcome } = await perform(args, env, output, stop.signal);
-    await output.finish(outcome);
+    if (outcome.printed !== true) await output.finish(outcome);
     return outcome.exit ?? "ok";
   } catch (error) {
     const told = stop.signal.aborted ? new CliError({ code: "interrupted", exit: "interrupted", retry: "unknown", detail: "Interrupted." }) : error;

@@ -1,12 +1,16 @@
 // All commands, in the order in which help lists them.
 import type { Command } from "./command.ts";
+import { auditExport, auditVerify } from "./commands/audit.ts";
 import { channelsList, channelsShow } from "./commands/channels.ts";
 import { channelsClose } from "./commands/channels-close.ts";
 import { claim } from "./commands/claim.ts";
 import { doctor } from "./commands/doctor.ts";
 import { invoicesList, invoicesPay } from "./commands/invoices.ts";
 import { keystoreCreate, keystoreImport, keystoreShow } from "./commands/keystore.ts";
+import { guard } from "./commands/guard.ts";
+import { mandateCreate, mandateList, mandateRevoke, mandateShow, mandateTree } from "./commands/mandate.ts";
 import { pay } from "./commands/pay.ts";
+import { policyApply, policyTest } from "./commands/policy.ts";
 import { payoutsNow, payoutsSchedule, payoutsShow } from "./commands/payouts.ts";
 import { receiptVerify } from "./commands/receipt.ts";
 import { vouchersImport } from "./commands/vouchers-import.ts";
@@ -16,4 +20,4 @@ import { trace } from "./commands/trace.ts";
 import { up } from "./commands/up.ts";
 import { withdraw } from "./commands/withdraw.ts";
 
-export const COMMANDS: readonly Command[] = [up, pay, sell, statements, payoutsShow, payoutsSchedule, payoutsNow, invoicesList, invoicesPay, channelsList, channelsShow, channelsClose, withdraw, claim, vouchersImport, trace, receiptVerify, doctor, keystoreCreate, keystoreImport, keystoreShow];
+export const COMMANDS: readonly Command[] = [up, pay, mandateCreate, mandateList, mandateShow, mandateTree, mandateRevoke, guard, policyTest, policyApply, sell, statements, payoutsShow, payoutsSchedule, payoutsNow, invoicesList, invoicesPay, channelsList, channelsShow, channelsClose, withdraw, claim, vouchersImport, trace, receiptVerify, auditVerify, auditExport, doctor, keystoreCreate, keystoreImport, keystoreShow];

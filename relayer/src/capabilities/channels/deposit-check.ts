@@ -11,13 +11,17 @@ import { ERC1271_MAGIC, erc1271Abi, tokenAbi } from "../../chain/token-abi.ts";
 import type { Deps } from "../../deps.ts";
 import { paymentFault } from "./faults.ts";
 
+/** Times in unix seconds. */
+export type Erc3009Deposit = { validAfter: bigint; validBefore: bigint; salt: Hex; signature: Hex };
+/** What the mandate registry reads: lineage, proofs, and the delegate's signature. */
+export type MandateDeposit = { data: Hex };
+
 export type DepositRequest = {
   config: ChannelConfig;
   channelId: Hex;
   /** Atomic token units. */
   amount: bigint;
-  /** Times in unix seconds. */
-  authorization: { validAfter: bigint; validBefore: bigint; salt: Hex; signature: Hex };
+  authorization: Erc3009Deposit | MandateDeposit;
   /** Whom the authorisation is made out to: the published collector (when undefined), or our contract's own ERC-3009 path. */
   collector?: Address | undefined;
   /** The channel's receiverAuthorizer need not be ours: somebody else's server keeps its books (facilitator). */
@@ -36,8 +40,11 @@ export function depositNonce(channelId: Hex, salt: Hex): Hex {
   return keccak256(encodeAbiParameters([{ type: "bytes32" }, { type: "uint256" }], [channelId, BigInt(salt)]));
 }
 
-/** Checks that need no chain. @throws a payment fault that names the field. */
-export function checkTerms(deps: Pick<Deps, "config" | "keyring" | "now">, { config, channelId, amount, authorization, collector, foreign = false }: DepositRequest): void {
+/** A deposit by the payer's ERC-3009 signature. */
+export type Erc3009Request = Omit<DepositRequest, "authorization"> & { authorization: Erc3009Deposit };
+
+/** Checks of the channel and the amount that need no chain. @throws a payment fault that names the field. */
+export function checkChannelTerms(deps: Pick<Deps, "config" | "keyring">, { config, channelId, amount, foreign = false }: Omit<DepositRequest, "authorization">): void {
   if (channelIdOf(sessionChannelsDomain(deps.config.chainId, deps.config.sessionChannels), config) !== channelId.toLowerCase()) {
     throw paymentFault("channel_id_mismatch", "payload.voucher.channelId", `The channel id ${channelId} is not the hash of channelConfig.`);
   }
@@ -47,10 +54,16 @@ export function checkTerms(deps: Pick<Deps, "config" | "keyring" | "now">, { con
   if (!foreign && !deps.keyring.has(config.receiverAuthorizer)) {
     throw paymentFault("receiver_authorizer_mismatch", "payload.channelConfig.receiverAuthorizer", `${config.receiverAuthorizer} is not a key of this relayer: it could not claim from the channel.`);
   }
+  if (amount <= 0n || amount >= 1n << 128n) throw paymentFault("deposit_refused", "payload.deposit.amount", `A deposit of ${amount} is not a positive uint128.`);
+}
+
+/** The same, and of the authorisation. */
+export function checkTerms(deps: Pick<Deps, "config" | "keyring" | "now">, request: Erc3009Request): void {
+  checkChannelTerms(deps, request);
+  const { authorization, collector } = request;
   if (!collectorsOf(deps).some((allowed) => isAddressEqual(allowed, collectorOf(deps, { collector })))) {
     throw paymentFault("deposit_refused", "payload.deposit.collector", `The collector ${collector} is not one of ${collectorsOf(deps).join(", ")}.`);
   }
-  if (amount <= 0n || amount >= 1n << 128n) throw paymentFault("deposit_refused", "payload.deposit.amount", `A deposit of ${amount} is not a positive uint128.`);
   const nowS = BigInt(Math.floor(deps.now().getTime() / 1000));
   if (authorization.validBefore < nowS + EXPIRY_MARGIN_S) {
     throw paymentFault("deposit_expired", `${AUTHORIZATION}.validBefore`, `The authorisation ends at ${authorization.validBefore}; it is ${nowS} and ${EXPIRY_MARGIN_S} s are needed.`);
@@ -70,7 +83,7 @@ function collectorOf({ config }: Pick<Deps, "config">, { collector }: Pick<Depos
 }
 
 /** Everything that can be known of a deposit before it is sent. @throws as checkTerms and checkAuthorization. */
-export async function checkDeposit(deps: Pick<Deps, "chain" | "config" | "keyring" | "now">, request: DepositRequest): Promise<void> {
+export async function checkErc3009Deposit(deps: Pick<Deps, "chain" | "config" | "keyring" | "now">, request: Erc3009Request): Promise<void> {
   checkTerms(deps, request);
   const nonce = depositNonce(request.channelId, request.authorization.salt);
   const facts = await readFacts(deps, request, nonce);
@@ -80,7 +93,7 @@ export async function checkDeposit(deps: Pick<Deps, "chain" | "config" | "keyrin
 
 export type DepositFacts = { payerHasCode: boolean; payerBalance: bigint; authorizationUsed: boolean };
 
-export async function readFacts(deps: Pick<Deps, "chain">, { config }: DepositRequest, nonce: Hex): Promise<DepositFacts> {
+export async function readFacts(deps: Pick<Deps, "chain">, { config }: Erc3009Request, nonce: Hex): Promise<DepositFacts> {
   const token = { address: config.token, abi: tokenAbi } as const;
   const { client } = deps.chain;
   const [code, payerBalance, authorizationUsed] = await readChain(() =>
@@ -97,7 +110,7 @@ export async function readFacts(deps: Pick<Deps, "chain">, { config }: DepositRe
  * Checks the authorisation's signature and the payer's funds.
  * @returns the signature in the form the token takes.
  */
-export async function checkAuthorization(deps: Pick<Deps, "chain" | "config">, request: DepositRequest, nonce: Hex, facts: DepositFacts): Promise<Hex> {
+export async function checkAuthorization(deps: Pick<Deps, "chain" | "config">, request: Erc3009Request, nonce: Hex, facts: DepositFacts): Promise<Hex> {
   const signature = await tokenSignature(deps, request, nonce, facts);
   if (facts.payerBalance < request.amount) {
     throw paymentFault("deposit_insufficient_balance", "payload.deposit.amount", `The payer holds ${facts.payerBalance}, the deposit is ${request.amount}.`);
@@ -105,7 +118,7 @@ export async function checkAuthorization(deps: Pick<Deps, "chain" | "config">, r
   return signature;
 }
 
-async function tokenSignature(deps: Pick<Deps, "chain" | "config">, request: DepositRequest, nonce: Hex, { payerHasCode }: DepositFacts): Promise<Hex> {
+async function tokenSignature(deps: Pick<Deps, "chain" | "config">, request: Erc3009Request, nonce: Hex, { payerHasCode }: DepositFacts): Promise<Hex> {
   const { payer } = request.config;
   const { address: factory, signature } = unwrap(request.authorization.signature);
   if (payerHasCode) return (await walletAccepts(deps, request, nonce, signature)) ? signature : badSignature(payer);
@@ -135,7 +148,7 @@ function badSignature(payer: Address, cause?: unknown): never {
   throw paymentFault("deposit_signature_invalid", `${AUTHORIZATION}.signature`, `The signature is not one of ${payer} over this authorisation.`, { cause });
 }
 
-async function walletAccepts(deps: Pick<Deps, "chain" | "config">, request: DepositRequest, nonce: Hex, signature: Hex): Promise<boolean> {
+async function walletAccepts(deps: Pick<Deps, "chain" | "config">, request: Erc3009Request, nonce: Hex, signature: Hex): Promise<boolean> {
   try {
     const answer = await deps.chain.client.readContract({ address: request.config.payer, abi: erc1271Abi, functionName: "isValidSignature", args: [authorizationDigest(deps, request, nonce), signature] });
     return answer === ERC1271_MAGIC;
@@ -150,7 +163,7 @@ function isBadAnswer(error: unknown): boolean {
   return error instanceof BaseError && error.walk((cause) => cause instanceof BaseError && /^(AbiDecoding|ContractFunctionZeroData)/.test(cause.name)) !== null;
 }
 
-function authorizationDigest({ config }: Pick<Deps, "config">, request: DepositRequest, nonce: Hex): Hex {
+function authorizationDigest({ config }: Pick<Deps, "config">, request: Erc3009Request, nonce: Hex): Hex {
   const { validAfter, validBefore } = request.authorization;
   return hashTypedData({
     domain: { name: config.token.name, version: config.token.version, chainId: config.chainId, verifyingContract: config.token.address },
@@ -160,7 +173,7 @@ function authorizationDigest({ config }: Pick<Deps, "config">, request: DepositR
   });
 }
 
-export function depositCalldata(deps: Pick<Deps, "config">, { config, amount, authorization, collector }: DepositRequest, signature: Hex): Hex {
+export function depositCalldata(deps: Pick<Deps, "config">, { config, amount, authorization, collector }: Erc3009Request, signature: Hex): Hex {
   const data = encodeAbiParameters(
     [{ type: "uint256" }, { type: "uint256" }, { type: "uint256" }, { type: "bytes" }],
     [authorization.validAfter, authorization.validBefore, BigInt(authorization.salt), signature],
@@ -169,7 +182,7 @@ export function depositCalldata(deps: Pick<Deps, "config">, { config, amount, au
 }
 
 /** A used authorisation: the transaction by which it funded this channel, or undefined when it did something else. */
-export async function findExternalDeposit(deps: Pick<Deps, "chain" | "config">, { config, channelId }: DepositRequest, nonce: Hex): Promise<{ txHash: Hex; blockNumber: bigint } | undefined> {
+export async function findExternalDeposit(deps: Pick<Deps, "chain" | "config">, { config, channelId }: Erc3009Request, nonce: Hex): Promise<{ txHash: Hex; blockNumber: bigint } | undefined> {
   const { client } = deps.chain;
   return readChain(async () => {
     const head = await client.getBlockNumber({ cacheTime: 0 });

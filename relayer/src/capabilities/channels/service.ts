@@ -8,8 +8,9 @@ import type { Deps } from "../../deps.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { readView, readViewFrom } from "./chain-view.ts";
 import {
-  checkAuthorization, checkTerms, depositCalldata, depositNonce, depositRefusal, findExternalDeposit, readFacts, type DepositRequest,
+  checkAuthorization, checkChannelTerms, checkErc3009Deposit, checkTerms, depositCalldata, depositNonce, depositRefusal, findExternalDeposit, readFacts, type DepositRequest, type Erc3009Request,
 } from "./deposit-check.ts";
+import { checkMandateCollector, checkMandateDeposit, isMandateDeposit, mandateDepositCalldata, mandateDepositKey, mandateDepositRefusal, type MandateDepositRequest } from "./mandate-deposit.ts";
 import { DepositTaken, findDeposit, insertDeposit, type DepositKey, type DepositRow } from "./deposit-store.ts";
 import { paymentFault, stillPending } from "./faults.ts";
 import { depositSteps } from "./logic.ts";
@@ -63,6 +64,28 @@ export type CarriedDeposit = { channel: Channel; txHash: Hex };
  * `chain_unavailable` (503, safe).
  */
 export async function carryDeposit(deps: ChannelDeps, request: DepositRequest): Promise<CarriedDeposit> {
+  return isMandateDeposit(request) ? carryMandateDeposit(deps, request) : carryErc3009Deposit(deps, request as Erc3009Request);
+}
+
+/** What can be known of a deposit before it is sent. @throws a payment fault (402) that names the field; `chain_unavailable`. */
+export async function checkDeposit(deps: Omit<ChannelDeps, "db" | "log" | "reached">, request: DepositRequest): Promise<void> {
+  if (!isMandateDeposit(request)) return checkErc3009Deposit(deps, request as Erc3009Request);
+  checkChannelTerms(deps, request);
+  checkMandateCollector(deps, request);
+  await checkMandateDeposit(deps, request);
+}
+
+/** Under a mandate the simulation is the whole check: the registry knows the signatures, the limits and the nonce. */
+async function carryMandateDeposit(deps: ChannelDeps, request: MandateDepositRequest): Promise<CarriedDeposit> {
+  const key: DepositKey = { token: request.config.token, payer: request.config.payer, nonce: mandateDepositKey(request) };
+  const known = await liveDeposit(deps, key);
+  if (known !== undefined) return finishDeposit(deps, request, known);
+  checkChannelTerms(deps, request);
+  checkMandateCollector(deps, request);
+  return finishDeposit(deps, request, await sendDeposit(deps, request, key, mandateDepositCalldata(request)));
+}
+
+async function carryErc3009Deposit(deps: ChannelDeps, request: Erc3009Request): Promise<CarriedDeposit> {
   const nonce = depositNonce(request.channelId, request.authorization.salt);
   const key: DepositKey = { token: request.config.token, payer: request.config.payer, nonce };
   const known = await liveDeposit(deps, key);
@@ -95,7 +118,7 @@ async function sendDeposit(deps: ChannelDeps, request: DepositRequest, key: Depo
     // An identical request may have been faster: then the simulation finds the authorisation used, or its row is there.
     const known = await liveDeposit(deps, key);
     if (known !== undefined) return known;
-    if (isRevert(error)) throw depositRefusal(error, request);
+    if (isRevert(error)) throw isMandateDeposit(request) ? mandateDepositRefusal(error) : depositRefusal(error, request);
     if (error instanceof TallystickError && error.code === "transaction_too_expensive") throw paymentFault("deposit_refused", "payload.deposit", `${error.message} The payer's wallet makes it so.`, { cause: error });
     if (error instanceof DepositTaken) throw new TallystickError({ code: "deposit_contended", status: 503, retry: "safe", detail: "The deposit is being sent by another request.", cause: error });
     throw error;
@@ -121,7 +144,7 @@ async function finishDeposit(deps: ChannelDeps, request: DepositRequest, row: De
 }
 
 /** The authorisation is used, but not by us. If it funded this very channel, that is what was asked for. */
-async function adoptDeposit(deps: ChannelDeps, request: DepositRequest, key: DepositKey): Promise<CarriedDeposit> {
+async function adoptDeposit(deps: ChannelDeps, request: Erc3009Request, key: DepositKey): Promise<CarriedDeposit> {
   const known = await liveDeposit(deps, key);
   if (known !== undefined) return finishDeposit(deps, request, known);
   const external = await findExternalDeposit(deps, request, key.nonce);

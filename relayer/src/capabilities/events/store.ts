@@ -1,4 +1,5 @@
-// SQL of the event log. A position is (xid, event_id), see migrations/0010_events.sql.
+// SQL of the event log. A position is (xid, event_id), see migrations/0010_events.sql. An event of a payment is its kind and the payment's name:
+// the rest is read from the payment's row.
 import type { Address } from "viem";
 import { toBytes } from "../../db/codec.ts";
 import type { Queryable } from "../../db/pool.ts";
@@ -17,8 +18,11 @@ export async function eventsAfter(db: Queryable, party: Address, after: Position
   const { rows } = await db.query<Row>({
     name: "events_after",
     // Not named xid: ORDER BY would take the text, and 1000 comes before 999 there.
-    text: `SELECT xid::text AS transaction, event_id, at, kind, data FROM event
-           WHERE (xid, event_id) > ($1::text::xid8, $2) AND ${SETTLED} AND $3 = ANY(parties) ORDER BY xid, event_id LIMIT $4`,
+    text: `SELECT e.xid::text AS transaction, e.event_id, e.at, e.kind, CASE WHEN e.payment_id IS NULL THEN e.data ELSE payment_event_data(p, e.kind) END AS data
+           FROM event e LEFT JOIN payment p ON p.payment_id = e.payment_id LEFT JOIN channel c ON c.channel_id = p.channel_id
+           WHERE (e.xid, e.event_id) > ($1::text::xid8, $2) AND e.${SETTLED}
+             AND $3 = ANY(CASE WHEN e.payment_id IS NULL THEN e.parties ELSE ARRAY[p.payer::bytea, coalesce(c.payer_authorizer, p.payer)::bytea, coalesce(c.receiver, p.receiver)::bytea] END)
+           ORDER BY e.xid, e.event_id LIMIT $4`,
     values: [String(after.xid), after.eventId, toBytes(party), limit],
   });
   return rows.map((row) => ({ xid: BigInt(row.transaction), eventId: row.event_id, at: row.at, kind: row.kind, data: row.data }));

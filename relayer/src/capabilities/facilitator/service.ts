@@ -9,6 +9,7 @@ import { settleAuthorization } from "../exact/service.ts";
 import type { SettlementKey } from "../exact/store.ts";
 import { EXACT_FAULTS, type Authorization, type Settled } from "../exact/types.ts";
 import { isUsed } from "../exact/use.ts";
+import { admitForeign } from "../firewall/foreign.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import { servedReceivers } from "../gateway/store.ts";
 import { settleSession, verifySession, type Refusing } from "./session.ts";
@@ -101,8 +102,12 @@ async function verifyExact(deps: GatewayDeps, request: FacilitatorRequest): Prom
   checkAuthorizationTerms(deps, authorization, wanted);
   const [{ used }, { paymentId }] = await Promise.all([checkAuthorization(deps, authorization), deps.exact.lookUp(authorization)]);
   if (used || paymentId !== undefined) return { isValid: false, invalidReason: EXACT_FAULTS.authorization_used, invalidMessage: "The authorisation has been used.", payer: authorization.from };
+  await admitted(deps, request, authorization);
   return { isValid: true, payer: authorization.from };
 }
+
+const admitted = (deps: GatewayDeps, request: FacilitatorRequest, { from, to, nonce }: Authorization): Promise<void> =>
+  admitForeign(deps, request, { identity: { scheme: "exact", nonce }, payer: from, payee: to as Address });
 
 /**
  * Carries the transfer. Success is told once: a second seller that was shown the same authorisation at the same time hears that it
@@ -116,6 +121,8 @@ async function settleExact(deps: GatewayDeps, request: FacilitatorRequest, toldT
   if (known.paymentId !== undefined) return failed(EXACT_FAULTS.authorization_used, "The authorisation pays for a call of this relayer's own gateway.");
   await checkToSettle(deps, authorization, wanted, known.queued || known.settlement !== undefined);
   if (authorization.value !== wanted.amount || !isAddressEqual(authorization.to, wanted.payTo)) return failed(EXACT_FAULTS.authorization_value_mismatch, "The authorisation is not for these terms.");
+  // What was sent before is found out about, whatever policies say by now.
+  if (!known.queued && known.settlement === undefined) await admitted(deps, request, authorization);
   const settled = await settleAuthorization(deps, authorization);
   // The token's refusal has a reason, which a seller's server can act on.
   if (settled.status === "failed" && settled.reason === "transfer_refused") await checkAuthorization(deps, authorization);

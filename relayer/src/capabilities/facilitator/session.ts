@@ -6,10 +6,10 @@ import { sessionChannelsAbi as abi } from "../../../../sdk/src/abi/session-chann
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { sessionChannelsDomain } from "../../../../sdk/src/typed-data.ts";
 import { isRevert, readChain, revertName } from "../../chain/client.ts";
+import { admitForeign } from "../firewall/foreign.ts";
 import type { Purpose } from "../../chain/submitter.ts";
 import * as channels from "../channels/service.ts";
 import type { ChainView } from "../channels/store.ts";
-import { checkDeposit } from "../channels/deposit-check.ts";
 import { fault, X402_ERROR } from "../gateway/terms.ts";
 import { decodeSchemePayload, type SchemePayload } from "../gateway/schemas.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
@@ -20,7 +20,8 @@ import { readServerPayload, type Claim, type FacilitatorRequest, type ServerPayl
 export type Refusing = { invalidReason: string; invalidMessage: string };
 
 /** @throws TallystickError with x402's word for what is wrong. */
-export async function verifySession(deps: GatewayDeps, { payload, requirements }: FacilitatorRequest): Promise<VerifyResponse> {
+export async function verifySession(deps: GatewayDeps, request: FacilitatorRequest): Promise<VerifyResponse> {
+  const { payload, requirements } = request;
   const session = decodeSchemePayload(payload.payload);
   const { config, voucher } = session;
   const channelId = await checkVoucher(deps, session, requirements);
@@ -32,9 +33,13 @@ export async function verifySession(deps: GatewayDeps, { payload, requirements }
   if (voucher.ceiling > view.balance + arriving) throw mismatch("voucher_ceiling_above_balance", "payload.voucher.maxClaimableAmount", X402_ERROR.ceilingAboveBalance, `The voucher is for ${voucher.ceiling}; the channel holds ${view.balance}${arriving === 0n ? "" : ` and ${arriving} more to come`}.`);
   const below = session.type === "voucher" ? voucher.ceiling <= view.totalClaimed : voucher.ceiling < view.totalClaimed;
   if (below) throw mismatch("voucher_below_claimed", "payload.voucher.maxClaimableAmount", "invalid_batch_settlement_evm_cumulative_below_claimed", `The voucher is for ${voucher.ceiling}; ${view.totalClaimed} is claimed already.`);
-  if (session.type === "deposit") await checkDeposit(deps, { config, channelId, ...session.deposit, paymentId: "", foreign: true });
+  if (session.type === "deposit") await channels.checkDeposit(deps, { config, channelId, ...session.deposit, paymentId: "", foreign: true });
+  await admitted(deps, request, session, channelId);
   return { isValid: true, payer: config.payer, extra: stateOf(channelId, view) };
 }
+
+const admitted = (deps: GatewayDeps, request: FacilitatorRequest, { config: { payer, payerAuthorizer, receiver }, voucher: { ceiling } }: SchemePayload, channelId: Hex, prove?: () => Promise<void>): Promise<void> =>
+  admitForeign(deps, request, { identity: { scheme: "batch-settlement", channelId, ceiling }, payer, payerAuthorizer, payee: receiver, channelId, ...(prove === undefined ? {} : { prove }) });
 
 function stateOf(channelId: Hex, view: ChainView): Record<string, unknown> {
   return { channelId, balance: String(view.balance), totalClaimed: String(view.totalClaimed), withdrawRequestedAt: view.withdrawInitiatedAt, refundNonce: String(view.refundNonce) };
@@ -59,7 +64,8 @@ async function checkVoucher(deps: GatewayDeps, { config, voucher }: SchemePayloa
 
 const mismatch = (code: string, field: string, x402Error: string, detail: string) => fault({ code, field, x402Error, detail });
 
-export async function settleSession(deps: GatewayDeps, { payload, requirements }: FacilitatorRequest, caller: Address | undefined): Promise<SettleResponse> {
+export async function settleSession(deps: GatewayDeps, request: FacilitatorRequest, caller: Address | undefined): Promise<SettleResponse> {
+  const { payload, requirements } = request;
   const server = readServerPayload(payload.payload);
   if (server !== undefined) {
     checkParties(server, requirements);
@@ -68,7 +74,9 @@ export async function settleSession(deps: GatewayDeps, { payload, requirements }
   const session = decodeSchemePayload(payload.payload);
   if (session.type !== "deposit") throw mismatch("payload_type_unsupported", "payload.type", "invalid_batch_settlement_evm_payload_type", "A voucher needs no settling; claims, payouts, deposits and refunds do.");
   const channelId = await checkVoucher(deps, session, requirements);
-  const { txHash } = await channels.carryDeposit(deps, { channelId, config: session.config, ...session.deposit, paymentId: `deposit ${channelId}`, foreign: true });
+  const deposit = { channelId, config: session.config, ...session.deposit, paymentId: `deposit ${channelId}`, foreign: true };
+  await admitted(deps, request, session, channelId, () => channels.checkDeposit(deps, deposit));
+  const { txHash } = await channels.carryDeposit(deps, deposit);
   const view = await channels.readOne(deps, channelId);
   return { success: true, payer: session.config.payer, transaction: txHash, network: deps.config.network, amount: String(session.deposit.amount), extra: { channelState: stateOf(channelId, view) } };
 }

@@ -10,6 +10,8 @@ import { newPaymentId } from "../../payment-id.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { checkAuthorization, checkAuthorizationTerms, checkSigned, exactFault, type Wanted } from "../exact/authorization.ts";
 import * as payments from "../exact/payment-store.ts";
+import { admit } from "../firewall/gate.ts";
+import { ownerOf } from "../firewall/registry.ts";
 import type { ExactPayment, ExactRequest } from "../exact/payment-store.ts";
 import { decodeExactPayload } from "../exact/schemas.ts";
 import { settleAuthorization, sweepQueue } from "../exact/service.ts";
@@ -67,6 +69,10 @@ async function openNew(deps: GatewayDeps, request: ExactRequest, service: Servic
   if (used || carried !== undefined) return refuseUsed(deps, request);
   await ledger.limitUnbilledRuns(deps, authorization.from);
   await limitStoredAnswers(deps, authorization.from);
+  const { paymentId, requestHash, resource, price } = request;
+  await admit(deps, {
+    identity: { scheme: "exact", token, nonce: authorization.nonce, requestHash }, paymentId, payer: authorization.from, payee: authorization.to as Address, service: service.name, serviceOwner: ownerOf(service), resource, price,
+  });
   return reserve(deps, request, balance, service);
 }
 
@@ -78,7 +84,7 @@ function wantedOf({ config }: Pick<Deps, "config">, { receiver, price, upstreamT
 /** Money rule 5: what is refused after a valid signature leaves a row. */
 async function recordAndThrow(deps: GatewayDeps, { paymentId, authorization, service, price }: ExactRequest, error: unknown): Promise<never> {
   if (error instanceof TallystickError && error.status === 402 && !UNSIGNED.has(error.code)) {
-    await ledger.recordRefusal(deps, { paymentId, channelId: undefined, payer: authorization.from, service }, error.code, { nonce: authorization.nonce, price: price.toString() });
+    await ledger.recordRefusal(deps, { paymentId, channelId: undefined, payer: authorization.from, payee: authorization.to, service }, error.code, { nonce: authorization.nonce, price: price.toString() });
   }
   throw error;
 }
@@ -150,7 +156,7 @@ async function whileReserved(deps: Deps, known: ExactPayment): Promise<ExactPaym
 
 async function refuseUsed(deps: GatewayDeps, { paymentId, authorization, service, price }: Pick<ExactRequest, "paymentId" | "authorization" | "service" | "price">): Promise<never> {
   const refused = exactFault("authorization_used", `${AT}.nonce`, "This authorisation has been used; sign one with a fresh nonce.");
-  await ledger.recordRefusal(deps, { paymentId, channelId: undefined, payer: authorization.from, service }, refused.code, { nonce: authorization.nonce, price: price.toString() });
+  await ledger.recordRefusal(deps, { paymentId, channelId: undefined, payer: authorization.from, payee: authorization.to, service }, refused.code, { nonce: authorization.nonce, price: price.toString() });
   throw refused;
 }
 
@@ -254,5 +260,6 @@ async function extensions(deps: GatewayDeps, payment: ExactPayment): Promise<{ e
   const { outputHash, startedAt, endedAt, authorization, token, paymentId, resource, requestHash, price } = payment;
   if (outputHash === undefined || startedAt === undefined || endedAt === undefined) return {};
   const facts = { paymentId, scheme: "exact", resource, payer: authorization.from, receiver: authorization.to as Address, token, requestHash, amount: price, outputHash, startedAt, endedAt };
-  return { extensions: await receiptExtensions(deps, directReceipt(deps, facts)) };
+  const extensions = await receiptExtensions(deps, directReceipt(deps, facts));
+  return extensions === undefined ? {} : { extensions };
 }

@@ -8,13 +8,15 @@ import type { Hasher } from "../../crypto/voucher.ts";
 import type { Deps } from "../../deps.ts";
 import type { KnownChannels } from "../channels/known.ts";
 import type { Exact } from "../exact/exact.ts";
+import type { Policies } from "../firewall/policies.ts";
 import type { Answer, Delivery } from "../ledger/types.ts";
 import type { Catalog } from "./catalog.ts";
 import type { Handlers } from "./handler.ts";
 import type { Envelope } from "./schemas.ts";
+import type { MandateReads } from "../mandates/service.ts";
 import type { Service } from "./store.ts";
 
-export type GatewayDeps = Deps & { hasher: Hasher; exact: Exact; handlers: Handlers; knownChannels: KnownChannels; catalog: Catalog };
+export type GatewayDeps = Deps & MandateReads & { hasher: Hasher; exact: Exact; handlers: Handlers; knownChannels: KnownChannels; catalog: Catalog; policies: Policies };
 
 /** What somebody wants to buy, and the payment it came with. */
 export type Order = {
@@ -47,6 +49,8 @@ export type OpenPayment = {
   service: string;
   price: bigint;
   requestHash: Hex;
+  /** Paid before it was asked for (a transfer): what is left is to deliver it. */
+  prepaid?: true;
   /**
    * Charges and stores the answer in one durable commit, then hands out the sale.
    * @throws TallystickError `reservation_expired` (503, safe): the lease ran out, nothing was charged, nothing may be delivered.

@@ -1,5 +1,5 @@
-// What the seller signs: the offers in a 402, and the receipts of a paid answer (Tallystick's always, x402's own for clients that take
-// part in it). Signed by the key that may claim the buyer's channel, so that a buyer can check them against what it signed itself.
+// What the seller signs: the offers in a 402, and the receipts of a paid answer, for clients that ask for them (Tallystick's, x402's own, or
+// both); whoever did not can fetch Tallystick's later. Signed by the key that may claim the buyer's channel, so that a buyer can check them against what it signed itself.
 // Nothing is stored: a receipt is made from the payment's row, and the same row always gives the same signature.
 import type { PaymentRequirements } from "@x402/core/types";
 import { OFFER_RECEIPT } from "@x402/extensions/offer-receipt";
@@ -35,18 +35,25 @@ export async function offerExtension(deps: ReceiptDeps & Pick<Deps, "now">, acce
   return { [OFFER_RECEIPT]: { info: { offers } } };
 }
 
-/** A client that takes part in x402's offer-receipt carries the extension in its payment; one that does not is spared a signature. */
-export function wantsX402Receipt({ extensions }: { extensions?: Record<string, unknown> | null | undefined }): boolean {
-  return extensions?.[OFFER_RECEIPT] !== undefined;
+/** Which receipts a payment's answer carries. */
+export type ReceiptWish = { ours: boolean; x402: boolean };
+export const BOTH_RECEIPTS: ReceiptWish = { ours: true, x402: true };
+
+/** A client asks by carrying the extension in its payment; one that does not is spared the signatures. */
+export function receiptWish({ extensions }: { extensions?: Record<string, unknown> | null | undefined }): ReceiptWish {
+  return { ours: extensions?.[RECEIPT_EXTENSION] !== undefined, x402: extensions?.[OFFER_RECEIPT] !== undefined };
 }
 
-/** The extensions of a PAYMENT-RESPONSE: our receipt always, x402's own for those who take part in it. */
-export async function receiptExtensions(deps: ReceiptDeps, facts: ReceiptFacts, x402Receipt = true): Promise<Record<string, unknown>> {
-  const { receipt } = facts;
-  if (!x402Receipt) return { [RECEIPT_EXTENSION]: { info: { receipt: await signReceipt(deps, facts) } } };
+/** The extensions of a PAYMENT-RESPONSE; undefined when none is asked for. */
+export async function receiptExtensions(deps: ReceiptDeps, facts: ReceiptFacts, wish = BOTH_RECEIPTS): Promise<Record<string, unknown> | undefined> {
+  if (!wish.ours && !wish.x402) return undefined;
+  const [ours, theirs] = await Promise.all([wish.ours ? signReceipt(deps, facts) : undefined, wish.x402 ? signX402Receipt(deps, facts) : undefined]);
+  return { ...(theirs && { [OFFER_RECEIPT]: { info: { receipt: theirs } } }), ...(ours && { [RECEIPT_EXTENSION]: { info: { receipt: ours } } }) };
+}
+
+async function signX402Receipt(deps: ReceiptDeps, { receipt, signer }: ReceiptFacts): Promise<Record<string, unknown>> {
   const payload = { version: X402_VERSION, network: deps.config.network, resourceUrl: receipt.resource, payer: receipt.payer, issuedAt: Number(receipt.endedAtMs / 1000n), transaction: "" };
-  const [ours, theirs] = await Promise.all([signReceipt(deps, facts), deps.keyring.signerFor(facts.signer).signX402Receipt(payload)]);
-  return { [OFFER_RECEIPT]: { info: { receipt: { format: "eip712", payload, signature: theirs } } }, [RECEIPT_EXTENSION]: { info: { receipt: ours } } };
+  return { format: "eip712", payload, signature: await deps.keyring.signerFor(signer).signX402Receipt(payload) };
 }
 
 export async function signReceipt(deps: ReceiptDeps, { receipt, signer }: ReceiptFacts): Promise<SignedReceipt> {

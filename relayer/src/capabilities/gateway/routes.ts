@@ -21,6 +21,7 @@ const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 const RESPONSES = {
   400: problemResponse("The payment or the path is malformed; `field` names where"),
   402: problemResponse("Not paid, or the payment does not do: terms in PAYMENT-REQUIRED"),
+  403: problemResponse("The mandate that the payment is made under does not allow it; `mandateId` names which, nothing moved"),
   404: problemResponse("No such service"),
   409: problemResponse("The payment-identifier was used with another request"),
   413: problemResponse("The body is too large"),
@@ -80,6 +81,8 @@ async function sell(deps: GatewayDeps, streams: LiveStreams, request: FastifyReq
   const byTransfer = await boughtByTransfer(deps, request, reply, { service, path, url, header });
   if (byTransfer !== undefined) return byTransfer;
   const payment = gateway.readPayment(header);
+  // Those who speak in the older names are answered with X-402-Receipt.
+  if (usesAliases(request)) payment.envelope.extensions = { ...payment.envelope.extensions, [RECEIPT_EXTENSION]: {} };
   const call = { method: request.method, path, headers: request.headers, body: bodyOf(request), signal: goneSignal(request, reply), streams, metered: isMetered(request, service) };
   try {
     const sale = await gateway.buy(deps, service, call, payment);

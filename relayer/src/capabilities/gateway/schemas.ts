@@ -31,6 +31,9 @@ export const ConfigSchema = Type.Object({
 const VoucherSchema = Type.Object({ channelId: Bytes32String, maxClaimableAmount: AmountString, signature: SignatureString });
 const AuthorizationSchema = Type.Object({ validAfter: TimeString, validBefore: TimeString, salt: Bytes32String, signature: SignatureString });
 
+/** A lineage of nine mandates with signatures and proofs of 1,000 payees each. */
+const MOST_MANDATE_DATA = 40_000;
+
 const SCHEMAS = {
   voucher: Compile(Type.Object({ type: Type.Literal("voucher"), channelConfig: ConfigSchema, voucher: VoucherSchema })),
   deposit: Compile(
@@ -42,6 +45,18 @@ const SCHEMAS = {
         amount: AmountString,
         authorization: Type.Object({ erc3009Authorization: AuthorizationSchema }),
         collector: Type.Optional(AddressString),
+      }),
+    }),
+  ),
+  mandateDeposit: Compile(
+    Type.Object({
+      type: Type.Literal("deposit"),
+      channelConfig: ConfigSchema,
+      voucher: VoucherSchema,
+      deposit: Type.Object({
+        amount: AmountString,
+        authorization: Type.Object({ mandateDeposit: Type.Object({ data: Type.String({ pattern: "^0x([0-9a-fA-F]{2})+$", maxLength: MOST_MANDATE_DATA }) }) }),
+        collector: AddressString,
       }),
     }),
   ),
@@ -57,9 +72,12 @@ export type DepositAuthorization = { validAfter: bigint; validBefore: bigint; sa
 export type SchemePayload = { config: ChannelConfig; voucher: Voucher } & (
   | { type: "voucher" }
   /** collector: whom the authorisation is made out to; the published ERC-3009 collector when left out. */
-  | { type: "deposit"; deposit: { amount: bigint; authorization: DepositAuthorization; collector: Address | undefined } }
+  | { type: "deposit"; deposit: { amount: bigint; authorization: DepositAuthorization | MandateDeposit; collector: Address | undefined } }
   | { type: "refund"; amount: bigint | undefined }
 );
+
+/** Under a mandate: what its registry reads. */
+export type MandateDeposit = { data: Hex };
 
 export type Envelope = PaymentPayloadV2;
 
@@ -137,6 +155,11 @@ export function decodeSchemePayload(payload: Record<string, unknown>): SchemePay
     const { channelConfig, voucher, amount } = check(SCHEMAS.refund, payload);
     return { type, config: toConfig(channelConfig), voucher: toVoucher(voucher), amount: amount === undefined ? undefined : toAmount(amount, "payload.amount") };
   }
+  if (type === "deposit" && hasMandateDeposit(payload)) {
+    const { channelConfig, voucher, deposit } = check(SCHEMAS.mandateDeposit, payload);
+    const authorization = { data: deposit.authorization.mandateDeposit.data as Hex };
+    return { type, config: toConfig(channelConfig), voucher: toVoucher(voucher), deposit: { amount: toAmount(deposit.amount, "payload.deposit.amount"), authorization, collector: toAddress(deposit.collector) } };
+  }
   if (type === "deposit") {
     const { channelConfig, voucher, deposit } = check(SCHEMAS.deposit, payload);
     const { validAfter, validBefore, salt, signature } = deposit.authorization.erc3009Authorization;
@@ -152,6 +175,11 @@ export function decodeSchemePayload(payload: Record<string, unknown>): SchemePay
     };
   }
   throw malformed("payment_malformed", "payload.type", "The payload type must be voucher, deposit or refund.");
+}
+
+function hasMandateDeposit(payload: Record<string, unknown>): boolean {
+  const { authorization } = (payload["deposit"] ?? {}) as { authorization?: { mandateDeposit?: unknown } | null };
+  return authorization?.mandateDeposit !== undefined;
 }
 
 export function check<T>(validator: { Check(value: unknown): value is T; Errors(value: unknown): { instancePath: string; message: string }[] }, value: unknown): T {

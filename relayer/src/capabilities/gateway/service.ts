@@ -6,6 +6,8 @@ import type { Hex } from "viem";
 import type { Deps } from "../../deps.ts";
 import { paymentIdFrom } from "../../payment-id.ts";
 import { contentTypeOf } from "../ledger/logic.ts";
+import { stopOf } from "../firewall/gate.ts";
+import { approval } from "../audit/approval.ts";
 import type { Delivery } from "../ledger/types.ts";
 import { requestHash } from "./logic.ts";
 import { pauseOf } from "./pause.ts";
@@ -69,6 +71,7 @@ export async function openPurchase(deps: GatewayDeps, purchase: Purchase, { enve
     await opened.payment.abandon("service_paused");
     throw pause;
   }
+  if (opened.outcome === "open" && opened.payment.stream?.owed !== true) deps.audit.record(approval({ ...opened.payment, payee: purchase.service.receiver }));
   return opened;
 }
 
@@ -116,6 +119,13 @@ export async function deliver(deps: GatewayDeps, service: Service, call: Call, p
   if (call.signal.aborted) {
     await payment.abandon("client_gone");
     throw new TallystickError({ code: "client_gone", status: 499, retry: "safe", detail: "The client closed the connection; nothing was charged." });
+  }
+  // A kill switch went on meanwhile: nothing is charged, and the answer stays here.
+  const asked = payment.prepaid === true || payment.stream?.owed === true ? undefined : stopOf(deps, payment, service);
+  const stop = asked instanceof Promise ? await asked : asked;
+  if (stop !== undefined) {
+    await payment.abandon("firewall_stop");
+    throw stop;
   }
   return payment.charge(delivery);
 }

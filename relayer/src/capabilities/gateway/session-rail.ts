@@ -7,6 +7,8 @@ import type { ChannelConfig } from "../../../../sdk/src/typed-data.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { assertChainFresh } from "../channels/freshness.ts";
 import * as channels from "../channels/service.ts";
+import { admit, type Asked } from "../firewall/gate.ts";
+import { ownerOf } from "../firewall/registry.ts";
 import { findChannel, unknownChannel, type Channel } from "../channels/store.ts";
 import { decide } from "../ledger/logic.ts";
 import * as ledger from "../ledger/service.ts";
@@ -16,7 +18,7 @@ import type { Answer, Payment, PaymentRequest } from "../ledger/types.ts";
 import { endStream, leaseMsOf, MAX_RUNS } from "../streams/service.ts";
 import { reopenFixed } from "../streams/store.ts";
 import type { GatewayDeps, OpenPayment, Opened, Order, Rail, Sale, StreamSale } from "./rail.ts";
-import { receiptExtensions, sessionReceipt, signReceipt, wantsX402Receipt } from "./receipts.ts";
+import { BOTH_RECEIPTS, receiptExtensions, receiptWish, sessionReceipt, signReceipt, type ReceiptWish } from "./receipts.ts";
 import { refusalFault } from "./refusals.ts";
 import { decodeSchemePayload, type SchemePayload } from "./schemas.ts";
 import { endOwed } from "./streaming.ts";
@@ -83,33 +85,47 @@ async function checkVoucher(deps: GatewayDeps, payload: SchemePayload, channelId
 async function reserve(deps: GatewayDeps, purchase: Purchase): Promise<Opened> {
   const request = purchase.payload.type === "deposit" ? await withDeposit(deps, purchase) : purchase.request;
   await ensureChannel(deps, purchase);
-  const taken = await take(deps, purchase, request);
+  const admitted = () => admit(deps, askedOf(deps, purchase));
+  // No promise where no policy is about it.
+  const waiting = admitted();
+  if (waiting !== undefined) await waiting;
+  const taken = await take(deps, purchase, request, admitted);
   if (taken.outcome === "refused") return refuse(deps, request, taken.refusal, taken.channel);
   if (taken.outcome === "replay") {
     deps.metrics.payments.inc({ outcome: "replayed" });
     deps.log.info({ event: EVENT.paymentReplayed, paymentId: taken.payment.paymentId }, "same payment, same answer, no charge");
-    return { outcome: "sold", sale: await replayOf(deps, taken.payment, taken.answer, wantsX402Receipt(purchase.order.envelope)) };
+    return { outcome: "sold", sale: await replayOf(deps, taken.payment, taken.answer, receiptWish(purchase.order.envelope)) };
   }
   if (taken.outcome === "owed") return { outcome: "open", payment: await owedPayment(deps, taken.payment, purchase.order) };
   const { payment } = taken;
   deps.log.debug({ event: EVENT.paymentReserved, paymentId: payment.paymentId, channelId: request.channelId, service: request.service, priceAtomic: request.price.toString() }, "reserved");
-  return { outcome: "open", payment: openPayment(deps, payment, purchase.payload.config, wantsX402Receipt(purchase.order.envelope)) };
+  return { outcome: "open", payment: openPayment(deps, payment, purchase.payload.config, receiptWish(purchase.order.envelope)) };
+}
+
+/** As the firewall sees it. */
+function askedOf(deps: GatewayDeps, { order, payload: { config }, request }: Purchase): Asked {
+  const { paymentId, channelId, ceiling, requestHash, payer, service, resource, price } = request;
+  return {
+    identity: { scheme: "batch-settlement", channelId, ceiling, requestHash }, paymentId, channelId, payer, payerAuthorizer: config.payerAuthorizer, payee: config.receiver, service, serviceOwner: ownerOf(order.service), resource, price,
+    isPaid: () => ledger.isPaid(deps, request),
+  };
 }
 
 /** Knowing a channel is a memory of this process: a database that lost it says so, and it is read from the chain anew. */
-async function take(deps: GatewayDeps, purchase: Purchase, request: PaymentRequest): Promise<ledger.Taken> {
+async function take(deps: GatewayDeps, purchase: Purchase, request: PaymentRequest, admitted: () => Promise<void> | undefined): Promise<ledger.Taken> {
   const { upstreamTimeoutMs } = purchase.order.service;
   try {
-    return await ledger.take(deps, request, upstreamTimeoutMs);
+    return await ledger.take(deps, request, upstreamTimeoutMs, admitted);
   } catch (error) {
     if (!(error instanceof TallystickError) || error.code !== "channel_unknown") throw error;
     deps.knownChannels.delete(request.channelId);
     await ensureChannel(deps, purchase);
-    return ledger.take(deps, request, upstreamTimeoutMs);
+    await admitted();
+    return ledger.take(deps, request, upstreamTimeoutMs, admitted);
   }
 }
 
-function openPayment(deps: GatewayDeps, payment: PaymentRequest, config: ChannelConfig, x402Receipt: boolean): OpenPayment {
+function openPayment(deps: GatewayDeps, payment: PaymentRequest, config: ChannelConfig, wish: ReceiptWish): OpenPayment {
   const { paymentId, payer, service, price, requestHash } = payment;
   return {
     paymentId, payer, service, price, requestHash,
@@ -119,8 +135,9 @@ function openPayment(deps: GatewayDeps, payment: PaymentRequest, config: Channel
         throw new TallystickError({ code: "reservation_expired", status: 503, retry: "safe", detail: "The answer came after the reservation had run out; nothing was charged." });
       }
       deps.metrics.payments.inc({ outcome: "charged" });
-      deps.log.info({ event: EVENT.paymentCharged, paymentId, channelId: payment.channelId, service, chargedAtomic: delivery.amount.toString() }, "charged");
-      return saleOf(deps, charged, { config, ...charged.standing }, delivery.answer, x402Receipt);
+      // A debug line, as for a reservation: the row is the record, and a line for every call costs a twentieth of it.
+      deps.log.debug({ event: EVENT.paymentCharged, paymentId, channelId: payment.channelId, service, chargedAtomic: delivery.amount.toString() }, "charged");
+      return saleOf(deps, charged, { config, ...charged.standing }, delivery.answer, wish);
     },
     async abandon(reason) {
       await ledger.giveBack(deps, paymentId, reason);
@@ -154,7 +171,7 @@ async function owedPayment(deps: GatewayDeps, payment: Payment, { service, envel
       const head = { paymentId, unitPrice: undefined, status: answer.status, headers: answer.headers, startedAt };
       const delivered = (await endOwed(deps, paymentId, head, answer.body, leaseMs)) ? await findPayment(deps.db, paymentId) : undefined;
       if (delivered === undefined) throw ledger.inProgress(paymentId);
-      return replayOf(deps, delivered, answer, wantsX402Receipt(envelope));
+      return replayOf(deps, delivered, answer, receiptWish(envelope));
     },
     async abandon() {
       await endStream(deps, paymentId, "upstream_broken");
@@ -166,9 +183,9 @@ async function owedPayment(deps: GatewayDeps, payment: Payment, { service, envel
 
 async function resume(deps: GatewayDeps, paymentId: string): Promise<Opened | undefined> {
   const payment = await findPayment(deps.db, paymentId);
-  if (payment?.state === "reserved") return { outcome: "open", payment: openPayment(deps, payment, (await channelOf(deps, payment)).config, true) };
+  if (payment?.state === "reserved") return { outcome: "open", payment: openPayment(deps, payment, (await channelOf(deps, payment)).config, BOTH_RECEIPTS) };
   const answer = payment?.state === "charged" ? await findAnswer(deps, paymentId) : undefined;
-  return payment === undefined || answer === undefined ? undefined : { outcome: "sold", sale: await replayOf(deps, payment, answer, true) };
+  return payment === undefined || answer === undefined ? undefined : { outcome: "sold", sale: await replayOf(deps, payment, answer, BOTH_RECEIPTS) };
 }
 
 /** Puts the deposit on chain first: only a confirmed balance counts. */
@@ -177,7 +194,10 @@ async function withDeposit(deps: GatewayDeps, purchase: Purchase): Promise<Payme
   if (payload.type !== "deposit") throw new Error("invariant: a deposit payload");
   const { amount, authorization, collector } = payload.deposit;
   await refuseHopelessDeposit(deps, purchase, amount);
-  const carried = await channels.carryDeposit(deps, { channelId: request.channelId, config: payload.config, amount, authorization, collector, paymentId: request.paymentId });
+  const deposit = { channelId: request.channelId, config: payload.config, amount, authorization, collector, paymentId: request.paymentId };
+  // The channel may not exist yet: then it is the deposit that shows who pays.
+  await admit(deps, { ...askedOf(deps, purchase), prove: async () => void ((await findChannel(deps.db, request.channelId)) ?? (await channels.checkDeposit(deps, deposit))) });
+  const carried = await channels.carryDeposit(deps, deposit);
   return { ...request, deposit: { hash: carried.txHash, amount } };
 }
 
@@ -194,7 +214,7 @@ async function refuseHopelessDeposit(deps: GatewayDeps, { payload, request }: Pu
 
 async function refuse(deps: GatewayDeps, request: PaymentRequest, refusal: Parameters<typeof refusalFault>[0], channel: Channel): Promise<never> {
   const refused = refusalFault(refusal, channel, request.ceiling, request.price);
-  await ledger.recordRefusal(deps, request, refused.code, {
+  await ledger.recordRefusal(deps, { ...request, payee: channel.config.receiver }, refused.code, {
     ceiling: request.ceiling.toString(),
     price: request.price.toString(),
     charged: channel.charged.toString(),
@@ -210,16 +230,17 @@ async function channelOf(deps: GatewayDeps, { channelId }: Pick<PaymentRequest, 
   return channel;
 }
 
-async function replayOf(deps: GatewayDeps, payment: Payment, answer: Answer, x402Receipt: boolean): Promise<Sale> {
-  return saleOf(deps, payment, await channelOf(deps, payment), answer, x402Receipt);
+async function replayOf(deps: GatewayDeps, payment: Payment, answer: Answer, wish: ReceiptWish): Promise<Sale> {
+  return saleOf(deps, payment, await channelOf(deps, payment), answer, wish);
 }
 
 /** A charged payment as it is delivered; the same on a replay. */
-async function saleOf(deps: GatewayDeps, payment: Payment, channel: Standing & Pick<Channel, "config">, answer: Answer, x402Receipt: boolean): Promise<Sale> {
+async function saleOf(deps: GatewayDeps, payment: Payment, channel: Standing & Pick<Channel, "config">, answer: Answer, wish: ReceiptWish): Promise<Sale> {
   if (payment.charged === undefined || payment.chargedCumulative === undefined) throw new Error("invariant: a charged payment says what it was charged");
   const settled = settlement(deps, payment, channel, payment.charged, payment.chargedCumulative);
-  const facts = sessionReceipt(payment, channel);
-  return { answer, paymentId: payment.paymentId, settlement: facts === undefined ? settled : { ...settled, extensions: await receiptExtensions(deps, facts, x402Receipt) } };
+  const facts = wish.ours || wish.x402 ? sessionReceipt(payment, channel) : undefined;
+  const extensions = facts && (await receiptExtensions(deps, facts, wish));
+  return { answer, paymentId: payment.paymentId, settlement: extensions === undefined ? settled : { ...settled, extensions } };
 }
 
 /** A deposit that stands although the call failed: the buyer learns of it, charged nothing. */

@@ -4,10 +4,13 @@ import { createGroup, type Group } from "../../db/group.ts";
 import { isLedgerRewound } from "../../db/continuity.ts";
 import { isDatabaseUnavailable } from "../../db/pool.ts";
 import type { Deps } from "../../deps.ts";
-import { chargeAll, releaseAll, reserveAll, type Charge, type Charged, type Reservation, type Verdict } from "./store.ts";
+import { reserveWithin, type MandateVerdict } from "../mandates/budget-store.ts";
+import { dispatchReservations } from "../mandates/dispatch.ts";
+import { chargeAll, releaseAll, reserveAll, type Charge, type Charged, type Reservation } from "./store.ts";
 
 export type LedgerGroups = {
-  reserve: Group<Reservation, Verdict>;
+  /** Of channels that spend under a mandate, within it. */
+  reserve: Group<Reservation, MandateVerdict>;
   charge: Group<Charge, Charged | undefined>;
   release: Group<{ paymentId: string; reason: string }, boolean>;
 };
@@ -16,8 +19,12 @@ export function createLedgerGroups({ db, config }: Pick<Deps, "db" | "config">):
   const { exposure, limits } = config;
   const { unbilledRunsPerMinute, storedAnswerBytes } = limits;
   const bounds = { ...exposure, unbilledRunsPerMinute, storedAnswerBytes };
+  const sharesFate = (error: unknown) => isDatabaseUnavailable(error) || isLedgerRewound(error);
   return {
-    reserve: createGroup((items) => reserveAll(db, items, bounds), (error) => isDatabaseUnavailable(error) || isLedgerRewound(error)),
+    reserve: dispatchReservations(
+      createGroup((items) => reserveAll(db, items, bounds), sharesFate),
+      createGroup((items) => reserveWithin(db, items, bounds), sharesFate),
+    ),
     charge: createGroup((items) => chargeAll(db, items, limits.answerTtlS), isDatabaseUnavailable),
     release: createGroup((items) => releaseAll(db, items), isDatabaseUnavailable),
   };

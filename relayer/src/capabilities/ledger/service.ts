@@ -1,13 +1,16 @@
 // The ledger's verbs. Order of every paid call: take -> run the upstream -> charge (commit) -> answer, or giveBack.
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Hex } from "viem";
+import type { Address, Hex } from "viem";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import type { Deps } from "../../deps.ts";
 import { newPaymentId } from "../../payment-id.ts";
 import { EVENT } from "../../telemetry/log.ts";
+import type { AuditValue } from "../audit/types.ts";
 import { findChannel, type Channel } from "../channels/store.ts";
 import { decide, type Refusal } from "./logic.ts";
 import { answerDeleted, answersFull } from "../answers/service.ts";
+import { refusedByMandate } from "../mandates/audit.ts";
+import type { MandateVerdict } from "../mandates/budget-store.ts";
 import { deletedAt } from "../answers/store.ts";
 import { deleteExpiredAnswers, findAnswer, sealDelivery } from "./answer-store.ts";
 import * as store from "./store.ts";
@@ -35,8 +38,9 @@ export type ChargedPayment = Payment & { standing: store.Standing };
  * @throws TallystickError `payment_identifier_conflict` (409): the identifier belongs to another request.
  * @throws TallystickError `exposure_limit` (503, safe): too much of this channel or payer is unsettled; `unbilled_runs_exceeded` (429).
  * @throws TallystickError `payment_in_progress` (503, safe): the same payment is being served, or its process just died.
+ * @throws TallystickError mandate_* (403): the mandate that the channel spends under, or one above it, does not allow it.
  */
-export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutMs: number): Promise<Taken> {
+export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutMs: number, stillAdmitted?: () => Promise<void> | undefined): Promise<Taken> {
   const deadline = Date.now() + BUSY_WAIT_MS;
   let payment = request;
   for (;;) {
@@ -49,13 +53,16 @@ export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutM
     if (settled === "id_taken") payment = { ...payment, paymentId: newPaymentId() };
     else if (settled !== "busy") return settled;
     else await sleep(BUSY_POLL_MS);
+    // It waited, and what let it in may not hold any more.
+    await stillAdmitted?.();
   }
 }
 
 /** Why the reservation was not made: a replay, a refusal, that waiting may help, or that another payment has this id. */
-async function explain(deps: Deps, request: PaymentRequest, verdict: store.Verdict, deadline: number): Promise<Taken | "busy" | "id_taken"> {
+async function explain(deps: Deps, request: PaymentRequest, verdict: Exclude<MandateVerdict, "reserved">, deadline: number): Promise<Taken | "busy" | "id_taken"> {
   const known = (await knownByClientId(deps, request)) ?? (await store.findByVoucher(deps.db, request.channelId, request.ceiling));
   if (known !== undefined) return replay(deps, request, known, deadline);
+  if (typeof verdict === "object") throw await refusedByMandate(deps, request, verdict.mandate);
   if (verdict === "conflict") return (await store.isTaken(deps.db, request.paymentId)) ? "id_taken" : "busy";
   if (verdict === "unbilled") throw tooManyUnbilledRuns(deps);
   if (verdict === "answers_full") throw answersFull(deps);
@@ -188,9 +195,13 @@ async function releaseOnce(deps: Deps, paymentId: string, reason: string): Promi
   }
 }
 
-/** Money rule 5: a refusal after a valid signature leaves a row that says why, and that nothing moved. */
-export async function recordRefusal(deps: Deps, request: Omit<store.AuditEntry, "code" | "detail">, code: string, detail: Record<string, unknown>): Promise<void> {
-  await store.insertAudit(deps.db, { paymentId: request.paymentId, channelId: request.channelId, payer: request.payer, service: request.service, code, detail });
+/** A payment as a refusal names it; `payee` where it is known. */
+export type Refused = { paymentId: string; channelId: Hex | undefined; payer: Address; payee?: Address; service: string };
+
+/** Money rule 5: a refusal after a valid signature is in the audit log, durably, before its answer leaves. */
+export async function recordRefusal(deps: Pick<Deps, "audit">, refused: Refused, code: string, detail: Record<string, AuditValue>): Promise<void> {
+  const { paymentId, channelId, payer, payee, service } = refused;
+  await deps.audit.recordDurably({ kind: "payment.rejected", subject: paymentId, rule: code, payer, payee, data: { ...detail, service, channelId } });
 }
 
 /** For schemes without a channel. @throws TallystickError `unbilled_runs_exceeded` (429) when the payer caused too many upstream runs that were not charged. */
@@ -213,6 +224,12 @@ function tooManyUnbilledRuns({ config }: Pick<Deps, "config">): TallystickError 
 export async function sweep(deps: Deps): Promise<void> {
   for (const paymentId of await store.findExpired(deps.db, 100)) await giveBack(deps, paymentId, "lease_expired");
   await deleteExpiredAnswers(deps.db, 1_000);
+}
+
+/** True when this very payment was charged: the same again costs nothing. */
+export async function isPaid(deps: Deps, request: PaymentRequest): Promise<boolean> {
+  const known = (await knownByClientId(deps, request)) ?? (await store.findByVoucher(deps.db, request.channelId, request.ceiling));
+  return known?.state === "charged" && known.requestHash === request.requestHash;
 }
 
 /** True when this very voucher or identifier has been seen with a payment that stands: then a deposit that came with it is done. */

@@ -4,7 +4,6 @@ import type { Hex } from "viem";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import type { Queryable } from "../../db/pool.ts";
 import type { ChainView } from "../channels/store.ts";
-import type { Refusal } from "./logic.ts";
 import type { Payment, PaymentRequest, SealedDelivery } from "./types.ts";
 
 type Row = {
@@ -46,19 +45,24 @@ export type ReserveLimits = { perChannelAtomic: bigint; perPayerAtomic: bigint; 
 
 /** Sets prices aside where the vouchers cover them: money rule 3, in the order given; one verdict an item. */
 export async function reserveAll(db: Queryable, items: readonly Reservation[], limits: ReserveLimits): Promise<Verdict[]> {
-  const of = <T>(pick: (payment: PaymentRequest, leaseMs: number) => T) => items.map(({ payment, leaseMs }) => pick(payment, leaseMs));
   const { rows } = await db.query<{ nth: bigint; outcome: Verdict }>({
     name: "payments_reserve",
     text: "SELECT nth, outcome FROM reserve_payments($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
-    values: [
-      of((p) => p.paymentId), of((p) => toBytes(p.channelId)), of((p) => p.ceiling), of((p) => p.price), of((p) => toBytes(p.signature)), of((p) => p.service),
-      of((p) => toBytes(p.requestHash)), of((p) => p.clientId ?? null), of((p) => (p.deposit === undefined ? null : toBytes(p.deposit.hash))), of((p) => p.deposit?.amount ?? null),
-      of((_p, leaseMs) => leaseMs), of((p) => p.resource), limits.perChannelAtomic, limits.perPayerAtomic, limits.unbilledRunsPerMinute, limits.storedAnswerBytes,
-    ],
+    values: reserveValues(items, limits),
   });
   const verdicts: Verdict[] = [];
   for (const { nth, outcome } of rows) verdicts[Number(nth) - 1] = outcome;
   return verdicts;
+}
+
+/** The first sixteen parameters of the reserving functions: this one, and reserve_within_mandates. */
+export function reserveValues(items: readonly Reservation[], limits: ReserveLimits): unknown[] {
+  const of = <T>(pick: (payment: PaymentRequest, leaseMs: number) => T) => items.map(({ payment, leaseMs }) => pick(payment, leaseMs));
+  return [
+    of((p) => p.paymentId), of((p) => toBytes(p.channelId)), of((p) => p.ceiling), of((p) => p.price), of((p) => toBytes(p.signature)), of((p) => p.service),
+    of((p) => toBytes(p.requestHash)), of((p) => p.clientId ?? null), of((p) => (p.deposit === undefined ? null : toBytes(p.deposit.hash))), of((p) => p.deposit?.amount ?? null),
+    of((_p, leaseMs) => leaseMs), of((p) => p.resource), limits.perChannelAtomic, limits.perPayerAtomic, limits.unbilledRunsPerMinute, limits.storedAnswerBytes,
+  ];
 }
 
 /** One item of chargeAll. */
@@ -163,13 +167,3 @@ export async function countUnbilledRuns(db: Queryable, payer: Hex): Promise<numb
   return Number(rows[0]?.runs ?? 0n);
 }
 
-export type AuditEntry = { paymentId: string; channelId: Hex | undefined; payer: Hex; service: string; code: Refusal | string; detail: Record<string, unknown> };
-
-/** Records that a payment with a valid signature was refused and moved nothing. */
-export async function insertAudit(db: Queryable, entry: AuditEntry): Promise<void> {
-  await db.query({
-    name: "audit_insert",
-    text: "INSERT INTO audit (payment_id, channel_id, payer, service, code, detail) VALUES ($1, $2, $3, $4, $5, $6)",
-    values: [entry.paymentId, entry.channelId === undefined ? null : toBytes(entry.channelId), toBytes(entry.payer), entry.service, entry.code, JSON.stringify(entry.detail)],
-  });
-}

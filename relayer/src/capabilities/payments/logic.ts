@@ -1,5 +1,6 @@
 // What became of a payment's money: SETTLED, PENDING or NEVER. Pure.
 import type { Hex } from "viem";
+import type { StoredEvent } from "../firewall/event-store.ts";
 import type { Carrier, PaymentStory } from "./store.ts";
 
 export type Status =
@@ -8,6 +9,15 @@ export type Status =
   | { status: "PENDING"; detail: string; transaction: Hex | undefined }
   /** It can no longer happen, and why. */
   | { status: "NEVER"; reason: string; detail: string };
+
+/** What the firewall refused, as a payment that was given back before it was made. */
+export function storyOfRefusal({ at, rule, paymentId, channelId, scheme, payer, payee, service, resource, price }: StoredEvent): PaymentStory {
+  if (paymentId === undefined || scheme === undefined || payer === undefined || payee === undefined || price === undefined) throw new Error("invariant: a refusal names its payment");
+  return {
+    paymentId, scheme, service: service ?? "", resource: resource ?? "", payer, receiver: payee, requestId: undefined, channelId, state: "released", releaseReason: `firewall ${rule}`, price, charged: undefined, cumulative: undefined, requestNumber: undefined,
+    ceiling: undefined, authorizationNonce: undefined, reservedAt: at, startedAt: undefined, endedAt: undefined, resolvedAt: at, depositTx: undefined, settledTx: undefined, channelClaimed: undefined, channelBalance: undefined, quarantine: undefined,
+  };
+}
 
 const RUNNING: Record<string, string> = { reserved: "The call is being served.", settling: "The answer is stored; the transfer is under way." };
 

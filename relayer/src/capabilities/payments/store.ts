@@ -29,6 +29,8 @@ export type PaymentStory = {
   charged: bigint | undefined;
   cumulative: bigint | undefined;
   requestNumber: bigint | undefined;
+  /** Transfers: the request that was paid for. */
+  requestId: string | undefined;
   ceiling: bigint | undefined;
   authorizationNonce: Hex | undefined;
   reservedAt: Date;
@@ -45,7 +47,7 @@ export type PaymentStory = {
 
 type Row = {
   payment_id: string; scheme: string; service: string; resource: string; payer: Buffer; receiver: Buffer; channel_id: Buffer | null; state: PaymentStory["state"]; release_reason: string | null;
-  price_atomic: bigint; charged_atomic: bigint | null; charged_cumulative: bigint | null; request_number: bigint | null; ceiling: bigint | null; authorization_nonce: Buffer | null;
+  price_atomic: bigint; charged_atomic: bigint | null; charged_cumulative: bigint | null; request_number: bigint | null; request_id: string | null; ceiling: bigint | null; authorization_nonce: Buffer | null;
   reserved_at: Date; started_at: Date | null; ended_at: Date | null; resolved_at: Date | null; deposit_tx: Buffer | null; settled_tx: Buffer | null;
   channel_claimed: bigint | null; channel_balance: bigint | null; quarantine: string | null;
 };
@@ -59,7 +61,7 @@ function fromRow(row: Row): PaymentStory {
   return {
     paymentId: row.payment_id, scheme: row.scheme, service: row.service, resource: row.resource, payer: toAddress(row.payer), receiver: toAddress(row.receiver), channelId: hex(row.channel_id),
     state: row.state, releaseReason: row.release_reason ?? undefined, price: row.price_atomic, charged: row.charged_atomic ?? undefined, cumulative: row.charged_cumulative ?? undefined,
-    requestNumber: row.request_number ?? undefined, ceiling: row.ceiling ?? undefined, authorizationNonce: hex(row.authorization_nonce), reservedAt: row.reserved_at,
+    requestNumber: row.request_number ?? undefined, requestId: row.request_id ?? undefined, ceiling: row.ceiling ?? undefined, authorizationNonce: hex(row.authorization_nonce), reservedAt: row.reserved_at,
     startedAt: row.started_at ?? undefined, endedAt: row.ended_at ?? undefined, resolvedAt: row.resolved_at ?? undefined, depositTx: hex(row.deposit_tx), settledTx: hex(row.settled_tx),
     channelClaimed: row.channel_claimed ?? undefined, channelBalance: row.channel_balance ?? undefined, quarantine: row.quarantine ?? undefined,
   };
@@ -68,6 +70,11 @@ function fromRow(row: Row): PaymentStory {
 export async function findStory(db: Queryable, paymentId: string): Promise<PaymentStory | undefined> {
   const { rows } = await db.query<Row>(`${STORY} WHERE p.payment_id = $1`, [paymentId]);
   return rows[0] === undefined ? undefined : fromRow(rows[0]);
+}
+
+export async function findStories(db: Queryable, paymentIds: readonly string[]): Promise<PaymentStory[]> {
+  const { rows } = await db.query<Row>(`${STORY} WHERE p.payment_id = ANY($1)`, [paymentIds]);
+  return rows.map(fromRow);
 }
 
 /** A party's payments, the newest first, from before `before`. */
@@ -119,6 +126,6 @@ export async function findCarrier(db: Queryable, hash: Hex): Promise<Carrier | u
 export type Refusal = { at: Date; code: string; detail: Record<string, unknown> };
 
 export async function refusalsOf(db: Queryable, paymentId: string): Promise<Refusal[]> {
-  const { rows } = await db.query<Refusal>("SELECT at, code, detail FROM audit WHERE payment_id = $1 ORDER BY audit_id LIMIT 50", [paymentId]);
+  const { rows } = await db.query<Refusal>("SELECT at, code, detail FROM audit WHERE payment_id = $1 ORDER BY at LIMIT 50", [paymentId]);
   return rows;
 }

@@ -102,8 +102,9 @@ export async function dropFromQueue(db: Queryable, channelIds: readonly Hex[]): 
 /** Gives up what is unclaimed, and says so in the trail of every payment that will not be paid for. */
 export async function writeOff(client: Queryable, channelId: Hex, value: bigint, claimCost: bigint): Promise<void> {
   await client.query(
-    `INSERT INTO audit (payment_id, channel_id, payer, service, code, detail)
-     SELECT p.payment_id, p.channel_id, p.payer, p.service, 'written_off', jsonb_build_object('unclaimedAtomic', $2::text, 'claimCostAtomic', $3::text)
+    `INSERT INTO audit_outbox (kind, subject, rule, payer, payee, amount_atomic, data)
+     SELECT 'payment.written_off', p.payment_id, 'written_off', p.payer, c.receiver, p.charged_atomic,
+       jsonb_build_object('unclaimedAtomic', $2::text, 'claimCostAtomic', $3::text, 'service', p.service, 'channelId', hex0x(p.channel_id))
      FROM payment p JOIN channel c USING (channel_id)
      WHERE p.channel_id = $1 AND p.state = 'charged' AND p.charged_cumulative > c.total_claimed AND p.charged_atomic > 0`,
     [toBytes(channelId), String(value), String(claimCost)],

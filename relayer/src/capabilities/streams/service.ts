@@ -7,7 +7,7 @@ import { inTransaction, type Queryable } from "../../db/pool.ts";
 import type { Deps } from "../../deps.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { sealAnswer } from "../ledger/answer-store.ts";
-import { insertAudit } from "../ledger/store.ts";
+import { insertOutbox } from "../audit/store.ts";
 import { answerHash } from "../ledger/logic.ts";
 import { affordable, type EndReason } from "./logic.ts";
 import type { Sink } from "./sink.ts";
@@ -171,7 +171,7 @@ export async function endStream(deps: StreamDeps, paymentId: string, reason: End
       await store.end(client, paymentId, { reason, endedAt: deps.now(), answer }, deps.config.limits.answerTtlS);
       if (reason === "complete" || reason === "client_gone") return;
       const { channelId, payer, service, runs } = stream;
-      await insertAudit(client, { paymentId, channelId, payer, service, code: `stream_${reason}`, detail: { runs, bytes: body.length, owed: stream.unitPrice === undefined } });
+      await insertOutbox(client, [{ kind: "stream.broken", subject: paymentId, rule: `stream_${reason}`, payer, data: { runs, bytes: body.length, owed: stream.unitPrice === undefined, service, channelId } }]);
     });
     deps.reached("stream.ended");
     deps.log.info({ event: EVENT.streamEnded, paymentId, reason }, "stream ended");

@@ -6,8 +6,13 @@ import { violatedConstraint } from "../../db/pool.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { assertChainFresh } from "../channels/freshness.ts";
 import { findChannel, type Channel } from "../channels/store.ts";
+import { admit, isAsleep } from "../firewall/gate.ts";
+import { registered } from "../firewall/registry.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import { recordRefusal } from "../ledger/service.ts";
+import { refusedByMandate } from "../mandates/audit.ts";
+import { withinMandate } from "../mandates/budget-store.ts";
+import { isUnderMandate, refusalIn } from "../mandates/refusals.ts";
 import * as store from "./store.ts";
 
 export type StreamVoucher = { ceiling: bigint; signature: Hex };
@@ -15,7 +20,7 @@ export type StreamVoucher = { ceiling: bigint; signature: Hex };
 /**
  * Lets a metered stream take `amount` more, or all the headroom of the voucher.
  * @throws TallystickError 404 `stream_unknown`, 409 `stream_ended`, 402 `voucher_signature_invalid`, `voucher_ceiling_mismatch`,
- * `voucher_ceiling_above_balance`, `withdrawal_pending`, `channel_busy`, 503 `chain_unavailable`.
+ * `voucher_ceiling_above_balance`, `withdrawal_pending`, `channel_busy`, 403 mandate_*, 503 `chain_unavailable`.
  */
 export async function addVoucher(deps: GatewayDeps, paymentId: string, voucher: StreamVoucher, amount: bigint | undefined): Promise<store.Standing> {
   const stream = await store.findStream(deps.db, paymentId);
@@ -25,7 +30,8 @@ export async function addVoucher(deps: GatewayDeps, paymentId: string, voucher: 
     throw new TallystickError({ code: "voucher_signature_invalid", status: 402, retry: "never", field: "signature", detail: `signature is not payerAuthorizer ${stream.payerAuthorizer}'s signature of this voucher (65 bytes, v 27 or 28, low s).` });
   }
   assertChainFresh(deps);
-  if (await extended(deps, paymentId, voucher, amount)) {
+  if (!isAsleep(deps)) await admitted(deps, stream, voucher, amount);
+  if (await extended(deps, stream, voucher, amount)) {
     deps.log.info({ event: EVENT.streamExtended, paymentId, channelId: stream.channelId, ceilingAtomic: voucher.ceiling.toString() }, "stream may go on");
   } else if (stream.state === "open") await refuse(deps, stream, voucher, amount);
   const standing = await store.standing(deps.db, paymentId);
@@ -33,14 +39,38 @@ export async function addVoucher(deps: GatewayDeps, paymentId: string, voucher: 
   return standing;
 }
 
+/** The firewall judges what the stream may cost in all with this voucher. */
+async function admitted(deps: GatewayDeps, { paymentId, channelId, payer, payerAuthorizer, service: name }: store.StreamRow, { ceiling }: StreamVoucher, amount: bigint | undefined): Promise<void> {
+  const [channel, standing, service] = await Promise.all([findChannel(deps.db, channelId), store.standing(deps.db, paymentId), registered(deps, name)]);
+  if (channel === undefined || standing === undefined) return; // over: told by what follows
+  const headroom = ceiling - channel.charged - channel.reserved;
+  await admit(deps, {
+    identity: { scheme: "stream", paymentId, ceiling }, paymentId, channelId, payer, payerAuthorizer, payee: channel.config.receiver, service: name, serviceOwner: service?.owner, resource: `stream ${paymentId}`,
+    price: standing.allowance + (amount ?? (headroom > 0n ? headroom : 0n)),
+    isPaid: () => store.knowsVoucher(deps.db, paymentId, ceiling),
+  });
+}
+
 /** True also for a voucher that extended this stream before: sent twice, it counts once. */
-async function extended(deps: GatewayDeps, paymentId: string, voucher: StreamVoucher, amount: bigint | undefined): Promise<boolean> {
+async function extended(deps: GatewayDeps, stream: store.StreamRow, voucher: StreamVoucher, amount: bigint | undefined): Promise<boolean> {
   if (amount === 0n) return false;
+  const { paymentId } = stream;
   try {
-    return (await store.extend(deps.db, paymentId, voucher, amount)) !== undefined;
+    return (await extend(deps, paymentId, voucher, amount)) !== undefined;
   } catch (error) {
     if (violatedConstraint(error) === "stream_voucher_pkey") return true;
-    throw error;
+    const refusal = refusalIn(error);
+    throw refusal === undefined ? error : await refusedByMandate(deps, { ...stream, price: amount ?? voucher.ceiling }, refusal);
+  }
+}
+
+/** The database says when the channel spends under a mandate; then that is asked too. */
+async function extend({ db }: GatewayDeps, paymentId: string, voucher: StreamVoucher, amount: bigint | undefined): Promise<bigint | undefined> {
+  try {
+    return await store.extend(db, paymentId, voucher, amount);
+  } catch (error) {
+    if (!isUnderMandate(error)) throw error;
+    return withinMandate(db, (client) => store.extend(client, paymentId, voucher, amount));
   }
 }
 
@@ -53,7 +83,7 @@ async function refuse(deps: GatewayDeps, stream: store.StreamRow, { ceiling }: S
   if (channel === undefined) throw new Error("invariant: a stream has a channel");
   const refused = refusal(channel, ceiling, amount ?? 1n);
   const detail = { ceiling: String(ceiling), charged: String(channel.charged), reserved: String(channel.reserved), balance: String(channel.balance) };
-  await recordRefusal(deps, { paymentId, channelId, payer, service }, refused.code, detail);
+  await recordRefusal(deps, { paymentId, channelId, payer, payee: channel.config.receiver, service }, refused.code, detail);
   deps.metrics.refusals.inc({ code: refused.code });
   throw refused;
 }

@@ -1,13 +1,11 @@
-// POST /api/pay/request, POST /api/pay/submit, GET /api/purchases.
+// POST /api/pay/request, POST /api/pay/submit, GET /api/purchases/<request>. The list of purchases is of all schemes: audit/routes.ts.
 import type { FastifyInstance, FastifyReply } from "fastify";
-import { Type } from "typebox";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { problemResponse } from "../../problem-schema.ts";
 import { callerOf } from "../access/service.ts";
 import type { GatewayDeps, Sale } from "../gateway/rail.ts";
 import { goneSignal, saleHeaders } from "../gateway/routes.ts";
-import { usdc } from "./logic.ts";
-import { AskBody, PaymentTerms, PurchaseView, SubmitBody, type Ask, type Submit } from "./schemas.ts";
+import { AskBody, PaymentTerms, SubmitBody, type Ask, type Submit } from "./schemas.ts";
 import * as transfers from "./service.ts";
 
 const faults = {
@@ -37,10 +35,6 @@ export function transferRoutes(app: FastifyInstance, deps: GatewayDeps): void {
     },
     async (request, reply) => send(reply, await transfers.submit(deps, request.body, goneSignal(request, reply))),
   );
-  app.get("/api/purchases", { schema: { tags: ["transfers"], summary: "What you paid for by transfer, the newest first", response: { 200: Type.Object({ purchases: Type.Array(PurchaseView) }), 401: problemResponse("Not signed in") } } }, async (request) => {
-    const { address } = await callerOf(deps, request);
-    return { purchases: (await transfers.purchasesOf(deps, address)).map(view) };
-  });
   app.get<{ Params: { requestId: string } }>(
     "/api/purchases/:requestId",
     { schema: { tags: ["transfers"], summary: "The answer that you bought, as long as it is kept", response: { ...faults, 401: problemResponse("Not signed in"), 410: problemResponse("No longer kept") } } },
@@ -55,7 +49,3 @@ function keyOf(header: string | string[] | undefined): string | undefined {
 }
 
 const send = (reply: FastifyReply, sale: Sale) => reply.code(sale.answer.status).headers({ ...sale.answer.headers, ...saleHeaders(sale, true) }).send(sale.answer.body);
-
-const view = ({ payment, status }: transfers.Told) => ({
-  requestId: payment.requestId, paymentId: payment.paymentId, service: payment.service, amountUsdc: usdc(payment.price), txHash: payment.txHash, status, at: payment.reservedAt.toISOString(),
-});

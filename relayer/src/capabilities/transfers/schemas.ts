@@ -44,11 +44,6 @@ export const PaymentTerms = Type.Object({
   }),
 });
 
-export const PurchaseView = Type.Object({
-  requestId: RequestId, paymentId: Type.String(), service: Type.String(), amountUsdc: Type.String(), txHash: Type.String(),
-  status: Type.Union([Type.Literal("delivered"), Type.Literal("paid_undelivered"), Type.Literal("serving")]), at: Type.String(),
-});
-
 export type TransferHeader = { kind: "hash" } | { kind: "proof"; proof: Static<typeof ProofHeader> } | { kind: "receipt"; receipt: Static<typeof ReceiptHeader> };
 
 /** What an X-402-Payment header says, or undefined for one that is an x402 payload. @throws 400 for ours that are malformed. */

@@ -9,11 +9,14 @@ import { violatedConstraint } from "../../db/pool.ts";
 import type { Deps } from "../../deps.ts";
 import { newPaymentId } from "../../payment-id.ts";
 import { EVENT } from "../../telemetry/log.ts";
+import { admit } from "../firewall/gate.ts";
+import { ownerOf } from "../firewall/registry.ts";
 import { normalisePath } from "../gateway/logic.ts";
 import type { GatewayDeps, OpenPayment, Sale } from "../gateway/rail.ts";
 import { directReceipt, receiptDomainOf, receiptExtensions } from "../gateway/receipts.ts";
 import { checkOnSale } from "../gateway/pause.ts";
 import { deliver, gatewayService, purchaseOf, type Call, type Purchase } from "../gateway/service.ts";
+import { approval } from "../audit/approval.ts";
 import * as ledger from "../ledger/service.ts";
 import { findAnswer, sealDelivery } from "../ledger/answer-store.ts";
 import type { Delivery } from "../ledger/types.ts";
@@ -131,7 +134,12 @@ async function pay(deps: GatewayDeps, request: PayRequest, proof: Proof, signal:
     paymentId: newPaymentId(), requestId: request.requestId, payer: transfer.from, receiver: request.receiver, token: request.token, key: transferKey(deps.config.chainId, txHash, transfer.position),
     signature, txHash, service: request.service, resource, requestHash: request.requestHash, price: request.price,
   };
-  const sold = await take(deps, request, payment, { mined, transfer }, service.upstreamTimeoutMs + LEASE_MARGIN_MS);
+  // Its money has moved; what can still be refused is the service.
+  const admitted = () => admit(deps, {
+    identity: { scheme: "transfer", token: payment.token, nonce: payment.key, requestHash: payment.requestHash }, paymentId: payment.paymentId, payer: payment.payer, payee: payment.receiver,
+    service: service.name, serviceOwner: ownerOf(service), resource, price: payment.price, movedBy: txHash,
+  });
+  const sold = await take(deps, request, payment, { mined, transfer, admitted }, service.upstreamTimeoutMs + LEASE_MARGIN_MS);
   return sold ?? deliver(deps, service, call, openPayment(deps, payment));
 }
 
@@ -142,14 +150,16 @@ function pending({ requestId }: PayRequest, confirmations: number, needed: numbe
 }
 
 /** Sets the transfer aside. @returns what it bought before, with the same request; undefined when it is this caller's to run. */
-async function take(deps: GatewayDeps, request: PayRequest, payment: TransferPayment, { mined, transfer }: { mined: Mined; transfer: Transfer }, leaseMs: number): Promise<Sale | undefined> {
+async function take(deps: GatewayDeps, request: PayRequest, payment: TransferPayment, { mined, transfer, admitted }: { mined: Mined; transfer: Transfer; admitted: () => Promise<void> | undefined }, leaseMs: number): Promise<Sale | undefined> {
   for (;;) {
     const known = await whileReserved(deps, payment);
     if (known !== undefined && known.state !== "released") return again(deps, payment, known);
     if (known === undefined) await checkNew(deps, request, payment, mined, transfer);
     await ledger.limitUnbilledRuns(deps, payment.payer);
+    await admitted();
     try {
       await store.reserve(deps.db, payment, leaseMs);
+      deps.audit.record(approval({ ...payment, payee: payment.receiver }));
       deps.log.info({ event: EVENT.paymentReserved, paymentId: payment.paymentId, scheme: "transfer", service: payment.service, priceAtomic: String(payment.price), txHash: payment.txHash }, "reserved");
       return undefined;
     } catch (error) {
@@ -169,7 +179,7 @@ async function checkNew(deps: GatewayDeps, request: PayRequest, { txHash }: Tran
 
 async function again(deps: GatewayDeps, payment: TransferPayment, known: StoredTransferPayment): Promise<Sale> {
   if (known.requestId !== payment.requestId) {
-    await ledger.recordRefusal(deps, { paymentId: payment.paymentId, channelId: undefined, payer: payment.payer, service: payment.service }, "transfer_used", { txHash: payment.txHash, paidFor: known.requestId });
+    await ledger.recordRefusal(deps, { paymentId: payment.paymentId, channelId: undefined, payer: payment.payer, payee: payment.receiver, service: payment.service }, "transfer_used", { txHash: payment.txHash, paidFor: known.requestId });
     throw paymentFault("transfer_used", "txHash", "This transfer has paid for another request.");
   }
   if (known.state === "reserved") throw ledger.inProgress(known.paymentId);
@@ -188,7 +198,7 @@ async function whileReserved(deps: Deps, { token, payer, key, requestId }: Trans
 function openPayment(deps: GatewayDeps, payment: TransferPayment): OpenPayment {
   const { paymentId, payer, service, price, requestHash } = payment;
   return {
-    paymentId, payer, service, price, requestHash,
+    paymentId, payer, service, price, requestHash, prepaid: true,
     async charge(delivery: Delivery) {
       // The transfer is for the whole price and has been made: a provider that wants less has to sell by channel.
       if (delivery.amount !== price) deps.log.warn({ event: EVENT.paymentCharged, paymentId, asked: String(delivery.amount), priceAtomic: String(price) }, "a transfer pays the price, whatever the service asked for");
@@ -236,13 +246,6 @@ async function isOurReceipt(deps: GatewayDeps, { payload, signature }: SignedRec
   } catch {
     return false; // an address, a number or a signature that is none
   }
-}
-
-export type Told = { payment: StoredTransferPayment; status: "delivered" | "paid_undelivered" | "serving" };
-const STATUS = { charged: "delivered", released: "paid_undelivered", reserved: "serving" } as const;
-
-export async function purchasesOf({ db }: Pick<Deps, "db">, payer: Address): Promise<Told[]> {
-  return (await store.listPurchases(db, payer, undefined, LISTED)).map((payment) => ({ payment, status: STATUS[payment.state] }));
 }
 
 /** @throws 404 for what is not the caller's; 409 `paid_undelivered`; 503 `payment_in_progress`; 410 `answer_expired`. */

@@ -115,15 +115,15 @@ async function one(db: Queryable, name: string, where: string, values: unknown[]
   return rows[0] === undefined ? undefined : fromRow(rows[0]);
 }
 
-/** A payer's transfers and what became of each: one row a transfer, the newest first. */
-export async function listPurchases(db: Queryable, payer: Address, requestId: string | undefined, limit: number): Promise<StoredTransferPayment[]> {
+/** A payer's transfers for a request and what became of each: one row a transfer, the newest first. */
+export async function listPurchases(db: Queryable, payer: Address, requestId: string, limit: number): Promise<StoredTransferPayment[]> {
   const { rows } = await db.query<Row>({
     name: "transfer_list",
     text: `SELECT * FROM (
-             SELECT DISTINCT ON (authorization_nonce) * FROM payment WHERE scheme = 'transfer' AND payer = $1 AND ($2::text IS NULL OR request_id = $2)
+             SELECT DISTINCT ON (authorization_nonce) * FROM payment WHERE scheme = 'transfer' AND payer = $1 AND request_id = $2
              ORDER BY authorization_nonce, (state <> 'released') DESC, reserved_at DESC) AS latest
            ORDER BY reserved_at DESC LIMIT $3`,
-    values: [toBytes(payer), requestId ?? null, limit],
+    values: [toBytes(payer), requestId, limit],
   });
   return rows.map(fromRow);
 }

@@ -1,6 +1,6 @@
 // tallystick pay: curl, and a 402 is paid. The body goes to stdout, what was paid to stderr.
 import { writeFile } from "node:fs/promises";
-import type { Payment } from "../../agent/agent.ts";
+import type { AgentOptions, Payment } from "../../agent/agent.ts";
 import { decodeHeader, readPaymentRequired } from "../../agent/wire.ts";
 import { TallystickError } from "../../errors.ts";
 import { withAgent } from "../agent.ts";
@@ -8,6 +8,7 @@ import type { Command, Outcome } from "../command.ts";
 import type { Context } from "../context.ts";
 import { CliError, messageOf } from "../exit.ts";
 import { readRequest, type HttpRequest } from "../http-request.ts";
+import { findMandate } from "../mandate-files.ts";
 import { parseUsdc, usdc } from "../money.ts";
 import { columns } from "../output.ts";
 import type { ReceiptFile } from "../receipt-check.ts";
@@ -27,8 +28,9 @@ tallystick channels close brings back what is left. The seller's receipt is chec
 
 Exit code 3: over a limit, nothing was signed. 4: the seller refuses the payment. 5: the answer is an HTTP error (its body is on
 stdout all the same); unless it says otherwise such an answer is not charged.`,
-  needs: ["chain", "key", "state"],
+  needs: ["chain", "key", "state", "guard"],
   options: {
+    mandate: { type: "string", value: "mandate", about: "pay a principal's money under this mandate, with vouchers from the guard; its file, or the beginning of its id" },
     max: { type: "string", value: "usdc", about: `most to pay for this call; ${DEFAULT_MAX} when left out` },
     "max-deposit": { type: "string", value: "usdc", about: "largest deposit to make on the way" },
     "max-total": { type: "string", value: "usdc", about: "most to sign away in all, by the agent's records" },
@@ -45,6 +47,7 @@ stdout all the same); unless it says otherwise such an answer is not charged.`,
     { about: "in the local world (npm start prints the URL)", line: "tallystick pay http://127.0.0.1:8402/s/documents/analyze -d @README.md -H 'content-type: text/plain' --local" },
     { about: "at most a cent, the answer into a file", line: "tallystick pay https://relayer.example/s/docs/analyze --max 0.01 -d @doc.txt -o analysis.json" },
     { about: "what does it cost?", line: "tallystick pay https://relayer.example/s/docs/analyze --quote" },
+    { about: "under a mandate; the guard runs already", line: "tallystick pay https://relayer.example/s/docs/analyze -d @doc.txt --mandate 0x51fe" },
     { about: "for a script: status, body and payment in one object", line: "tallystick pay https://relayer.example/s/docs/analyze -d '{\"text\":\"…\"}' --json" },
   ],
   async run(context, input) {
@@ -54,7 +57,7 @@ stdout all the same); unless it says otherwise such an answer is not charged.`,
     const request = await readRequest(context, input);
     if (values["quote"] === true) return quote(context, request);
     let payment: Payment | undefined;
-    const answer = await withAgent(context, { limits, onPayment: (made) => void (payment = made) }, (agent) => exchange(context, request, agent.fetch)).catch(inUsdc);
+    const answer = await withAgent(context, { limits, onPayment: (made) => void (payment = made), ...(await underMandate(context, values["mandate"])) }, (agent) => exchange(context, request, agent.fetch)).catch(inUsdc);
     if (typeof values["save-receipt"] === "string") await saveReceipt(context, values["save-receipt"], request, answer, payment);
     if (values["quiet"] !== true && !context.output.json) context.output.note(facts(answer, payment, limits.perCall));
     return outcome(answer, payment, values);
@@ -71,6 +74,13 @@ async function exchange({ signal, output }: Context, { url, method, headers, bod
     if (!(error instanceof TypeError)) throw error;
     throw new CliError({ code: "seller_unreachable", exit: "unreachable", retry: "safe", detail: `${url.host} cannot be reached (${messageOf(error)}).`, hint: "Check the URL and the network." });
   }
+}
+
+/** The key is then the agent's, and the money the principal's. */
+async function underMandate(context: Context, name: unknown): Promise<Pick<AgentOptions, "mandate">> {
+  if (typeof name !== "string") return {};
+  const { lineage, at } = await findMandate(context.settings.stateDir, name);
+  return { mandate: { lineage, registry: at.registry, guard: context.settings.guardUrl } };
 }
 
 const LIMIT_OPTIONS: Record<string, string> = { perCall: "--max", deposit: "--max-deposit", total: "--max-total" };

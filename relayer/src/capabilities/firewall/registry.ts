@@ -1,0 +1,38 @@
+// What the firewall has to know of services and prices, each behind one function: today the gateway's table tells, later the registry on
+// chain and the negotiations.
+import type { Address } from "viem";
+import type { GatewayDeps } from "../gateway/rail.ts";
+import type { Service } from "../gateway/store.ts";
+import { serviceAt } from "./store.ts";
+
+/** What is sold, as it is registered; undefined when nobody has registered it. */
+export type Registered = { name: string; owner: Address; payTo: Address; capability: string; price: bigint };
+
+/** Who speaks for a service. One of the configuration has no owner: whoever is paid does. */
+export const ownerOf = ({ owner, receiver }: Pick<Service, "owner" | "receiver">): Address => owner ?? receiver;
+
+/** @param service a service's name. */
+export async function registered(deps: Pick<GatewayDeps, "catalog">, service: string | undefined): Promise<Registered | undefined> {
+  const found = service === undefined ? undefined : await deps.catalog.find(service);
+  if (found === undefined) return undefined;
+  // Without a tag of its own, its name is its capability.
+  return { name: found.name, owner: ownerOf(found), payTo: found.receiver, capability: found.name, price: found.price };
+}
+
+/** Whom the service is registered with; undefined when nobody knows it. */
+export async function registeredPayTo(deps: Pick<GatewayDeps, "catalog">, service: string | undefined): Promise<Address | undefined> {
+  return (await registered(deps, service))?.payTo;
+}
+
+/** Which service is sold at a URL: here, or by its provider's own server. */
+export async function serviceSoldAt({ config, db }: Pick<GatewayDeps, "config" | "db">, url: string | undefined): Promise<string | undefined> {
+  if (url === undefined || !URL.canParse(url)) return undefined;
+  const here = `${config.publicUrl}/s/`;
+  if (url.startsWith(here)) return /^[a-z0-9][a-z0-9-]{0,62}/.exec(url.slice(here.length))?.[0];
+  return serviceAt(db, url);
+}
+
+/** What payer and seller agreed on for a service. Nothing can be negotiated yet. */
+export async function negotiatedPrice(_deps: Pick<GatewayDeps, "db">, _parties: { payer: Address; service: string | undefined }): Promise<bigint | undefined> {
+  return undefined;
+}
