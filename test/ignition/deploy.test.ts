@@ -82,6 +82,7 @@ describe("deployment from the Base parameters", function () {
       "ERC3009DepositCollector: channel contract it serves",
       "AllowanceDepositCollector: channel contract it serves",
       "MandateRegistry: channel contract it funds",
+      "BazaarRegistry: channel contract whose claims it rates",
     ]);
 
     // One changed byte outside the immutables.
