@@ -85,6 +85,7 @@ type Checked = { order: Order; digest: Hex; refusal: Refusal | undefined; added?
 class TheGuard implements Guard {
   readonly #parts: GuardParts;
   readonly #keys = new Map<Hex, PrivateKeyAccount>();
+  readonly #ids = new WeakMap<Lineage, Hex[]>();
 
   constructor(parts: GuardParts) {
     this.#parts = parts;
@@ -120,7 +121,7 @@ class TheGuard implements Guard {
   async status(mandateId: Hex): Promise<MandateStatus> {
     const { store } = this.#parts;
     const lineage = await this.#lineage(mandateId);
-    const ids = idsOf(mandateRegistryDomain(this.chainId, this.registry), lineage);
+    const ids = this.#idsOf(lineage);
     const [accounts, channels] = await Promise.all([store.accounts(ids), store.channels(mandateId)]);
     const room = lineage.map(({ mandate }, level) => roomOf(mandate, accounts[level]!, this.#nowS())).reduce((a, b) => (a < b ? a : b));
     return { lineage, ids, authorizer: this.#key(mandateId).address, accounts, channels, room };
@@ -128,7 +129,7 @@ class TheGuard implements Guard {
 
   async open(mandateId: Hex, config: ChannelConfig): Promise<{ channelId: Hex; binding: SignedBinding }> {
     const lineage = await this.#lineage(mandateId);
-    const ids = idsOf(mandateRegistryDomain(this.chainId, this.registry), lineage);
+    const ids = this.#idsOf(lineage);
     const refusal = refusalOfChannel({ lineage, ids, authorizer: this.#key(mandateId).address }, config);
     if (refusal !== undefined) throw refusalError(refusal);
     return { channelId: channelIdOf(sessionChannelsDomain(this.chainId, this.channels), config), binding: await this.binding(mandateId) };
@@ -163,8 +164,7 @@ class TheGuard implements Guard {
   async #signGroup(orders: readonly Order[]): Promise<Answer[]> {
     const { mandateId, channelId } = orders[0]!.request;
     const lineage = await this.#lineage(mandateId);
-    const domain = mandateRegistryDomain(this.chainId, this.registry);
-    const ids = idsOf(domain, lineage);
+    const ids = this.#idsOf(lineage);
     const { config } = orders[0]!;
     if (channelIdOf(sessionChannelsDomain(this.chainId, this.channels), config) !== channelId) {
       throw new TallystickError({ code: "guard_terms_mismatch", status: 403, retry: "never", field: "request.channelId", detail: `The channel id ${channelId} is not the hash of the config.` });
@@ -244,6 +244,12 @@ class TheGuard implements Guard {
     const lineage = await this.#parts.store.lineageOf(mandateId);
     if (lineage !== undefined) return lineage;
     throw new TallystickError({ code: "mandate_unknown", status: 404, retry: "never", field: "request.mandateId", detail: `This guard does not know the mandate ${mandateId}.` });
+  }
+
+  #idsOf(lineage: Lineage): Hex[] {
+    const known = this.#ids.get(lineage) ?? idsOf(mandateRegistryDomain(this.chainId, this.registry), lineage);
+    this.#ids.set(lineage, known);
+    return known;
   }
 
   #key(mandateId: Hex): PrivateKeyAccount {
