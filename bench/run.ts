@@ -6,6 +6,7 @@ const benches: Record<string, () => Promise<Bench>> = {
   crypto: () => import("./crypto.ts"),
   gas: () => import("./gas.ts"),
   "mandate-gas": () => import("./mandate-gas.ts"),
+  "bazaar-gas": () => import("./bazaar-gas.ts"),
   exact: () => import("./exact.ts"),
   paid: () => import("./paid.ts"),
   scale: () => import("./scale.ts"),

@@ -1,9 +1,20 @@
 // The parameters of a deployment, one JSON file a network.
 import { readFileSync } from "node:fs";
-import type { Hex } from "viem";
+import type { Address, Hex } from "viem";
 
 export const NETWORKS = ["local", "base-sepolia", "base"] as const;
 export type NetworkName = (typeof NETWORKS)[number];
+
+/** What BazaarRegistry is built with; see IBazaarRegistry. The zero address: none. */
+export type BazaarParameters = {
+  identityRegistry: Address;
+  reputationRegistry: Address;
+  jobs: Address;
+  curator: Address;
+  bondToken: Address;
+  /** Atomic units of the bond token. */
+  facilitatorBond: string;
+};
 
 type Common = {
   chainId: number;
@@ -11,6 +22,7 @@ type Common = {
   requiredConfirmations: number;
   /** Environment variable that names the RPC. */
   rpcUrlVariable: string;
+  bazaar: BazaarParameters;
 };
 /** A public chain: addresses by CreateX from the salt, the journal kept in ignition/deployments. */
 export type PublicParameters = Common & { strategy: "create2"; salt: Hex; explorer: string };

@@ -11,6 +11,9 @@ export const CONTRACTS = {
   AllowanceDepositCollector: "contracts/collectors/AllowanceDepositCollector.sol",
   MandateRegistry: "contracts/MandateRegistry.sol",
   AuditAnchor: "contracts/AuditAnchor.sol",
+  BazaarRegistry: "contracts/BazaarRegistry.sol",
+  IdentityRegistry: "contracts/mocks/IdentityRegistry.sol",
+  ReputationRegistry: "contracts/mocks/ReputationRegistry.sol",
   TestUSDC: "contracts/mocks/TestUSDC.sol",
 } as const;
 export type ContractName = keyof typeof CONTRACTS;

@@ -33,7 +33,7 @@ export async function ignite(run: Run): Promise<Addresses> {
       provider: connection.provider,
       ...(run.journal === undefined ? {} : { deploymentDir: run.journal }),
       executionEventListener: listener(run.say),
-      ignitionModule: tallystickModule(run.standing),
+      ignitionModule: tallystickModule(run.standing, parameters.bazaar),
       deploymentParameters: {},
       accounts: [run.deployer],
       defaultSender: run.deployer,

@@ -20,5 +20,5 @@ export function planFor(parameters: Parameters, sender: { deployer: Address; cha
     parameters.strategy === "create2"
       ? (initCode: `0x${string}`) => create2Address(parameters.salt, initCode, sender)
       : (_: `0x${string}`, index: number) => getContractAddress({ from: sender.deployer, nonce: BigInt(nonce + index) });
-  return creations(tallystickModule(), artifactOf, addressOf);
+  return creations(tallystickModule({}, parameters.bazaar), artifactOf, addressOf);
 }

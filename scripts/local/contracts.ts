@@ -1,10 +1,11 @@
 // Puts at their fixed addresses what stock x402 clients expect on Base Sepolia: Multicall3, USDC's double, SessionChannels
-// and the ERC-3009 collector; and our MandateRegistry and AuditAnchor beside them, at addresses of their own. Everything else is deployed in
-// the ordinary way.
+// and the ERC-3009 collector; and beside them, at addresses of our own choice, our MandateRegistry, AuditAnchor and BazaarRegistry, and the
+// ERC-8004 registries it composes with. Everything else is deployed in the ordinary way.
 import { concat, createPublicClient, encodeAbiParameters, encodeFunctionData, http, type Address, type Hex } from "viem";
 import { mnemonicToAccount } from "viem/accounts";
 import { testUSDCAbi } from "../../sdk/src/abi/test-usdc.ts";
-import { BASE_SEPOLIA, ERC3009_COLLECTOR, LOCAL_AUDIT_ANCHOR, LOCAL_MANDATE_REGISTRY, MULTICALL3, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { BASE_SEPOLIA, ERC3009_COLLECTOR, LOCAL_AUDIT_ANCHOR, LOCAL_BAZAAR_REGISTRY, LOCAL_IDENTITY_REGISTRY, LOCAL_MANDATE_REGISTRY, LOCAL_REPUTATION_REGISTRY, MULTICALL3, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { parametersOf } from "../../ignition/parameters.ts";
 import { artifact, type ContractName } from "../artifacts.ts";
 import { LOCAL_MNEMONIC, rpc } from "./chain.ts";
 
@@ -20,6 +21,9 @@ export async function placeContracts(rpcUrl: string): Promise<void> {
   await place(rpcUrl, ERC3009_COLLECTOR, creationCode("ERC3009DepositCollector", SESSION_CHANNELS));
   await place(rpcUrl, LOCAL_MANDATE_REGISTRY, creationCode("MandateRegistry", SESSION_CHANNELS, SESSION_CHANNELS));
   await place(rpcUrl, LOCAL_AUDIT_ANCHOR, creationCode("AuditAnchor"));
+  await place(rpcUrl, LOCAL_IDENTITY_REGISTRY, creationCode("IdentityRegistry"));
+  await place(rpcUrl, LOCAL_REPUTATION_REGISTRY, creationCode("ReputationRegistry", LOCAL_IDENTITY_REGISTRY));
+  await place(rpcUrl, LOCAL_BAZAAR_REGISTRY, bazaarCreationCode());
 
   const client = createPublicClient({ transport: http(rpcUrl) });
   const admin = await client.readContract({ address: usdc, abi: testUSDCAbi, functionName: "admin" });
@@ -50,6 +54,11 @@ function creationCode(name: ContractName, ...args: string[]): Hex {
   const { abi, bytecode } = artifact(name);
   const inputs = abi.find((entry) => entry.type === "constructor")?.inputs ?? [];
   return concat([bytecode, encodeAbiParameters(inputs, args)]);
+}
+
+function bazaarCreationCode(): Hex {
+  const { identityRegistry, reputationRegistry, jobs, curator, bondToken, facilitatorBond } = parametersOf("local").bazaar;
+  return creationCode("BazaarRegistry", identityRegistry, reputationRegistry, SESSION_CHANNELS, SESSION_CHANNELS, jobs, curator, bondToken, facilitatorBond);
 }
 
 /** viem carries Multicall3's creation code but does not export it by name. */

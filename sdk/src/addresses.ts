@@ -9,7 +9,7 @@ export type Deployment = {
   status: "deployed" | "predicted";
   /** Block from which an indexer has to read; 0 when it is not known. */
   startBlock: number;
-  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address; AuditAnchor: Address };
+  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address; AuditAnchor: Address; BazaarRegistry: Address };
 };
 
 /** Tallystick's contracts on public chains, by chain id. The local world has its own: see constants.ts. */
@@ -24,6 +24,7 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       AllowanceDepositCollector: "0x09487DBCa74D7aE09514576382dfDace4dF1FBdA",
       MandateRegistry: "0x2a2C0124E8Ace163E763aa00bB1B6661AbE85Ed9",
       AuditAnchor: "0xCA813b37f743367d76375dc0629b1E9F7029A52E",
+      BazaarRegistry: "0x3814BB157B341284b0256597E12F504a7E594a2C",
     },
   },
   // base-sepolia
@@ -36,6 +37,7 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       AllowanceDepositCollector: "0x09487DBCa74D7aE09514576382dfDace4dF1FBdA",
       MandateRegistry: "0x2a2C0124E8Ace163E763aa00bB1B6661AbE85Ed9",
       AuditAnchor: "0xCA813b37f743367d76375dc0629b1E9F7029A52E",
+      BazaarRegistry: "0x7AaE3fCD897da7753d358995A4d117375924Be7e",
     },
   },
 };

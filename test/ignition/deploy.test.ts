@@ -45,12 +45,16 @@ describe("deployment from the Base parameters", function () {
     }
   });
 
-  it("is the same on Base and Base Sepolia", () => {
+  it("is the same on Base and Base Sepolia, but for the bazaar: its identities and its bond token are those of the chain", () => {
     const addresses = (network: "base" | "base-sepolia") => {
       const parameters = parametersOf(network);
-      return planFor(parameters, { deployer: pad("0x01", { size: 20 }), chainId: parameters.chainId }).map(({ address }) => address);
+      const plan = planFor(parameters, { deployer: pad("0x01", { size: 20 }), chainId: parameters.chainId });
+      return Object.fromEntries(plan.map(({ name, address }) => [name, address]));
     };
-    expect(addresses("base")).to.deep.equal(addresses("base-sepolia"));
+    const { BazaarRegistry: onBase, ...restOfBase } = addresses("base");
+    const { BazaarRegistry: onSepolia, ...restOfSepolia } = addresses("base-sepolia");
+    expect(restOfBase).to.deep.equal(restOfSepolia);
+    expect(onBase).to.not.equal(onSepolia);
   });
 
   it("passes the checks on chain, and fails them where code or immutables differ", async () => {
@@ -78,6 +82,7 @@ describe("deployment from the Base parameters", function () {
       "ERC3009DepositCollector: channel contract it serves",
       "AllowanceDepositCollector: channel contract it serves",
       "MandateRegistry: channel contract it funds",
+      "BazaarRegistry: channel contract whose claims it rates",
     ]);
 
     // One changed byte outside the immutables.
@@ -139,12 +144,16 @@ describe("predicted create2 addresses", function () {
     expect(await simulation.then(() => "deployed", () => "refused")).to.equal("refused");
   });
 
-  it("follow the module: collectors and registry are given the channel contract's address, the registry the published one's too", () => {
+  it("follow the module: each contract is given the channel contracts' addresses where it takes them", () => {
     const plan = planFor(base, { deployer: chain.accounts[0]!, chainId: FRESH_CHAIN });
     expect(plan.map(({ name }) => name as DeployedName)).to.deep.equal([...DEPLOYED]);
     const [channels, byAuthorization, byAllowance, registry] = plan;
     const word = (address: Address) => address.slice(2).toLowerCase().padStart(64, "0");
     for (const collector of [byAuthorization, byAllowance]) expect(collector!.initCode.endsWith(word(channels!.address))).to.equal(true);
     expect(registry!.initCode.endsWith(word(channels!.address) + word(SESSION_CHANNELS))).to.equal(true);
+    const bazaar = plan.find(({ name }) => name === "BazaarRegistry")!;
+    const { identityRegistry, reputationRegistry } = base.bazaar;
+    const first = [identityRegistry, reputationRegistry, channels!.address, SESSION_CHANNELS].map(word).join("");
+    expect(bazaar.initCode.slice(-8 * 64, -4 * 64)).to.equal(first);
   });
 });
