@@ -1,11 +1,29 @@
 // The parameters of a deployment, one JSON file a network.
 import { readFileSync } from "node:fs";
-import type { Hex } from "viem";
+import type { Address, Hex } from "viem";
 
 export const NETWORKS = ["local", "base-sepolia", "base"] as const;
 export type NetworkName = (typeof NETWORKS)[number];
 
-type Common = {
+/** What BazaarRegistry is built with; see IBazaarRegistry. The zero address: none. */
+export type BazaarParameters = {
+  identityRegistry: Address;
+  reputationRegistry: Address;
+  jobs: Address;
+  curator: Address;
+  bondToken: Address;
+  /** Atomic units of the bond token. */
+  facilitatorBond: string;
+};
+
+/** What the contracts know of the chain they stand on. */
+export type ChainParameters = {
+  /** The token of JobEscrow and of DisputeEvaluator. */
+  usdc: Address;
+  bazaar: BazaarParameters;
+};
+
+type Common = ChainParameters & {
   chainId: number;
   /** Blocks on top of a transaction before the next one relies on it. */
   requiredConfirmations: number;

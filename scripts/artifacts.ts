@@ -13,6 +13,9 @@ export const CONTRACTS = {
   AuditAnchor: "contracts/AuditAnchor.sol",
   JobEscrow: "contracts/JobEscrow.sol",
   DisputeEvaluator: "contracts/DisputeEvaluator.sol",
+  BazaarRegistry: "contracts/BazaarRegistry.sol",
+  IdentityRegistry: "contracts/mocks/IdentityRegistry.sol",
+  ReputationRegistry: "contracts/mocks/ReputationRegistry.sol",
   TestUSDC: "contracts/mocks/TestUSDC.sol",
 } as const;
 export type ContractName = keyof typeof CONTRACTS;

@@ -4,7 +4,6 @@ import { deploy, DeploymentResultType, type ExecutionEventListener } from "@nomi
 import type { Address, Hex } from "viem";
 import { MODULE, tallystickModule, type DeployedName } from "../../ignition/modules/Tallystick.ts";
 import type { NetworkName, Parameters } from "../../ignition/parameters.ts";
-import { usdcOf } from "./plan.ts";
 import type { Addresses } from "./verify.ts";
 
 export type Run = {
@@ -34,7 +33,7 @@ export async function ignite(run: Run): Promise<Addresses> {
       provider: connection.provider,
       ...(run.journal === undefined ? {} : { deploymentDir: run.journal }),
       executionEventListener: listener(run.say),
-      ignitionModule: tallystickModule(run.standing, usdcOf(parameters.chainId)),
+      ignitionModule: tallystickModule(run.standing, parameters),
       deploymentParameters: {},
       accounts: [run.deployer],
       defaultSender: run.deployer,

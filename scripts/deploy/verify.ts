@@ -7,6 +7,7 @@ import {
   maxUint128,
   pad,
   toHex,
+  zeroAddress,
   type Abi,
   type Address,
   type Hex,
@@ -27,6 +28,8 @@ import {
   withdrawRequestTypes,
   type ChannelConfig,
 } from "../../sdk/src/typed-data.ts";
+import { listServiceDigest } from "../../sdk/src/bazaar-messages.ts";
+import { bazaarRegistryDomain, capabilityTag, offerHashOf, serviceIdOf, type ServiceKey, type ServiceTerms } from "../../sdk/src/bazaar.ts";
 import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import * as jobs from "../../sdk/src/job-messages.ts";
 import { mandateDepositTypes, mandateRevocationTypes, mandateSpendTypes } from "../../sdk/src/mandate-messages.ts";
@@ -43,7 +46,7 @@ export async function verifyDeployment(client: PublicClient, chainId: number, ad
   const code = await Promise.all(names.map((name) => checkCode(client, name, addresses[name])));
   // A contract without its code answers no question.
   const rest = code.every(({ expected, actual }) => expected === actual)
-    ? [...(await checkChannels(client, chainId, addresses)), ...(await checkCollectors(client, chainId, addresses)), ...(await checkRegistry(client, chainId, addresses)), ...(await checkJobs(client, chainId, addresses))]
+    ? [...(await checkChannels(client, chainId, addresses)), ...(await checkCollectors(client, chainId, addresses)), ...(await checkRegistry(client, chainId, addresses)), ...(await checkJobs(client, chainId, addresses)), ...(await checkBazaar(client, chainId, addresses))]
     : [];
   const checks = [...code, ...rest];
   return { checks, faults: checks.filter(({ expected, actual }) => expected !== actual) };
@@ -212,6 +215,29 @@ async function checkJobs(client: PublicClient, chainId: number, addresses: Addre
       ["RULING_TYPEHASH", jobs.rulingTypes, "Ruling"],
     ]),
   ]);
+}
+
+const sampleService: ServiceKey = { agent: 1n, owner: zeroAddress, salt: pad("0x0a") };
+const sampleTerms: ServiceTerms = {
+  payTo: pad("0x0b", { size: 20 }),
+  token: pad("0x0c", { size: 20 }),
+  offer: { capability: capabilityTag("web.search"), categories: 5n, price: 1_000n, schemes: 3, visibility: 1, contentHash: pad("0x0d"), uri: "https://provider.example" },
+};
+
+async function checkBazaar(client: PublicClient, chainId: number, addresses: Addresses): Promise<Check[]> {
+  const contract = "BazaarRegistry";
+  const ask = asker(client, contract, addresses[contract]);
+  const domain = bazaarRegistryDomain(chainId, addresses[contract]);
+  const check = (what: string, expected: string, actual: unknown): Check => ({ contract, what, expected, actual: String(actual) });
+  const listing = { serviceId: serviceIdOf(domain, sampleService), terms: sampleTerms, publish: true, deadline: 7n };
+  return [
+    check("channel contract whose claims it rates", addresses.SessionChannels, await ask("sessionChannels")),
+    check("published channel contract whose claims it rates", SESSION_CHANNELS, await ask("publishedChannels")),
+    check("EIP-712 domain", domainText(domain), await readDomain(ask)),
+    check("id of a sample service", listing.serviceId, await ask("getServiceId", [sampleService])),
+    check("hash of a sample offer", offerHashOf(sampleTerms.offer), await ask("getOfferHash", [sampleTerms.offer])),
+    check("digest of a sample listing", listServiceDigest(domain, listing), await ask("getListDigest", [listing.serviceId, sampleTerms, true, 7n])),
+  ];
 }
 
 type Domain = { name: string; version: string; chainId: number; verifyingContract: Address };

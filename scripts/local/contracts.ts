@@ -1,10 +1,23 @@
 // Puts at their fixed addresses what stock x402 clients expect on Base Sepolia: Multicall3, USDC's double, SessionChannels
-// and the ERC-3009 collector; and our MandateRegistry, AuditAnchor, JobEscrow and DisputeEvaluator beside them, at addresses of their own. Everything else is deployed in
-// the ordinary way.
+// and the ERC-3009 collector; and beside them, at addresses of our own choice, our MandateRegistry, AuditAnchor, JobEscrow, DisputeEvaluator
+// and BazaarRegistry, and the ERC-8004 registries it composes with. Everything else is deployed in the ordinary way.
 import { concat, createPublicClient, encodeAbiParameters, encodeFunctionData, http, zeroAddress, type Address, type Hex } from "viem";
 import { mnemonicToAccount } from "viem/accounts";
 import { testUSDCAbi } from "../../sdk/src/abi/test-usdc.ts";
-import { BASE_SEPOLIA, ERC3009_COLLECTOR, LOCAL_AUDIT_ANCHOR, LOCAL_DISPUTE_EVALUATOR, LOCAL_JOB_ESCROW, LOCAL_MANDATE_REGISTRY, MULTICALL3, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import {
+  BASE_SEPOLIA,
+  ERC3009_COLLECTOR,
+  LOCAL_AUDIT_ANCHOR,
+  LOCAL_BAZAAR_REGISTRY,
+  LOCAL_DISPUTE_EVALUATOR,
+  LOCAL_IDENTITY_REGISTRY,
+  LOCAL_JOB_ESCROW,
+  LOCAL_MANDATE_REGISTRY,
+  LOCAL_REPUTATION_REGISTRY,
+  MULTICALL3,
+  SESSION_CHANNELS,
+} from "../../sdk/src/constants.ts";
+import { parametersOf } from "../../ignition/parameters.ts";
 import { artifact, type ContractName } from "../artifacts.ts";
 import { LOCAL_MNEMONIC, rpc } from "./chain.ts";
 
@@ -26,6 +39,9 @@ export async function placeContracts(rpcUrl: string): Promise<void> {
   await place(rpcUrl, LOCAL_AUDIT_ANCHOR, creationCode("AuditAnchor"));
   await place(rpcUrl, LOCAL_JOB_ESCROW, creationCode("JobEscrow", usdc, LOCAL_MANDATE_REGISTRY, 0, zeroAddress));
   await place(rpcUrl, LOCAL_DISPUTE_EVALUATOR, creationCode("DisputeEvaluator", LOCAL_JOB_ESCROW, usdc, LOCAL_SEAT_BOND_ATOMIC, LOCAL_MIN_DISPUTE_WINDOW_S));
+  await place(rpcUrl, LOCAL_IDENTITY_REGISTRY, creationCode("IdentityRegistry"));
+  await place(rpcUrl, LOCAL_REPUTATION_REGISTRY, creationCode("ReputationRegistry", LOCAL_IDENTITY_REGISTRY));
+  await place(rpcUrl, LOCAL_BAZAAR_REGISTRY, bazaarCreationCode());
 
   const client = createPublicClient({ transport: http(rpcUrl) });
   const admin = await client.readContract({ address: usdc, abi: testUSDCAbi, functionName: "admin" });
@@ -56,6 +72,11 @@ function creationCode(name: ContractName, ...args: (string | number | bigint)[])
   const { abi, bytecode } = artifact(name);
   const inputs = abi.find((entry) => entry.type === "constructor")?.inputs ?? [];
   return concat([bytecode, encodeAbiParameters(inputs, args)]);
+}
+
+function bazaarCreationCode(): Hex {
+  const { identityRegistry, reputationRegistry, jobs, curator, bondToken, facilitatorBond } = parametersOf("local").bazaar;
+  return creationCode("BazaarRegistry", identityRegistry, reputationRegistry, SESSION_CHANNELS, SESSION_CHANNELS, jobs, curator, bondToken, facilitatorBond);
 }
 
 /** viem carries Multicall3's creation code but does not export it by name. */

@@ -9,7 +9,7 @@ export type Deployment = {
   status: "deployed" | "predicted";
   /** Block from which an indexer has to read; 0 when it is not known. */
   startBlock: number;
-  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address; AuditAnchor: Address; JobEscrow: Address; DisputeEvaluator: Address };
+  contracts: { SessionChannels: Address; ERC3009DepositCollector: Address; AllowanceDepositCollector: Address; MandateRegistry: Address; AuditAnchor: Address; JobEscrow: Address; DisputeEvaluator: Address; BazaarRegistry: Address };
 };
 
 /** Tallystick's contracts on public chains, by chain id. The local world has its own: see constants.ts. */
@@ -26,6 +26,7 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       AuditAnchor: "0xCA813b37f743367d76375dc0629b1E9F7029A52E",
       JobEscrow: "0xa574F43e2c7eEc4e56Ef887c658F079724ceBa2C",
       DisputeEvaluator: "0x996d6E74794c16C5e789C40a38036B74a2E5446f",
+      BazaarRegistry: "0x3814BB157B341284b0256597E12F504a7E594a2C",
     },
   },
   // base-sepolia
@@ -40,6 +41,7 @@ export const deployments: Record<8453 | 84532, Deployment> = {
       AuditAnchor: "0xCA813b37f743367d76375dc0629b1E9F7029A52E",
       JobEscrow: "0x813251a34cb40dCa77519cC059b0BC8F2Ba7A6D7",
       DisputeEvaluator: "0x057947a9F383CF3F66f176ce240420255015Af96",
+      BazaarRegistry: "0x7AaE3fCD897da7753d358995A4d117375924Be7e",
     },
   },
 };

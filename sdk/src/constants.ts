@@ -15,6 +15,10 @@ export const LOCAL_AUDIT_ANCHOR: Address = "0x7A11000000000000000000000000000000
 /** JobEscrow and DisputeEvaluator in the local world and in tests, likewise. */
 export const LOCAL_JOB_ESCROW: Address = "0x7A11000000000000000000000000000000000007";
 export const LOCAL_DISPUTE_EVALUATOR: Address = "0x7A11000000000000000000000000000000000008";
+/** BazaarRegistry and the ERC-8004 registries it composes with, likewise. */
+export const LOCAL_BAZAAR_REGISTRY: Address = "0x7A11000000000000000000000000000000000b42";
+export const LOCAL_IDENTITY_REGISTRY: Address = "0x7a11000000000000000000000000000000008004";
+export const LOCAL_REPUTATION_REGISTRY: Address = "0x7A11000000000000000000000000000000018004";
 /** Multicall3, at its address on every chain. */
 export const MULTICALL3: Address = "0xcA11bde05977b3631167028862bE2a173976CA11";
 

@@ -1,6 +1,7 @@
 // The payees of a mandate as a Merkle tree: the tree, leaves and proofs of OpenZeppelin's StandardMerkleTree over ["address"].
-import { concat, encodeAbiParameters, isAddress, keccak256, zeroHash, type Address, type Hex } from "viem";
+import { encodeAbiParameters, isAddress, keccak256, zeroHash, type Address, type Hex } from "viem";
 import { TallystickError } from "./errors.ts";
+import { merkleProof, merkleRoot, merkleTree } from "./merkle.ts";
 
 /** A payee's leaf: hashed twice, so that no leaf can pass for an inner node. */
 export function payeeLeaf(payee: Address): Hex {
@@ -18,33 +19,21 @@ export function payeesRoot(payees: readonly Address[]): Hex {
 /** Proof that `payee` is one of `payees`; empty when it is the only one. Errors: `invalid_payees`, `payee_not_allowed`. */
 export function payeeProof(payees: readonly Address[], payee: Address): Hex[] {
   const tree = treeOf(payees);
-  const proof: Hex[] = [];
-  let node = isAddress(payee, { strict: false }) ? tree.lastIndexOf(payeeLeaf(payee)) : -1;
-  if (node < 0) throw refusal("payee_not_allowed", 403, `${payee} is not among the ${payees.length} payees`);
-  for (; node > 0; node = (node - 1) >> 1) proof.push(tree[node % 2 === 1 ? node + 1 : node - 1]!);
+  const proof = isAddress(payee, { strict: false }) ? merkleProof(tree, payeeLeaf(payee)) : undefined;
+  if (proof === undefined) throw refusal("payee_not_allowed", 403, `${payee} is not among the ${payees.length} payees`);
   return proof;
 }
 
 /** Whether a proof leads from the payee to the root, as the contract checks it; a zero root allows every payee. */
 export function isPayeeProven(root: Hex, payee: Address, proof: readonly Hex[]): boolean {
-  return root === zeroHash || proof.reduce(hashPair, payeeLeaf(payee)) === root;
+  return root === zeroHash || merkleRoot(payeeLeaf(payee), proof) === root;
 }
 
-/** A complete binary tree as an array, the root first: node i has the children 2i + 1 and 2i + 2, the leaves are at the end. */
 function treeOf(payees: readonly Address[]): Hex[] {
   const wrong = payees.find((payee) => !isAddress(payee, { strict: false }));
   if (wrong !== undefined) throw refusal("invalid_payees", 400, `${wrong} is not an address`);
   if (payees.length === 0) throw refusal("invalid_payees", 400, "no payee: to allow every payee is the zero root, and must be said so");
-  const leaves = [...new Set(payees.map(payeeLeaf))].sort().reverse();
-  const inner = leaves.length - 1;
-  const tree: Hex[] = [...Array<Hex>(inner).fill(zeroHash), ...leaves];
-  for (let node = inner - 1; node >= 0; node--) tree[node] = hashPair(tree[2 * node + 1]!, tree[2 * node + 2]!);
-  return tree;
-}
-
-/** Of a sorted pair, so that a proof need not say left or right. */
-function hashPair(a: Hex, b: Hex): Hex {
-  return keccak256(concat(a < b ? [a, b] : [b, a]));
+  return merkleTree(payees.map(payeeLeaf));
 }
 
 function refusal(code: string, status: number, detail: string): TallystickError {

@@ -3,9 +3,9 @@ import { expect } from "chai";
 import hre from "hardhat";
 import { createPublicClient, custom, getAddress, keccak256, pad, type Address, type Hex } from "viem";
 import Tallystick, { DEPLOYED, type DeployedName } from "../../ignition/modules/Tallystick.ts";
-import { parametersOf } from "../../ignition/parameters.ts";
+import { NETWORKS, parametersOf } from "../../ignition/parameters.ts";
 import { CREATEX, CREATEX_CODE_HASH, guardedSalt, create2Address } from "../../ignition/predict.ts";
-import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { chainById, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { compile } from "../../scripts/artifacts.ts";
 import { planFor } from "../../scripts/deploy/plan.ts";
 import { verifyDeployment, type Addresses } from "../../scripts/deploy/verify.ts";
@@ -45,14 +45,22 @@ describe("deployment from the Base parameters", function () {
     }
   });
 
-  it("is the same on Base and Base Sepolia, but for what holds USDC, which is not", () => {
+  it("holds the USDC of each chain", () => {
+    for (const network of NETWORKS) {
+      const { chainId, usdc } = parametersOf(network);
+      expect(usdc, network).to.equal(chainById(chainId)!.usdc.address);
+    }
+  });
+
+  it("is the same on Base and Base Sepolia, but for what knows USDC or the identities of the chain", () => {
     const addresses = (network: "base" | "base-sepolia") => {
       const parameters = parametersOf(network);
       return planFor(parameters, { deployer: pad("0x01", { size: 20 }), chainId: parameters.chainId });
     };
     const [base, sepolia] = [addresses("base"), addresses("base-sepolia")];
     const same = base.filter(({ address }, index) => address === sepolia[index]!.address).map(({ name }) => name);
-    expect(same).to.deep.equal(DEPLOYED.filter((name) => name !== "JobEscrow" && name !== "DisputeEvaluator"));
+    const ofTheChain: DeployedName[] = ["JobEscrow", "DisputeEvaluator", "BazaarRegistry"];
+    expect(same).to.deep.equal(DEPLOYED.filter((name) => !ofTheChain.includes(name)));
   });
 
   it("passes the checks on chain, and fails them where code or immutables differ", async () => {
@@ -80,6 +88,7 @@ describe("deployment from the Base parameters", function () {
       "ERC3009DepositCollector: channel contract it serves",
       "AllowanceDepositCollector: channel contract it serves",
       "MandateRegistry: channel contract it funds",
+      "BazaarRegistry: channel contract whose claims it rates",
     ]);
 
     // One changed byte outside the immutables.
@@ -141,12 +150,16 @@ describe("predicted create2 addresses", function () {
     expect(await simulation.then(() => "deployed", () => "refused")).to.equal("refused");
   });
 
-  it("follow the module: collectors and registry are given the channel contract's address, the registry the published one's too", () => {
+  it("follow the module: each contract is given the channel contracts' addresses where it takes them", () => {
     const plan = planFor(base, { deployer: chain.accounts[0]!, chainId: FRESH_CHAIN });
     expect(plan.map(({ name }) => name as DeployedName)).to.deep.equal([...DEPLOYED]);
     const [channels, byAuthorization, byAllowance, registry] = plan;
     const word = (address: Address) => address.slice(2).toLowerCase().padStart(64, "0");
     for (const collector of [byAuthorization, byAllowance]) expect(collector!.initCode.endsWith(word(channels!.address))).to.equal(true);
     expect(registry!.initCode.endsWith(word(channels!.address) + word(SESSION_CHANNELS))).to.equal(true);
+    const bazaar = plan.find(({ name }) => name === "BazaarRegistry")!;
+    const { identityRegistry, reputationRegistry } = base.bazaar;
+    const first = [identityRegistry, reputationRegistry, channels!.address, SESSION_CHANNELS].map(word).join("");
+    expect(bazaar.initCode.slice(-8 * 64, -4 * 64)).to.equal(first);
   });
 });

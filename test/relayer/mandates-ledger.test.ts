@@ -8,6 +8,8 @@ import { insertChannel } from "../../relayer/src/capabilities/channels/store.ts"
 import { capabilityOf, foldIdle } from "../../relayer/src/capabilities/mandates/budget-store.ts";
 import { bindGuard } from "../../relayer/src/capabilities/mandates/guard-store.ts";
 import { findLineage, listPayments, revoke } from "../../relayer/src/capabilities/mandates/store.ts";
+import { createAudit } from "../../relayer/src/capabilities/audit/writer.ts";
+import { keyringFromPrivateKeys } from "../../relayer/src/chain/keyring.ts";
 import { createVault } from "../../relayer/src/crypto/vault.ts";
 import { migrate } from "../../relayer/src/db/migrate.ts";
 import { openPool, type Db } from "../../relayer/src/db/pool.ts";
@@ -38,7 +40,10 @@ describe("mandates in the ledger", function () {
     db = openPool(url);
     await migrate(db);
     const config = testConfig(url, "http://127.0.0.1:1");
-    const over = (pool: Db) => ({ config, db: pool, groups: createLedgerGroups({ config, db: pool }), vault: createVault(config.answerKeys), log: createLog("silent"), metrics: createMetrics(), reached: () => {}, now: () => new Date() }) as unknown as Deps;
+    const over = (pool: Db) => {
+      const parts = { config, db: pool, log: createLog("silent"), metrics: createMetrics(), reached: () => {}, now: () => new Date(), keyring: keyringFromPrivateKeys(config.receiverAuthorizerKeys) };
+      return { ...parts, groups: createLedgerGroups({ config, db: pool }), vault: createVault(config.answerKeys), audit: createAudit(parts) } as unknown as Deps;
+    };
     deps = over(db);
     other = over(openPool(url));
   });

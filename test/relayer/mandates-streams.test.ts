@@ -55,7 +55,7 @@ describe("mandates: streams", function () {
     expect(await budget()).deep.equal([[2n * PRICE + UNIT, 0n], [2n * PRICE + UNIT, 0n]]);
     // What was sold before the key was bound is not in it.
     expect((await state()).charged).equal(3n * PRICE + UNIT);
-    const { rows } = await db.query("SELECT code FROM audit WHERE channel_id = $1 AND code LIKE 'mandate%' ORDER BY audit_id", [Buffer.from(channelId.slice(2), "hex")]);
+    const { rows } = await db.query("SELECT code FROM audit WHERE channel_id = $1 AND code LIKE 'mandate%' ORDER BY at", [Buffer.from(channelId.slice(2), "hex")]);
     expect(rows.map(({ code }) => code as string)).deep.equal(["mandate_payment_limit", "mandate_exhausted", "mandate_revoked"]);
   });
 });
