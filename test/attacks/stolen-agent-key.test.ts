@@ -4,7 +4,7 @@ import { expect } from "chai";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createWalletClient, http, numberToHex, parseUnits, type Address, type Hex } from "viem";
+import { createWalletClient, http, keccak256, numberToHex, parseUnits, type Address, type Hex } from "viem";
 import { generatePrivateKey, privateKeyToAccount, type PrivateKeyAccount } from "viem/accounts";
 import { baseSepolia } from "viem/chains";
 import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
@@ -16,6 +16,7 @@ import { readBalance, readChannel } from "../../sdk/src/agent/chain.ts";
 import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { TallystickError } from "../../sdk/src/errors.ts";
 import { GuardClient } from "../../sdk/src/guard/client.ts";
+import { guardDomain, guardRequestTypes, toWireOrder, type Order } from "../../sdk/src/guard/request.ts";
 import { idsOf, toWireLineage, type Lineage } from "../../sdk/src/lineage.ts";
 import { mandateIdOf, mandateRegistryDomain, mandateTypes } from "../../sdk/src/mandate.ts";
 import { mandateSpendTypes, spendOrder } from "../../sdk/src/mandate-messages.ts";
@@ -131,6 +132,22 @@ describe("attack: a stolen agent key", function () {
 
   it("pays itself through the guard: not a payee of the mandate", async () => {
     expect((await refusal(ask(thief.address, PRICE, PRICE, 1))).extra["rule"]).equal("mandate.payees");
+  });
+
+  it("hides the terms of a channel that pays itself behind those of another, in one call", async () => {
+    const { book: own } = await bookOf(thief.address, 4);
+    const { book: allowed } = await bookOf(PAYEE, 4);
+    const order = async (config: ChannelBook["config"], nth: number): Promise<Order> => {
+      const request = {
+        mandateId, channelId: own.channelId, method: "GET", url: url(), bodyHash: keccak256("0x"), payTo: config.receiver, price: PRICE, ceiling: PRICE, nonce: numberToHex(nth, { size: 32 }), expiresAt: Math.floor(Date.now() / 1000) + 60,
+      };
+      const signature = await account.signTypedData({ domain: guardDomain(AT.chainId, AT.registry), types: guardRequestTypes, primaryType: "GuardRequest", message: request });
+      return { config, request, accepts: acceptsOf(config.receiver), signature };
+    };
+    const orders = [await order(own.config, 1), await order(allowed.config, 2)].map(toWireOrder);
+    const response = await fetch(`${guard.url}/guard/v1/vouchers`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ orders }) });
+    const { answers } = (await response.json()) as { answers: { voucher?: unknown; problem?: { code: string } }[] };
+    expect(answers.map(({ voucher, problem }) => voucher ?? problem?.code)).deep.equal(["mandate_payee_not_allowed", "guard_terms_mismatch"]);
   });
 
   it("asks for a voucher that is higher than its call", async () => {

@@ -151,7 +151,8 @@ class TheGuard implements Guard {
     const answers = new Map<Order, Answer>();
     const groups = new Map<string, Order[]>();
     for (const order of orders) {
-      const key = `${order.request.mandateId} ${order.request.channelId}`;
+      // With its terms: a group has one config, so what is checked of the first holds for each.
+      const key = `${order.request.mandateId} ${order.request.channelId} ${JSON.stringify(order.config)}`;
       groups.set(key, [...(groups.get(key) ?? []), order]);
     }
     for (const group of groups.values()) {
