@@ -1,6 +1,7 @@
 // The guard that a relayer hosts: two processes over one ledger, real chain and HTTP.
 import { expect } from "chai";
 import { numberToHex } from "viem";
+import { signIn } from "../../sdk/src/access.ts";
 import { ChannelBook } from "../../sdk/src/agent/channel.ts";
 import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { GuardClient } from "../../sdk/src/guard/client.ts";
@@ -78,6 +79,26 @@ describe("guard hosted by a relayer", function () {
     expect(rows[0]!.entries).equal(1n);
     expect(await accountOf(lineage)).equal(undefined);
     expect((await readLineage(principal.reader, AT.registry, lineage, [idOf(lineage)])).states[0]!.spent).equal(0n);
+  });
+
+  it("signs no more once this relayer was told of a revocation, before the chain knows, and a refusal leaves no channel", async () => {
+    const { account, lineage } = await registered();
+    const { agent } = agentUnder(world.chain.url, account, lineage, guardAt(other.url));
+    expect((await agent.fetch(url("/before"))).status).equal(200);
+    const { token } = await signIn({ relayerUrl: world.url, account: principal.account });
+    const revoked = await fetch(`${world.url}/api/v1/mandates/${idOf(lineage)}/revoke`, { method: "POST", headers: { authorization: `Bearer ${token}` } });
+    expect(revoked.status, await revoked.clone().text()).equal(200);
+    expect((await readLineage(principal.reader, AT.registry, lineage, [idOf(lineage)])).states[0]!.revoked).equal(false);
+    const rows = async () => (await world.relayer.deps.db.query<{ n: bigint }>("SELECT count(*) AS n FROM guard_channel")).rows[0]!.n;
+    const before = await rows();
+    expect((await refusal(agent.fetch(url("/after")))).extra["rule"]).equal("mandate.revoked");
+    const client = new GuardClient({ url: guardAt(other.url), account, mandate: lineage, ...AT });
+    const config = { payer: principal.account.address, payerAuthorizer: await client.authorizer(), receiver: addressOf(ROLE.receiver), receiverAuthorizer: addressOf(ROLE.authorizer), token: lineage[0].mandate.token, withdrawDelay: 900, salt: numberToHex(77, { size: 32 }) };
+    const channelId = channelIdOf(sessionChannelsDomain(AT.chainId, SESSION_CHANNELS), config);
+    const accepts = { scheme: "batch-settlement", network: "eip155:84532", amount: String(PRICE), asset: config.token, payTo: config.receiver, extra: { withdrawDelay: 900 } };
+    const asked = client.voucher(new ChannelBook({ channelId, config, signed: 0n, charged: 0n, balance: PRICE }), { ceiling: PRICE, price: PRICE }, { method: "GET", url: url(), body: undefined, price: PRICE, accepts });
+    expect((await refusal(asked)).extra["rule"]).equal("mandate.revoked");
+    expect(await rows()).equal(before);
   });
 
   it("two agents that race for the last unit through two processes get it once", async () => {

@@ -2,7 +2,7 @@
 // audit log. Off without RELAYER_GUARD_KEY.
 import type { CompiledPolicy } from "../../../../sdk/src/firewall/evaluate.ts";
 import { guardChain } from "../../../../sdk/src/guard/chain.ts";
-import { createGuard, type Guard, type GuardDecision } from "../../../../sdk/src/guard/guard.ts";
+import { createGuard, type Guard, type GuardChain, type GuardDecision } from "../../../../sdk/src/guard/guard.ts";
 import type { ServiceFacts } from "../../../../sdk/src/guard/logic.ts";
 import type { ChainReader } from "../../../../sdk/src/agent/chain.ts";
 import type { Hex } from "viem";
@@ -12,7 +12,8 @@ import { registered, serviceSoldAt } from "../firewall/registry.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import { capabilityOf } from "../mandates/budget-store.ts";
 import { registerGuard } from "../mandates/registration.ts";
-import { createGuardStore, forgetAnswers, guardInstance } from "./store.ts";
+import type { Db } from "../../db/pool.ts";
+import { createGuardStore, forgetAnswers, guardInstance, revokedOf } from "./store.ts";
 
 export type HostedGuard = Guard;
 
@@ -24,7 +25,7 @@ export async function openGuard(deps: GatewayDeps): Promise<HostedGuard | undefi
   const store = createGuardStore(parts, await guardInstance(db));
   const guard = createGuard({
     store, master: config.guardKey, chainId: config.chainId, registry: config.mandateRegistry, channels: config.sessionChannels,
-    chain: guardChain(deps.chain.client as unknown as ChainReader, config.chainId, config.mandateRegistry),
+    chain: withRevocations(db, guardChain(deps.chain.client as unknown as ChainReader, config.chainId, config.mandateRegistry)),
     policies: (principal, owner) => policiesFor(deps, principal, owner),
     service: (url) => serviceFacts(deps, url), now: deps.now, onDecision: (decision) => recordSigned(deps, decision),
   });
@@ -34,8 +35,20 @@ export async function openGuard(deps: GatewayDeps): Promise<HostedGuard | undefi
     async register(lineage) {
       const done = await guard.register(lineage);
       const { authorizer, signature } = await guard.binding(done.mandateId);
-      await registerGuard(deps, undefined, done.mandateId, { authorizer, signature });
+      await registerGuard(deps, lineage[0].mandate.principal, done.mandateId, { authorizer, signature });
       return done;
+    },
+  };
+}
+
+/** A revocation that this relayer was told counts before the chain has it. */
+function withRevocations(db: Db, chain: GuardChain): GuardChain {
+  return {
+    ...chain,
+    async look(lineage, ids) {
+      const revoked = await revokedOf(db, ids);
+      const told = await chain.look(lineage, ids);
+      return revoked === undefined ? told : { ...told, refusal: { code: "mandate_revoked", rule: "mandate.revoked", reason: `The mandate ${revoked} is revoked.` } };
     },
   };
 }

@@ -72,6 +72,12 @@ async function lineageOf(db: Db, id: Hex): Promise<Lineage | undefined> {
   return rows[0] === undefined ? undefined : parseLineage(rows[0].lineage);
 }
 
+/** The first of these mandates that is revoked, here or on chain. */
+export async function revokedOf(db: Db, ids: readonly Hex[]): Promise<Hex | undefined> {
+  const { rows } = await db.query<{ mandate_id: Buffer }>("SELECT mandate_id FROM mandate WHERE mandate_id = ANY($1::bytea[]) AND (revoked_at IS NOT NULL OR chain_revoked) LIMIT 1", [ids.map(toBytes)]);
+  return rows[0] && toHex(rows[0].mandate_id);
+}
+
 async function channels(db: Db, mandateId: Hex): Promise<ChannelRecord[]> {
   const { rows } = await db.query<{ channel_id: Buffer; config: unknown; highest_atomic: bigint; approved_atomic: bigint }>(
     "SELECT channel_id, config, highest_atomic, approved_atomic FROM guard_channel WHERE mandate_id = $1::bytea ORDER BY channel_id",
@@ -80,17 +86,16 @@ async function channels(db: Db, mandateId: Hex): Promise<ChannelRecord[]> {
   return rows.map((row) => ({ channelId: toHex(row.channel_id), config: parseConfig(row.config), highest: row.highest_atomic, approved: row.approved_atomic }));
 }
 
-async function lockAccounts(client: Queryable, { ids, channelId, config }: Scope): Promise<Accounts> {
+async function lockAccounts(client: Queryable, { ids, channelId }: Scope): Promise<Accounts> {
   const keys = [...ids].sort().map(toBytes);
   await client.query("INSERT INTO guard_account (mandate_id) SELECT * FROM unnest($1::bytea[]) ON CONFLICT DO NOTHING", [keys]);
   const { rows } = await client.query<Row>(
     "SELECT mandate_id, spent_atomic, period, period_spent_atomic FROM guard_account WHERE mandate_id = ANY($1::bytea[]) ORDER BY mandate_id FOR UPDATE",
     [keys],
   );
-  const id = toBytes(channelId);
-  await client.query("INSERT INTO guard_channel (channel_id, mandate_id, config) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING", [id, toBytes(ids[0]!), JSON.stringify(config)]);
-  const channel = await client.query<{ highest_atomic: bigint; approved_atomic: bigint }>("SELECT highest_atomic, approved_atomic FROM guard_channel WHERE channel_id = $1::bytea FOR UPDATE", [id]);
-  const { highest_atomic: highest, approved_atomic: approved } = channel.rows[0]!;
+  // A channel of the mandate is nobody else's, so its accounts' locks guard also the row that is not there yet: a refusal leaves none.
+  const channel = await client.query<{ highest_atomic: bigint; approved_atomic: bigint }>("SELECT highest_atomic, approved_atomic FROM guard_channel WHERE channel_id = $1::bytea FOR UPDATE", [toBytes(channelId)]);
+  const { highest_atomic: highest, approved_atomic: approved } = channel.rows[0] ?? { highest_atomic: 0n, approved_atomic: 0n };
   return { channel: { highest, approved }, mandates: inOrder(ids, rows) };
 }
 
@@ -105,10 +110,12 @@ async function answeredOf(client: Queryable, { digests }: Scope): Promise<Readon
 }
 
 /** Conditional all the same: what is signed never falls, whoever made a mistake. */
-async function write(client: Queryable, { ids, channelId }: Scope, { channel, mandates, answered }: Change): Promise<void> {
+async function write(client: Queryable, { ids, channelId, config }: Scope, { channel, mandates, answered }: Change): Promise<void> {
   const moved = await client.query(
-    "UPDATE guard_channel SET highest_atomic = $2, approved_atomic = $3 WHERE channel_id = $1::bytea AND highest_atomic <= $2 AND approved_atomic <= $3",
-    [toBytes(channelId), channel.highest, channel.approved],
+    `INSERT INTO guard_channel AS kept (channel_id, mandate_id, config, highest_atomic, approved_atomic) VALUES ($1, $2, $3, $4, $5)
+     ON CONFLICT (channel_id) DO UPDATE SET highest_atomic = excluded.highest_atomic, approved_atomic = excluded.approved_atomic
+     WHERE kept.mandate_id = excluded.mandate_id AND kept.highest_atomic <= excluded.highest_atomic AND kept.approved_atomic <= excluded.approved_atomic`,
+    [toBytes(channelId), toBytes(ids[0]!), JSON.stringify(config), channel.highest, channel.approved],
   );
   const charged = await client.query(
     `UPDATE guard_account SET spent_atomic = n.spent, period = n.period, period_spent_atomic = n.period_spent
