@@ -55,7 +55,10 @@ describe("a relayer that is killed", function () {
     await rm(folder, { recursive: true, force: true });
   });
 
-  /** As any careful buyer: the very same payment again until it is answered. */
+  /**
+   * As any careful buyer: the very same payment again until it is answered. It carries the payment-identifier, for the answer was perhaps lost
+   * with the process and its voucher claimed since: what the chain has seen proves nothing of who asks.
+   */
   async function untilAnswered(send: () => Promise<Response>): Promise<string> {
     for (const deadline = Date.now() + 180_000; Date.now() < deadline; ) {
       const response = await send().catch(() => undefined); // the process is down
@@ -80,6 +83,7 @@ describe("a relayer that is killed", function () {
       const half = BigInt(Math.ceil(CALLS / 2));
       const first = call === 1 || BigInt(call) === half + 1n;
       const payment = first ? await buyer.depositPayment(terms, half * PRICE, ceiling) : await buyer.voucherPayment(terms, ceiling);
+      payment.extensions["payment-identifier"] = { info: { required: false, id: `kill_${String(index).padStart(8, "0")}_${String(call).padStart(8, "0")}` } };
       const body = `${index}/${call}`;
       const answer = JSON.parse(await untilAnswered(() => buyer.send(payment, { method: "POST", body }))) as { body: string };
       expect(answer.body).to.equal(body);
