@@ -23,15 +23,14 @@ export function faultOf({ listings }: Pick<GatewayDeps, "listings">, { service, 
 }
 
 /** @throws TallystickError 403 `firewall_rejected` with rule and proof, 503 `registry_stale` (safe); the payment's own fault first. What was paid before passes. */
-export async function refuseUnregistered(deps: GatewayDeps, asked: Asked, { listed, kind, registered }: Fault): Promise<void> {
+export async function refuseUnregistered(deps: GatewayDeps, asked: Asked, fault: Fault): Promise<void> {
   if ((await asked.isPaid?.()) === true) return;
-  if (kind === "stale") throw new TallystickError({ code: "registry_stale", status: 503, retry: "safe", detail: "The registry was not read lately, so nobody here knows whom this service is paid to; nothing was reserved or charged. Send the same payment again.", extra: { retryAfterS: 1 } });
+  if (fault.kind === "stale") throw registryStale();
   await asked.prove?.();
   deps.policies.countRefusal(asked.payer);
   const { paymentId, payer, payee, channelId, service } = asked;
-  const reason = registered === undefined
-    ? `The terms that the registry has of ${service} are not known here, so ${payee} may not be whom it is paid to.`
-    : `The payee is ${payee}; the registry says that ${service} is paid to ${registered}. A channel to somebody else buys nothing of it: open one under the terms of a new 402.`;
+  const { listed, registered } = fault;
+  const reason = reasonOf(asked, fault);
   await deps.audit.recordDurably({
     kind: "payment.rejected", subject: paymentId, rule: PAY_TO_RULE, reason, payer, payee, amountAtomic: asked.price,
     data: { code: "firewall_rejected", service, serviceId: listed.serviceId, registered, channelId, scheme: asked.identity.scheme, moved: asked.movedBy ?? "0" },
@@ -41,5 +40,19 @@ export async function refuseUnregistered(deps: GatewayDeps, asked: Asked, { list
   throw new TallystickError({
     code: "firewall_rejected", status: 403, retry: "never", detail: `${PAY_TO_RULE}: ${reason}`,
     extra: { decision: "REJECTED", rule: PAY_TO_RULE, reason, proof: asked.movedBy === undefined ? neverMoved(paymentId) : movedBy(asked.movedBy, paymentId), paymentId, serviceId: listed.serviceId, x402Error: "firewall_rejected" },
+  });
+}
+
+export function reasonOf({ service, payee }: Pick<Asked, "service" | "payee">, { kind, registered }: Fault): string {
+  if (kind === "stale") return "The registry was not read lately, so nobody here knows whom this service is paid to.";
+  if (registered === undefined) return `The terms that the registry has of ${service} are not known here, so ${payee} may not be whom it is paid to.`;
+  return `The payee is ${payee}; the registry says that ${service} is paid to ${registered}. A channel to somebody else buys nothing of it: open one under the terms of a new 402.`;
+}
+
+/** Ours: the payment may be good, and nobody here can tell. */
+export function registryStale(): TallystickError {
+  return new TallystickError({
+    code: "registry_stale", status: 503, retry: "safe", extra: { retryAfterS: 1 },
+    detail: "The registry was not read lately, so nobody here knows whom this service is paid to; nothing was reserved or charged. Send the same payment again.",
   });
 }
