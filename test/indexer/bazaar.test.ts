@@ -110,7 +110,7 @@ describe("indexed bazaar", function () {
     const uris = ["a\0b", "<script>alert(1)</script>", "'; DROP TABLE service; --", "\u202Eevil\u0000"];
     for (const [at, uri] of uris.entries()) await send(cast.hostile, "list", [keyOf(cast.hostile, toHex(at + 1)), withOffer({ uri, capability: stringToHex("Not A Tag\0x", { size: 32 }) }), true, BY_SENDER]);
     // 0xff never begins a character.
-    const data = encode("list", [keyOf(cast.hostile, "0x77"), withOffer({ uri: "ABCDEFGH" }), true, BY_SENDER]).replace(toHex("ABCDEFGH").slice(2), "ffc0ff41fe80ff42") as Hex;
+    const data = encode("list", [keyOf(cast.hostile, "0x77"), withOffer({ uri: "ABCDEFGH", capability: zeroHash.replace("00", "ff") as Hex }), true, BY_SENDER]).replace(toHex("ABCDEFGH").slice(2), "ffc0ff41fe80ff42") as Hex;
     await world.sessions.sendTo(cast.hostile, LOCAL_BAZAAR_REGISTRY, data);
     await agreed();
     const { services } = await ask(`query ($owner: String!) { services(where: { owner: $owner }) { items { uri capabilityTag } } }`, { owner: cast.hostile.address.toLowerCase() });
