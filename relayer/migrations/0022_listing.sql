@@ -46,7 +46,7 @@ CREATE TABLE listing (
 );
 CREATE INDEX listing_owner ON listing (owner, registered_at DESC);
 CREATE INDEX listing_chain_block ON listing (chain_block);
-CREATE INDEX listing_change ON listing (change);
+CREATE INDEX listing_by_change ON listing (change);
 CREATE INDEX listing_not_followed ON listing (service_id) WHERE NOT chain_followed;
 CREATE UNIQUE INDEX listing_idempotency ON listing (owner, idempotency_key) WHERE idempotency_key IS NOT NULL;
 
@@ -57,6 +57,7 @@ CREATE TABLE listing_terms (
   pay_to address NOT NULL,
   token address NOT NULL,
   capability bytes32 NOT NULL,
+  tag text NOT NULL,                        -- what the capability reads as; '' where it is no tag
   categories numeric(20, 0) NOT NULL,
   price_atomic atomic NOT NULL,
   schemes integer NOT NULL,
