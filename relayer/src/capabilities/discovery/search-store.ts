@@ -68,7 +68,7 @@ function conditions(filter: Filter): { where: string; values: unknown[] } {
 
 /** AND of the words as they are typed into a search box, with "phrases" and -exclusions; or any of them. */
 const queryOf = ({ anyWord }: Filter): string =>
-  anyWord === true ? "to_tsquery('english', coalesce(nullif(replace(plainto_tsquery('english', $1)::text, ' & ', ' | '), ''), ''''''))" : "websearch_to_tsquery('english', $1)";
+  anyWord === true ? "replace(plainto_tsquery('english', $1)::text, ' & ', ' | ')::tsquery" : "websearch_to_tsquery('english', $1)";
 
 /** A page, best first, and how many there are in all. `textWeight` is the text's share of the place. */
 export async function search(db: Queryable, filter: Filter, textWeight: number, page: { limit: number; offset: number }): Promise<FoundService[]> {
