@@ -2,9 +2,11 @@
 import { HTTPFacilitatorClient } from "@x402/core/http";
 import { validateDiscoveryExtension, validateDiscoveryExtensionSpec, withBazaar, type DiscoveryExtension } from "@x402/extensions/bazaar";
 import { expect } from "chai";
+import fc from "fast-check";
 import type { Hex } from "viem";
 import type { Relayer } from "../../relayer/src/relayer.ts";
 import { fetchDocuments } from "../../relayer/src/capabilities/discovery/documents.ts";
+import { filterOf, searchServices } from "../../relayer/src/capabilities/discovery/search.ts";
 import { syncDiscovery } from "../../relayer/src/capabilities/discovery/sync.ts";
 import { startIndexer, type LocalIndexer } from "../../scripts/local/indexer.ts";
 import { BASE_SEPOLIA } from "../../sdk/src/constants.ts";
@@ -170,6 +172,13 @@ describe("discovery", function () {
       }
       for (const raw of ["query=%00", "query=%FF%FE", "query=", "query=a&query=b"]) expect((await fetch(`${url}/discovery/search?${raw}`)).status, raw).to.be.oneOf([200, 400]);
       expect(namesOf(await discover({}))).to.have.lengthOf(3);
+    });
+
+    it("whatever signs they are made of", async () => {
+      const signs = fc.array(fc.constantFrom(..."-\"-\"-!&|<>()':*\\ \t.@/%_aé".split("")), { maxLength: 1_000 }).map((all) => all.join(""));
+      await fc.assert(fc.asyncProperty(signs, async (text) => void (await searchServices(relayer.deps, filterOf({ text }), { limit: 1, offset: 0 }))), { numRuns: 300, seed: 1 });
+      const unit = fc.constantFrom("-", "- ", '-"', '"-', '-"a" ', "!", "(", " -a", "''", "<->");
+      await fc.assert(fc.asyncProperty(unit, async (part) => void (await searchServices(relayer.deps, filterOf({ text: part.repeat(1_000) }), { limit: 1, offset: 0 }))), { numRuns: 30, seed: 1 });
     });
 
     it("are refused with the field where they are malformed", async () => {

@@ -81,9 +81,12 @@ export const rounded = (value: number): number => Math.round(value * 1e6) / 1e6;
 export const MOST_OFFSET = 10_000;
 export const MOST_TEXT = 1_000;
 
-/** A text as it is looked up: cut, without what PostgreSQL cannot hold. Never read as a query language: websearch_to_tsquery takes any text. */
+/**
+ * A text as it is looked up: cut, without what PostgreSQL cannot hold. It takes any text for a search, but nests a negation a dash: a
+ * thousand of them are deeper than its stack, and more than one means nothing.
+ */
 export function searchText(text: string): string {
-  return text.slice(0, MOST_TEXT).toWellFormed().replaceAll("\0", " ").trim();
+  return text.slice(0, MOST_TEXT).toWellFormed().replaceAll("\0", " ").replace(/-[\s"-]*-/g, " ").trim();
 }
 
 export function cursorOf(offset: number): string {
