@@ -77,6 +77,7 @@ CREATE TABLE listing_act (
   kind text NOT NULL CHECK (kind IN ('list', 'update', 'status')),
   revision integer NOT NULL,
   tx_id bigint NOT NULL REFERENCES chain_tx,
+  attempts integer NOT NULL DEFAULT 1,      -- transactions that were sent for it: one that reverted cost gas too
   created_at timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX listing_act_owner ON listing_act (owner, created_at);

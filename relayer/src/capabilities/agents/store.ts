@@ -98,3 +98,9 @@ export function listingFromRow(row: ListingRow): Listing {
     availability: row.availability, availableAt: row.available_at ?? undefined, registeredAt: row.registered_at, updatedAt: row.updated_at, change: row.change,
   };
 }
+
+/** What changed after a number, in order. */
+export async function listingsAfter(db: Queryable, change: bigint, limit: number): Promise<Listing[]> {
+  const { rows } = await db.query<ListingRow>({ name: "listing_after", text: `SELECT ${LISTING_COLUMNS} FROM listing WHERE change > $1 ORDER BY change LIMIT $2`, values: [change, limit] });
+  return rows.map(listingFromRow);
+}
