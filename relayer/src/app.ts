@@ -7,6 +7,7 @@ import { TallystickError, toProblem } from "../../sdk/src/errors.ts";
 import { accessRoutes } from "./capabilities/access/routes.ts";
 import { agentRoutes } from "./capabilities/agents/routes.ts";
 import { auditRoutes } from "./capabilities/audit/routes.ts";
+import { discoveryRoutes } from "./capabilities/discovery/routes.ts";
 import { eventRoutes } from "./capabilities/events/routes.ts";
 import { exportRoutes } from "./capabilities/export/routes.ts";
 import { facilitatorRoutes } from "./capabilities/facilitator/routes.ts";
@@ -91,6 +92,7 @@ export async function buildApp(deps: GatewayDeps, guard?: HostedGuard): Promise<
     streamRoutes(scope, deps);
     transferRoutes(scope, deps);
     firewallRoutes(scope, deps);
+    discoveryRoutes(scope, deps);
   });
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   await app.ready();

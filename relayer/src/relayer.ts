@@ -11,6 +11,10 @@ import { createExact } from "./capabilities/exact/exact.ts";
 import { sweepAnswerUsage } from "./capabilities/answers/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
 import { createKnownChannels } from "./capabilities/channels/known.ts";
+import { createCards } from "./capabilities/discovery/cards.ts";
+import { fetchDocuments } from "./capabilities/discovery/documents.ts";
+import { probeServices } from "./capabilities/discovery/prober.ts";
+import { syncDiscovery } from "./capabilities/discovery/sync.ts";
 import { sweepEvents } from "./capabilities/events/service.ts";
 import { applyTerms } from "./capabilities/fees/booking.ts";
 import { sweepFees } from "./capabilities/fees/sweep.ts";
@@ -107,6 +111,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     mandates,
     policies: createPolicies(parts),
     listings,
+    cards: createCards(parts, listings),
     chainReadAt: () => follower.lastReadAt(),
   };
   const follower = createFollower(deps);
@@ -120,7 +125,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const app = await buildApp(deps, await openGuard(deps));
   const settlement = createSettlementWorker(deps);
   const mandateFollower = createSweeper({ mandates: createMandateFollower(deps), listings: createListingFollower(deps) }, config.chainPollMs, log);
-  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, guard: sweepGuardAnswers, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions };
+  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, guard: sweepGuardAnswers, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions, discovery: syncDiscovery, documents: fetchDocuments, probes: probeServices };
   const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
     app,

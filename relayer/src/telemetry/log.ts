@@ -47,6 +47,8 @@ export const EVENT = {
   payoutAsked: "payout.asked",
   serviceListed: "service.listed",
   serviceRemoved: "service.removed",
+  serviceHidden: "service.hidden",
+  serviceShown: "service.shown",
   listingProposed: "listing.proposed",
   listingSent: "listing.sent",
   listingSynced: "listing.synced",
