@@ -4,12 +4,13 @@ import type { Receipt } from "../../../../sdk/src/receipt.ts";
 import { NO_CHANNEL } from "../../../../sdk/src/receipt.ts";
 import { toAddress, toHex } from "../../db/codec.ts";
 import type { Queryable } from "../../db/pool.ts";
+import { agreedFromRow, type AgreedRow } from "../ledger/store.ts";
 
 type Row = {
   payment_id: string; scheme: string; resource: string; payer: Buffer; receiver: Buffer; token: Buffer; channel_id: Buffer | null; request_hash: Buffer;
   output_hash: Buffer; started_at: Date; ended_at: Date; charged_atomic: bigint; charged_cumulative: bigint; request_number: bigint | null;
   receiver_authorizer: Buffer | null;
-};
+} & AgreedRow;
 
 /** The parties of a payment: who may read its receipt, and who may acknowledge it. `signer` is undefined without a channel. */
 export type StoredReceipt = { receipt: Receipt; signer: Address | undefined };
@@ -42,6 +43,7 @@ export async function findReceipt(db: Queryable, paymentId: string): Promise<Sto
     latencyMs: ended - started,
     amount: row.charged_atomic,
     cumulative: row.charged_cumulative,
+    ...agreedFromRow(row),
   };
   return { receipt, signer: row.receiver_authorizer === null ? undefined : toAddress(row.receiver_authorizer) };
 }

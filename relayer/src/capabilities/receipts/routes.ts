@@ -1,6 +1,7 @@
 import type { FastifyInstance } from "fastify";
 import { Type, type Static } from "typebox";
 import type { Hex } from "viem";
+import { receiptView } from "../../../../sdk/src/receipt-view.ts";
 import { problemResponse } from "../../problem-schema.ts";
 import { callerOf, type AccessDeps } from "../access/service.ts";
 import { acknowledge, notYours, receiptFor, type ReceiptDeps } from "./service.ts";
@@ -10,11 +11,16 @@ const AcksBody = Type.Object({
   acks: Type.Array(Type.Object({ paymentId: Type.String({ maxLength: 64 }), receiptHash: Hash, signature: Type.String({ pattern: "^0x[0-9a-fA-F]{130}$" }) }), { minItems: 1, maxItems: 100 }),
 });
 const AcksView = Type.Object({ accepted: Type.Integer(), refused: Type.Array(Type.Object({ paymentId: Type.String(), code: Type.String() })) });
+const OrNull = Type.Union([Type.String(), Type.Null()]);
 const ReceiptView = Type.Object({
   receipt: Type.Object({}, { additionalProperties: true, description: "Signed EIP-712 receipt: format, domain, payload, signature, signer" }),
   receiptHash: Type.String(),
   acknowledged: Type.Boolean(),
   ack: Type.Optional(Type.Object({ signature: Type.String(), at: Type.String() })),
+  // The same in the words of sdk/src/receipt-view.ts.
+  receiptId: Type.String(), sessionId: OrNull, requestNumber: Type.String(), inputHash: Type.String(), outputHash: Type.String(), requestStartedAt: Type.String(), requestCompletedAt: Type.String(),
+  latencyMs: Type.String(), amountCharged: Type.String({ description: "Atomic units" }), offer: OrNull, mandate: OrNull, signature: Type.String(),
+  slaVerification: Type.Object({ met: Type.Union([Type.Boolean(), Type.Null()]), metrics: Type.Object({ latencyMs: Type.String() }) }),
 });
 
 export function receiptRoutes(app: FastifyInstance, deps: ReceiptDeps & AccessDeps): void {
@@ -26,7 +32,7 @@ export function receiptRoutes(app: FastifyInstance, deps: ReceiptDeps & AccessDe
       const view = await receiptFor(deps, request.params.paymentId, address);
       if (view === undefined) throw notYours("receipt");
       const { receipt, receiptHash, ack } = view;
-      return { receipt, receiptHash, acknowledged: ack !== undefined, ...(ack === undefined ? {} : { ack: { signature: ack.signature, at: ack.at.toISOString() } }) };
+      return { ...receiptView(receipt), receipt, receiptHash, acknowledged: ack !== undefined, ...(ack === undefined ? {} : { ack: { signature: ack.signature, at: ack.at.toISOString() } }) };
     },
   );
   app.post<{ Body: Static<typeof AcksBody> }>(
