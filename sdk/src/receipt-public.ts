@@ -2,18 +2,18 @@
 // texts too, so the digest under a root can still be made from it. Pure.
 import { concat, encodeAbiParameters, hashDomain, keccak256, stringToHex, type Hex } from "viem";
 import type { WireReceipt } from "./receipt.ts";
-import { receiptTypes, type ReceiptDomain } from "./typed-data.ts";
+import { firstReceiptTypes, receiptTypes, type ReceiptDomain } from "./typed-data.ts";
 
-const FIELDS = receiptTypes.Receipt;
-type TextField = Extract<(typeof FIELDS)[number], { type: "string" }>["name"];
+type Field = (typeof receiptTypes.Receipt)[number];
+type TextField = Extract<Field, { type: "string" }>["name"];
+const TEXTS = receiptTypes.Receipt.flatMap((field) => (field.type === "string" ? [field.name] : []));
 
 /** Numbers are decimal strings; `texts` are keccak-256 of UTF-8. */
 export type PublicReceipt = Omit<WireReceipt, TextField> & { texts: Record<TextField, Hex> };
 
 export function publicReceipt(receipt: WireReceipt): PublicReceipt {
-  const texts = FIELDS.filter(({ type }) => type === "string").map(({ name }) => [name, keccak256(stringToHex(receipt[name] as string))] as const);
-  const hidden = new Set<string>(texts.map(([name]) => name));
-  const rest = Object.fromEntries(Object.entries(receipt).filter(([name]) => !hidden.has(name)));
+  const texts = TEXTS.map((name) => [name, keccak256(stringToHex(receipt[name]))] as const);
+  const rest = Object.fromEntries(Object.entries(receipt).filter(([name]) => !(TEXTS as string[]).includes(name)));
   return { ...rest, texts: Object.fromEntries(texts) } as PublicReceipt;
 }
 
@@ -22,9 +22,10 @@ export function publicReceipt(receipt: WireReceipt): PublicReceipt {
  * @throws viem errors, or SyntaxError, when a field is not what its type says.
  */
 export function publicReceiptHash(domain: ReceiptDomain, receipt: PublicReceipt): Hex {
-  const type = `Receipt(${FIELDS.map((field) => `${field.type} ${field.name}`).join(",")})`;
-  const words = FIELDS.map(({ name, type }) => (type === "string" ? receipt.texts[name as TextField] : valueOf(type, (receipt as unknown as Record<string, string>)[name]!)));
-  const types = FIELDS.map(({ type }) => ({ type: type === "string" ? "bytes32" : type }));
+  const fields: readonly Field[] = receipt.offer === undefined ? firstReceiptTypes.Receipt : receiptTypes.Receipt;
+  const type = `Receipt(${fields.map((field) => `${field.type} ${field.name}`).join(",")})`;
+  const words = fields.map(({ name, type }) => (type === "string" ? receipt.texts[name as TextField] : valueOf(type, (receipt as unknown as Record<string, string>)[name]!)));
+  const types = fields.map(({ type }) => ({ type: type === "string" ? "bytes32" : type }));
   const struct = keccak256(encodeAbiParameters([{ type: "bytes32" }, ...types], [keccak256(stringToHex(type)), ...words]));
   return keccak256(concat(["0x1901", separatorOf(domain), struct]));
 }

@@ -7,7 +7,7 @@ import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { fromWireReceipt, receiptHash, toWireReceipt, type Receipt } from "../../sdk/src/receipt.ts";
 import { publicReceipt, publicReceiptHash } from "../../sdk/src/receipt-public.ts";
 import { isReceiptProven, receiptProof, receiptsRoot } from "../../sdk/src/receipt-tree.ts";
-import { receiptDomain, receiptTypes } from "../../sdk/src/typed-data.ts";
+import { firstReceiptTypes, receiptDomain, receiptTypes } from "../../sdk/src/typed-data.ts";
 
 const digest = fc.uint8Array({ minLength: 32, maxLength: 32 });
 const hexOf = (bytes: Uint8Array): Hex => bytesToHex(bytes);
@@ -36,18 +36,18 @@ describe("trees of receipts", () => {
   });
 
   it("a receipt with its texts hidden has the digest of the whole one, and does not show them", () => {
-    const receiptOf = (texts: Record<string, string>, bytes: Uint8Array, number: bigint): Receipt => {
-      const value = (type: string, name: string) => (type === "string" ? texts[name] : type === "address" ? getAddress(hexOf(bytes.slice(0, 20))) : type === "bytes32" ? hexOf(bytes) : type === "uint8" ? 1n : number);
-      return Object.fromEntries(receiptTypes.Receipt.map(({ name, type }) => [name, value(type, name)])) as unknown as Receipt;
+    const receiptOf = (types: readonly { name: string; type: string }[], texts: Record<string, string>, bytes: Uint8Array, number: bigint): Receipt => {
+      const value = (type: string, name: string): unknown => (type === "string" ? texts[name] : type === "address" ? getAddress(hexOf(bytes.slice(0, 20))) : type === "bytes32" ? hexOf(bytes) : type === "uint8" ? 1 : number);
+      return Object.fromEntries(types.map(({ name, type }) => [name, value(type, name)])) as unknown as Receipt;
     };
     const domain = receiptDomain(84532, SESSION_CHANNELS);
     fc.assert(
-      fc.property(fc.record({ paymentId: fc.string(), scheme: fc.string(), resource: fc.string({ minLength: 12, unit: "binary" }) }), digest, fc.bigInt(0n, (1n << 64n) - 1n), (texts, bytes, number) => {
-        const wire = toWireReceipt(receiptOf(texts, bytes, number));
+      fc.property(fc.record({ paymentId: fc.string(), scheme: fc.string(), resource: fc.string({ minLength: 12, unit: "binary" }) }), digest, fc.bigInt(0n, (1n << 64n) - 1n), fc.boolean(), (texts, bytes, number, agreed) => {
+        const wire = toWireReceipt(receiptOf(agreed ? receiptTypes.Receipt : firstReceiptTypes.Receipt, texts, bytes, number));
         const hidden = publicReceipt(wire);
         expect(publicReceiptHash(domain, hidden)).to.equal(receiptHash(domain, fromWireReceipt(wire)));
         expect(Object.keys(hidden)).to.not.include.members(["resource", "paymentId"]);
-        expect(JSON.stringify(hidden)).to.not.include(JSON.stringify(texts.resource));
+        expect(Object.values(hidden)).to.not.include(texts.resource);
         const other = { ...hidden, texts: { ...hidden.texts, resource: hexOf(hexToBytes(hidden.texts.resource).reverse()) } };
         expect(publicReceiptHash(domain, other)).to.not.equal(publicReceiptHash(domain, hidden));
       }),

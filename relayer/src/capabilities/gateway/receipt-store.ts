@@ -4,13 +4,14 @@ import type { Receipt } from "../../../../sdk/src/receipt.ts";
 import { NO_CHANNEL } from "../../../../sdk/src/receipt.ts";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import type { Queryable } from "../../db/pool.ts";
+import { agreedFromRow, type AgreedRow } from "../ledger/store.ts";
 
 /** What `RECEIPT_COLUMNS` reads. */
 export type ReceiptRow = {
   payment_id: string; scheme: string; resource: string; payer: Buffer; receiver: Buffer; token: Buffer; channel_id: Buffer | null; request_hash: Buffer;
   output_hash: Buffer; started_at: Date; ended_at: Date; charged_atomic: bigint; charged_cumulative: bigint; request_number: bigint | null;
   receiver_authorizer: Buffer | null;
-};
+} & AgreedRow;
 
 /** Of payment p and, where it has one, its channel c. */
 export const RECEIPT_COLUMNS = "p.*, coalesce(p.receiver, c.receiver) AS receiver, coalesce(p.token, c.token) AS token, c.receiver_authorizer";
@@ -71,6 +72,7 @@ export function toStored(row: ReceiptRow): StoredReceipt {
     latencyMs: ended - started,
     amount: row.charged_atomic,
     cumulative: row.charged_cumulative,
+    ...agreedFromRow(row),
   };
   return { receipt, signer: row.receiver_authorizer === null ? undefined : toAddress(row.receiver_authorizer) };
 }

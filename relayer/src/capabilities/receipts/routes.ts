@@ -2,6 +2,7 @@ import type { FastifyInstance } from "fastify";
 import { Type, type Static } from "typebox";
 import type { Hex } from "viem";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
+import { receiptView } from "../../../../sdk/src/receipt-view.ts";
 import { problemResponse } from "../../problem-schema.ts";
 import { callerOf, type AccessDeps } from "../access/service.ts";
 import { proofFor, publicTree } from "./proofs.ts";
@@ -12,11 +13,16 @@ const AcksBody = Type.Object({
   acks: Type.Array(Type.Object({ paymentId: Type.String({ maxLength: 64 }), receiptHash: Hash, signature: Type.String({ pattern: "^0x[0-9a-fA-F]{130}$" }) }), { minItems: 1, maxItems: 100 }),
 });
 const AcksView = Type.Object({ accepted: Type.Integer(), refused: Type.Array(Type.Object({ paymentId: Type.String(), code: Type.String() })) });
+const OrNull = Type.Union([Type.String(), Type.Null()]);
 const ReceiptBody = Type.Object({
   receipt: Type.Object({}, { additionalProperties: true, description: "Signed EIP-712 receipt: format, domain, payload, signature, signer" }),
   receiptHash: Type.String(),
   acknowledged: Type.Boolean(),
   ack: Type.Optional(Type.Object({ signature: Type.String(), at: Type.String() })),
+  // The same in the words of sdk/src/receipt-view.ts.
+  receiptId: Type.String(), sessionId: OrNull, requestNumber: Type.String(), inputHash: Type.String(), outputHash: Type.String(), requestStartedAt: Type.String(), requestCompletedAt: Type.String(),
+  latencyMs: Type.String(), amountCharged: Type.String({ description: "Atomic units" }), offer: OrNull, mandate: OrNull, signature: Type.String(),
+  slaVerification: Type.Object({ met: Type.Union([Type.Boolean(), Type.Null()]), metrics: Type.Object({ latencyMs: Type.String() }) }),
 });
 const ProofView = Type.Intersect([ReceiptBody, Type.Object({ root: Type.String(), proof: Type.Array(Type.String()), transaction: Type.String(), state: Type.Union([Type.Literal("sent"), Type.Literal("claimed")]) })]);
 const TreePage = Type.Object({ offset: Type.Optional(Type.Integer({ minimum: 0, maximum: 1_000_000 })), limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1_000 })) });
@@ -70,5 +76,5 @@ export function receiptRoutes(app: FastifyInstance, deps: ReceiptDeps & AccessDe
 }
 
 function wireView({ receipt, receiptHash, ack }: ReceiptView): Static<typeof ReceiptBody> {
-  return { receipt, receiptHash, acknowledged: ack !== undefined, ...(ack === undefined ? {} : { ack: { signature: ack.signature, at: ack.at.toISOString() } }) };
+  return { ...receiptView(receipt), receipt, receiptHash, acknowledged: ack !== undefined, ...(ack === undefined ? {} : { ack: { signature: ack.signature, at: ack.at.toISOString() } }) };
 }

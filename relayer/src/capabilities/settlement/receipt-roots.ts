@@ -1,9 +1,8 @@
 // The receipts of a packed claim: which ones it newly covers, and the root of their tree. Made before the claim is signed, written down
 // with its signed bytes: a fee bump sends the same calldata, and a claim that never reached the chain leaves its receipts to the next.
 import type { Hex } from "viem";
-import { receiptTypes } from "../../../../sdk/src/typed-data.ts";
+import { receiptDigest } from "../../crypto/receipt-digest.ts";
 import { breather, receiptTree } from "../../crypto/receipt-tree.ts";
-import { preparedByDomain } from "../../crypto/typed-hash.ts";
 import { toHex } from "../../db/codec.ts";
 import type { Deps } from "../../deps.ts";
 import { receiptsBetween, type Span } from "../gateway/receipt-store.ts";
@@ -23,8 +22,6 @@ const PAGE = 10_000;
 const CHANNELS = 50;
 /** A receipt's digest takes as long as so many hashes of a tree. */
 const DIGEST_WORK = 10;
-
-const hashReceipt = preparedByDomain(receiptTypes, "Receipt");
 
 /** The batch with the receipts of each packed group. The published form has no room for a root. */
 export async function withReceipts(deps: RootDeps, batch: Batch): Promise<Batch> {
@@ -46,7 +43,7 @@ async function receiptsOf(deps: RootDeps, { rows }: Group): Promise<GroupReceipt
 
 /** Reads page by page. `reached`: how far each channel's receipts are among the leaves. */
 async function leavesOf({ config, db }: RootDeps, spans: readonly Span[]): Promise<{ leaves: Buffer; reached: Map<Hex, bigint> }> {
-  const hash = hashReceipt(receiptDomainOf({ config }));
+  const domain = receiptDomainOf({ config });
   const breathe = breather();
   const leaves: Uint8Array[] = [];
   const reached = new Map<Hex, bigint>();
@@ -56,7 +53,7 @@ async function leavesOf({ config, db }: RootDeps, spans: readonly Span[]): Promi
     const most = Math.min(PAGE, MOST_LEAVES - leaves.length);
     const page = await receiptsBetween(db, asked, most);
     for (const { receipt } of page) {
-      leaves.push(hash(receipt));
+      leaves.push(receiptDigest(domain, receipt));
       await breathe(DIGEST_WORK);
     }
     const isWhole = page.length < most;
