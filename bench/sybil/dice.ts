@@ -8,6 +8,8 @@ export type Dice = {
   real(least: number, most: number): number;
   chance(share: number): boolean;
   pick<T>(list: readonly T[]): T;
+  /** So many different ones, or all there are. */
+  some<T>(list: readonly T[], count: number): T[];
   /** Even on a logarithmic scale. */
   logUniform(least: number, most: number): number;
   normal(mean: number, deviation: number): number;
@@ -16,12 +18,13 @@ export type Dice = {
 const STEPS = 2 ** 30;
 
 export function dice(seed: number, ...path: (string | number)[]): Dice {
-  const { int, pick } = random(seedFor(seed, ...path));
+  const { int, pick, shuffle } = random(seedFor(seed, ...path));
   const unit = () => int(0, STEPS - 1) / STEPS;
   const real = (least: number, most: number) => least + (most - least) * unit();
   return {
     int,
     pick,
+    some: (list, count) => shuffle(list).slice(0, count),
     real,
     chance: (share) => unit() < share,
     logUniform: (least, most) => Math.exp(real(Math.log(least), Math.log(most))),

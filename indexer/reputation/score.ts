@@ -27,7 +27,7 @@ export type Reputation = Record<Factor, number> & {
 /** What each factor adds to the whole. */
 const SHARES: Record<Factor, number> = { reliability: 0.25, quality: 0.35, speed: 0.15, honesty: 0.15, collaboration: 0.1 };
 /** So many full voices, and a service is half believed. */
-const HALF_BELIEVED = 15;
+const HALF_BELIEVED = 30;
 /** A bond counts as at most so many voices, at half of it when it is so large. */
 const BOND_VOICES = 2;
 const HALF_BOND_USD = 500;

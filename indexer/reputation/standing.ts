@@ -30,28 +30,43 @@ const RIPE_S = 14 * 86_400;
 const CIRCLE_SHARE = 0.05;
 /** A service with so many full voices lends half of its own weight to what is spent at it. */
 const HALF_MASS = 5;
-const ROUNDS = 5;
+const ROUNDS = 6;
+const STRANGERS = 4;
 
 export function standingsOf(facts: Facts, books: Books, entities: Entities): Map<string, Standing> {
   const drafts = draftsOf(facts, books, entities);
   // From above: everybody is believed at first, and what rests on nothing falls, round by round.
-  let credit = new Map<string, number>();
   let standings = new Map<string, Standing>();
   for (let round = 0; round < ROUNDS; round++) {
-    standings = new Map([...drafts].map(([serviceId, own]) => [serviceId, standingOf(own.map((draft) => voiceOf(draft, facts.nowS, credit)))]));
-    credit = new Map([...standings].map(([serviceId, { mass }]) => [serviceId, half(mass, HALF_MASS)]));
+    const before = weightsOf(standings);
+    standings = new Map([...drafts].map(([serviceId, own]) => {
+      const voices = own.map((draft) => voiceOf(draft, facts.nowS, (ties) => (round === 0 ? 1 : creditOf(ties, before))));
+      return [serviceId, { voices, mass: voices.reduce((sum, { weight }) => sum + weight, 0) }];
+    }));
   }
   return standings;
 }
 
-const standingOf = (voices: Voice[]): Standing => ({ voices, mass: voices.reduce((sum, { weight }) => sum + weight, 0) });
+/** Two services and the counterparties that pay both. */
+type Ties = { other: string; shared: readonly string[] };
+type Weights = Map<string, { mass: number; of: Map<string, number> }>;
+
+const weightsOf = (standings: ReadonlyMap<string, Standing>): Weights =>
+  new Map([...standings].map(([serviceId, { mass, voices }]) => [serviceId, { mass, of: new Map(voices.map(({ dealing, weight }) => [dealing.entity, weight])) }]));
+
+/** What stands behind the other service, without those who stand behind both: a crowd cannot vouch for itself. */
+function creditOf({ other, shared }: Ties, before: Weights): number {
+  const { mass, of } = before.get(other)!;
+  const strangers = mass - shared.reduce((sum, entity) => sum + (of.get(entity) ?? 0), 0);
+  return half(Math.max(0, strangers), HALF_MASS);
+}
 
 /** What does not change from round to round. `elsewhere`: spent at others, USD, without what the crowds share. */
-type Draft = { dealing: Dealing; independence: number; elsewhere: [serviceId: string, usd: number][] };
+type Draft = { dealing: Dealing; independence: number; elsewhere: { ties: Ties; usd: number }[] };
 
-function voiceOf({ dealing, independence, elsewhere }: Draft, nowS: number, credit: ReadonlyMap<string, number>): Voice {
+function voiceOf({ dealing, independence, elsewhere }: Draft, nowS: number, credit: (ties: Ties) => number): Voice {
   let elsewhereUsd = 0;
-  for (const [other, usd] of elsewhere) elsewhereUsd += usd * (credit.get(other) ?? 1);
+  for (const { ties, usd } of elsewhere) elsewhereUsd += usd * credit(ties);
   const ripe = Math.min(1, Math.max(0, nowS - dealing.firstS) / RIPE_S);
   const weight = independence * ripe * Math.min(half(dealing.paidUsd, HALF_PAID_USD), half(elsewhereUsd, HALF_ELSEWHERE_USD));
   const all = elsewhereUsd + dealing.paidUsd;
@@ -61,18 +76,31 @@ function voiceOf({ dealing, independence, elsewhere }: Draft, nowS: number, cred
 function draftsOf({ services }: Facts, books: Books, entities: Entities): Map<string, Draft[]> {
   const sellers = sellersOf(services, entities);
   const circle = circlesOf(flowsOf(books, sellers));
-  const overlap = overlaps(books);
   const inCircle = (own: ReadonlySet<string>, entity: string) => [...own].some((seller) => circle.has(seller) && circle.get(seller) === circle.get(entity));
   return new Map(services.map(({ serviceId }) => {
     const own = sellers.get(serviceId)!;
-    const dealings = [...(books.services.get(serviceId)?.values() ?? [])];
+    const crowd = books.services.get(serviceId) ?? new Map<string, Dealing>();
+    const known = new Map<string, { ties: Ties; overlap: number }>();
+    const tiesTo = (other: string) => {
+      const ties = known.get(other) ?? tie(crowd, other, books.services.get(other)!);
+      known.set(other, ties);
+      return ties;
+    };
     const isElsewhere = (other: string, entity: string) => other !== serviceId && !shareSeller(own, sellers.get(other)) && sellers.get(other)?.has(entity) !== true;
-    return [serviceId, dealings.map((dealing): Draft => {
+    return [serviceId, [...crowd.values()].map((dealing): Draft => {
       const others = [...books.entities.get(dealing.entity)!].filter(([other]) => isElsewhere(other, dealing.entity));
-      const elsewhere = others.map(([other, { paidUsd }]): [string, number] => [other, paidUsd * (1 - overlap(serviceId, other))]);
+      const elsewhere = others.map(([other, { paidUsd }]) => ({ ties: tiesTo(other).ties, usd: paidUsd * (1 - tiesTo(other).overlap) }));
       return { dealing, independence: own.has(dealing.entity) ? 0 : inCircle(own, dealing.entity) ? CIRCLE_SHARE : 1, elsewhere };
     })];
   }));
+}
+
+/** `overlap`: of the smaller crowd, the share that pays the other service too. A club pays for everything of its members. */
+function tie(crowd: ReadonlyMap<string, Dealing>, other: string, theirs: ReadonlyMap<string, Dealing>): { ties: Ties; overlap: number } {
+  const [few, many] = crowd.size < theirs.size ? [crowd, theirs] : [theirs, crowd];
+  const shared = [...few.keys()].filter((entity) => many.has(entity));
+  // Two crowds of one or two share one easily: a prior of strangers keeps that from counting.
+  return { ties: { other, shared }, overlap: Math.max(0, shared.length - 1) / (few.size + STRANGERS) };
 }
 
 const half = (amount: number, at: number): number => amount / (amount + at);
@@ -90,24 +118,3 @@ function flowsOf({ services }: Books, sellers: ReadonlyMap<string, ReadonlySet<s
   }
   return flows;
 }
-
-/** Of the smaller crowd, the share that pays the other service too: a club pays for everything of its members. */
-function overlaps({ services }: Books): (a: string, b: string) => number {
-  const number = new Map([...services.keys()].map((serviceId, index) => [serviceId, index]));
-  const known = new Map<number, number>();
-  return (a, b) => {
-    const [left, right] = [services.get(a)!, services.get(b)!];
-    const [low, high] = [number.get(a)!, number.get(b)!].sort((one, other) => one - other) as [number, number];
-    const key = low * number.size + high;
-    let share = known.get(key);
-    if (share !== undefined) return share;
-    const [few, many] = left.size < right.size ? [left, right] : [right, left];
-    let both = 0;
-    for (const entity of few.keys()) if (many.has(entity)) both += 1;
-    // Two crowds of one or two share one easily: a prior of strangers keeps that from counting.
-    known.set(key, (share = Math.max(0, both - 1) / (few.size + STRANGERS)));
-    return share;
-  };
-}
-
-const STRANGERS = 4;
