@@ -2,9 +2,10 @@
 import { createConfig } from "ponder";
 import { getAddress } from "viem";
 import { auditAnchorAbi } from "../sdk/src/abi/audit-anchor.ts";
+import { bazaarRegistryAbi } from "../sdk/src/abi/bazaar-registry.ts";
 import { mandateRegistryAbi } from "../sdk/src/abi/mandate-registry.ts";
 import { sessionChannelsAbi } from "../sdk/src/abi/session-channels.ts";
-import { BASE_SEPOLIA, LOCAL_AUDIT_ANCHOR, LOCAL_MANDATE_REGISTRY, SESSION_CHANNELS } from "../sdk/src/constants.ts";
+import { BASE_SEPOLIA, LOCAL_AUDIT_ANCHOR, LOCAL_BAZAAR_REGISTRY, LOCAL_MANDATE_REGISTRY, SESSION_CHANNELS } from "../sdk/src/constants.ts";
 
 const env = process.env;
 
@@ -41,6 +42,12 @@ export default createConfig({
       chain: "base",
       abi: auditAnchorAbi,
       address: getAddress(env.AUDIT_ANCHOR_ADDRESS ?? LOCAL_AUDIT_ANCHOR),
+      startBlock: whole("START_BLOCK", 0),
+    },
+    BazaarRegistry: {
+      chain: "base",
+      abi: bazaarRegistryAbi,
+      address: getAddress(env.BAZAAR_REGISTRY_ADDRESS ?? LOCAL_BAZAAR_REGISTRY),
       startBlock: whole("START_BLOCK", 0),
     },
   },

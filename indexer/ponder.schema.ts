@@ -1,8 +1,10 @@
 // What is indexed. Every amount is atomic token units; every timestamp is unix seconds; day is a UTC date. The chain is the
 // authority for all of it: a row can be deleted and comes back by indexing again. README.md says which are sums.
 import { index, onchainEnum, onchainTable, primaryKey, relations } from "ponder";
+import { rating, service } from "./schema/bazaar.ts";
 import { channelFunding, mandate, mandateSpend, principalEpoch } from "./schema/mandates.ts";
 
+export * from "./schema/bazaar.ts";
 export * from "./schema/mandates.ts";
 
 export const channelStatus = onchainEnum("channel_status", ["open", "closed"]);
@@ -340,6 +342,14 @@ export const mandateSpendRelations = relations(mandateSpend, ({ one }) => ({
 export const channelFundingRelations = relations(channelFunding, ({ one }) => ({
   mandate: one(mandate, { fields: [channelFunding.mandateId], references: [mandate.id] }),
   channel: one(channel, { fields: [channelFunding.channelId], references: [channel.id] }),
+}));
+
+export const serviceRelations = relations(service, ({ many }) => ({
+  ratings: many(rating),
+}));
+
+export const ratingRelations = relations(rating, ({ one }) => ({
+  service: one(service, { fields: [rating.serviceId], references: [service.id] }),
 }));
 
 export const depositRelations = relations(deposit, ({ one }) => ({

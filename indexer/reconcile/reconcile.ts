@@ -2,8 +2,10 @@
 // The chain is the authority; a difference means that the indexer (or this file) is wrong, never the chain.
 import { createPublicClient, erc20Abi, http, numberToHex, type Address, type Hex, type PublicClient } from "viem";
 import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
-import { LOCAL_AUDIT_ANCHOR, LOCAL_MANDATE_REGISTRY } from "../../sdk/src/constants.ts";
+import { LOCAL_AUDIT_ANCHOR, LOCAL_BAZAAR_REGISTRY, LOCAL_MANDATE_REGISTRY } from "../../sdk/src/constants.ts";
+import { BAZAAR_COLUMNS, compareBazaar } from "./bazaar.ts";
 import { compareMandates, MANDATE_COLUMNS } from "./mandates.ts";
+import { replayBazaar } from "./replay-bazaar.ts";
 import { replayMandates } from "./replay-mandates.ts";
 import { keyOf, replay, TABLE_NAMES, write, type RawLog, type Row, type Table, type TableName } from "./replay.ts";
 
@@ -14,9 +16,10 @@ export type ReconcileOptions = {
   address: Address;
   /** Where its history begins, at or before the first ChannelCreated. */
   fromBlock: bigint;
-  /** MandateRegistry and AuditAnchor; the local world's when left out. */
+  /** MandateRegistry, AuditAnchor and BazaarRegistry; the local world's when left out. */
   registry?: Address;
   anchor?: Address;
+  bazaar?: Address;
   /** Most blocks that one eth_getLogs may span; public nodes refuse more. */
   blockRange?: bigint;
 };
@@ -55,12 +58,13 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciliati
   const client = createPublicClient({ transport: http(options.rpcUrl, { batch: { batchSize: 100 } }) });
   const { indexed, logs, blockNumber } = await readStill(client, options);
   const of = (contract: Address) => logs.filter(({ address }) => address.toLowerCase() === contract.toLowerCase());
-  const { registry, anchor } = contractsOf(options);
-  const expected = { ...replay(of(options.address)), ...replayMandates(of(registry), of(anchor)) };
+  const { registry, anchor, bazaar } = contractsOf(options);
+  const expected = { ...replay(of(options.address)), ...replayMandates(of(registry), of(anchor)), ...replayBazaar(of(bazaar)) };
   const differences = TABLE_NAMES.flatMap((name) => compareTable(name, expected[name], indexed[name]));
   differences.push(...(await compareChannels(client, options.address, indexed, blockNumber)));
   differences.push(...(await compareReceivers(client, options.address, indexed, blockNumber)));
   differences.push(...(await compareMandates(client, registry, indexed, blockNumber)));
+  differences.push(...(await compareBazaar(client, bazaar, indexed, blockNumber)));
   const totals = await totalsOf(client, options.address, expected, blockNumber);
   for (const { token, held, contractBalance } of totals) {
     // Tokens sent to the contract outside a deposit belong to nobody, so more is no fault.
@@ -69,7 +73,7 @@ export async function reconcile(options: ReconcileOptions): Promise<Reconciliati
   return { ok: differences.length === 0, differences, totals, blockNumber, logs: logs.length };
 }
 
-const contractsOf = ({ registry = LOCAL_MANDATE_REGISTRY, anchor = LOCAL_AUDIT_ANCHOR }: ReconcileOptions) => ({ registry, anchor });
+const contractsOf = ({ registry = LOCAL_MANDATE_REGISTRY, anchor = LOCAL_AUDIT_ANCHOR, bazaar = LOCAL_BAZAAR_REGISTRY }: ReconcileOptions) => ({ registry, anchor, bazaar });
 
 /** The tables and the logs up to one block: read again while the contract has logs that came in between. */
 async function readStill(client: Client, options: ReconcileOptions) {
@@ -187,6 +191,7 @@ const COLUMNS: Record<TableName, string> = {
   dailyTotals: `day token ${SUMS}`,
   protocolTotals: `token ${SUMS} payers receivers`,
   ...MANDATE_COLUMNS,
+  ...BAZAAR_COLUMNS,
 };
 
 async function readTables(graphqlUrl: string): Promise<Tables> {

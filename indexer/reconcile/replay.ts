@@ -36,6 +36,9 @@ export const TABLE_NAMES = [
   "channelFundings",
   "principalEpochs",
   "auditAnchors",
+  "services",
+  "ratings",
+  "facilitators",
 ] as const;
 
 /** Columns that name a row in each table; they are the same on any indexer of this chain. */
@@ -57,6 +60,9 @@ export const KEYS: Record<TableName, readonly string[]> = {
   channelFundings: ["transactionHash", "logIndex"],
   principalEpochs: ["principal"],
   auditAnchors: ["transactionHash", "logIndex"],
+  services: ["id"],
+  ratings: ["transactionHash", "logIndex"],
+  facilitators: ["address"],
 };
 
 export type Value = string | number | bigint | null;

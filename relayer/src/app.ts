@@ -5,7 +5,9 @@ import { TypeBoxValidatorCompiler } from "@fastify/type-provider-typebox";
 import fastify, { type FastifyError, type FastifyInstance } from "fastify";
 import { TallystickError, toProblem } from "../../sdk/src/errors.ts";
 import { accessRoutes } from "./capabilities/access/routes.ts";
+import { agentRoutes } from "./capabilities/agents/routes.ts";
 import { auditRoutes } from "./capabilities/audit/routes.ts";
+import { discoveryRoutes } from "./capabilities/discovery/routes.ts";
 import { eventRoutes } from "./capabilities/events/routes.ts";
 import { exportRoutes } from "./capabilities/export/routes.ts";
 import { facilitatorRoutes } from "./capabilities/facilitator/routes.ts";
@@ -76,6 +78,7 @@ export async function buildApp(deps: GatewayDeps, guard?: HostedGuard): Promise<
     eventRoutes(scope, deps);
     facilitatorRoutes(scope, deps);
     serviceRoutes(scope, deps);
+    agentRoutes(scope, deps);
     saleRoutes(scope, deps);
     recoveryRoutes(scope, deps);
     exportRoutes(scope, deps);
@@ -89,6 +92,7 @@ export async function buildApp(deps: GatewayDeps, guard?: HostedGuard): Promise<
     streamRoutes(scope, deps);
     transferRoutes(scope, deps);
     firewallRoutes(scope, deps);
+    discoveryRoutes(scope, deps);
   });
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());
   await app.ready();

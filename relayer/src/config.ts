@@ -5,6 +5,8 @@ import { getAddress, isAddress, type Address, type Hex } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { TallystickError } from "../../sdk/src/errors.ts";
 import { AUDIT_KEYS, readAuditConfig, type AuditConfig } from "./audit-config.ts";
+import { BAZAAR_KEYS, readBazaarConfig, type BazaarConfig } from "./config-bazaar.ts";
+import { DISCOVERY_KEYS, readDiscoveryConfig, type DiscoveryConfig } from "./config-discovery.ts";
 import { FEE_KEYS, readFeeConfig, type FeeConfig } from "./fee-config.ts";
 
 /** What the gateway sells, as configured. Amounts are atomic token units. */
@@ -83,6 +85,7 @@ export type Config = {
   answerKeys: Hex[];
   fee: FeeConfig;
   audit: AuditConfig;
+  bazaar: BazaarConfig; discovery: DiscoveryConfig;
   limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number; storedAnswerBytes: number };
   /** Where this process keeps what outlives it and the database: how far the ledger was. */
   stateDir: string | undefined;
@@ -141,14 +144,14 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_MAX_UNBILLED_RUNS", about: "upstream runs a payer may cause in a minute without being charged", fallback: "30" },
   { name: "RELAYER_ANSWER_TTL_S", about: "how long an answer can be fetched again", fallback: "86400" },
   ...FEE_KEYS,
-  ...AUDIT_KEYS,
+  ...AUDIT_KEYS, ...BAZAAR_KEYS, ...DISCOVERY_KEYS,
   { name: "RELAYER_MAX_STORED_ANSWER_BYTES", about: "bytes of answers kept for one payer; who is full buys nothing until some expire or are deleted", fallback: "268435456" },
   { name: "RELAYER_STATE_DIR", about: "folder on this machine's own disk that remembers how far the ledger was, so that a restored backup is noticed; empty: memory only", fallback: "" },
   { name: "RELAYER_TRUST_FAILOVER", about: "true when every standby of the database is synchronous, so that a failover loses nothing; else sales by channel stop until an operator resumes", fallback: "false" },
   { name: "RELAYER_FACILITATOR", about: "whom the facilitator settles for: services (receivers of what is sold here), open, off, or addresses, comma separated", fallback: "services" },
   { name: "RELAYER_FIREWALL_OPERATORS", about: "addresses whose signed operator policies bind every payment here (kill switch, global deny), comma separated", fallback: "" },
   { name: "RELAYER_OUTBOUND_ALLOW_PRIVATE", about: "true lets services live on private addresses (local use only)", fallback: "false" },
-  { name: "RELAYER_INDEXER_URL", about: "indexer whose lag readiness reports", fallback: "" },
+  { name: "RELAYER_INDEXER_URL", about: "indexer that search reads, and whose lag readiness reports; empty: search knows what is listed here", fallback: "" },
   { name: "RELAYER_LOG_LEVEL", about: "pino level", fallback: "info" },
   { name: "RELAYER_SERVICES", about: "JSON array of services to sell: name, origin, receiver, priceAtomic, description, streamUnit, streamPriceAtomic", fallback: "[]" },
 ];
@@ -240,6 +243,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     },
     fee: readFeeConfig({ parse, integer }, submitterKeys),
     audit: readAuditConfig({ parse, integer }),
+    bazaar: readBazaarConfig({ parse, integer }, chainId), discovery: readDiscoveryConfig({ parse, integer }),
     stateDir: raw("RELAYER_STATE_DIR") || undefined,
     trustFailover: parse("RELAYER_TRUST_FAILOVER", readBoolean, "true or false", false),
     facilitator: parse("RELAYER_FACILITATOR", readFacilitator, "services, open, off, or addresses", "services"),

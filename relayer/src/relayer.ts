@@ -11,11 +11,17 @@ import { createExact } from "./capabilities/exact/exact.ts";
 import { sweepAnswerUsage } from "./capabilities/answers/service.ts";
 import { createFollower } from "./capabilities/channels/follower.ts";
 import { createKnownChannels } from "./capabilities/channels/known.ts";
+import { createCards } from "./capabilities/discovery/cards.ts";
+import { fetchDocuments } from "./capabilities/discovery/documents.ts";
+import { probeServices } from "./capabilities/discovery/prober.ts";
+import { syncDiscovery } from "./capabilities/discovery/sync.ts";
 import { sweepEvents } from "./capabilities/events/service.ts";
 import { applyTerms } from "./capabilities/fees/booking.ts";
 import { sweepFees } from "./capabilities/fees/sweep.ts";
 import { createPolicies } from "./capabilities/firewall/policies.ts";
 import { sweepActions } from "./capabilities/firewall/check.ts";
+import { createListingFollower } from "./capabilities/agents/follower.ts";
+import { createListingViews } from "./capabilities/agents/views.ts";
 import { createCatalog } from "./capabilities/gateway/catalog.ts";
 import type { Handlers } from "./capabilities/gateway/handler.ts";
 import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
@@ -86,6 +92,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const continuity = createContinuity(parts);
   const submitter = createSubmitter({ ...parts, signers: config.submitterKeys.map((key) => privateKeyToAccount(key)) });
   const mandates = createMandateCache(parts);
+  const listings = createListingViews(parts);
   const keyring = keyringFromPrivateKeys(config.receiverAuthorizerKeys);
   const audit = createAudit({ ...parts, keyring });
   const deps: GatewayDeps = {
@@ -103,6 +110,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
     catalog: createCatalog(db),
     mandates,
     policies: createPolicies(parts),
+    listings,
+    cards: createCards(parts, listings),
     chainReadAt: () => follower.lastReadAt(),
   };
   const follower = createFollower(deps);
@@ -115,8 +124,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   await applyTerms(deps);
   const app = await buildApp(deps, await openGuard(deps));
   const settlement = createSettlementWorker(deps);
-  const mandateFollower = createSweeper({ mandates: createMandateFollower(deps) }, config.chainPollMs, log);
-  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, guard: sweepGuardAnswers, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions };
+  const mandateFollower = createSweeper({ mandates: createMandateFollower(deps), listings: createListingFollower(deps) }, config.chainPollMs, log);
+  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, guard: sweepGuardAnswers, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions, discovery: syncDiscovery, documents: fetchDocuments, probes: probeServices };
   const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
     app,
@@ -129,6 +138,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await submitter.start();
       await follower.start();
       await mandates.start();
+      await listings.start();
       if (config.role !== "server") mandateFollower.start();
       if (config.role !== "server") await settlement.start();
       if (config.role !== "server") sweeper.start();
@@ -142,6 +152,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await settlement.stop();
       await mandateFollower.stop();
       await mandates.stop();
+      await listings.stop();
       await follower.stop();
       await submitter.stop();
       await audit.stop();

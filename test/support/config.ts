@@ -2,7 +2,7 @@
 import { bytesToHex, type Address, type Hex } from "viem";
 import { mnemonicToAccount } from "viem/accounts";
 import { LOCAL_MNEMONIC } from "../../scripts/local/chain.ts";
-import { LOCAL_MANDATE_REGISTRY } from "../../sdk/src/constants.ts";
+import { LOCAL_BAZAAR_REGISTRY, LOCAL_MANDATE_REGISTRY } from "../../sdk/src/constants.ts";
 import { readConfig, type Config } from "../../relayer/src/config.ts";
 
 export function keyOf(addressIndex: number): Hex {
@@ -34,6 +34,7 @@ export function testEnvironment(databaseUrl: string, rpcUrl: string, services: T
     RELAYER_SUBMITTER_KEYS: keyOf(ROLE.submitter),
     RELAYER_AUTHORIZER_KEYS: [keyOf(ROLE.authorizer), keyOf(ROLE.retiredAuthorizer)].join(","),
     RELAYER_MANDATE_REGISTRY: LOCAL_MANDATE_REGISTRY,
+    RELAYER_BAZAAR_REGISTRY: LOCAL_BAZAAR_REGISTRY,
     RELAYER_ANSWER_KEYS: `0x${"5a".repeat(32)}`,
     RELAYER_CHAIN_POLL_MS: "50",
     RELAYER_ETH_PRICE_ATOMIC: "0", // the local node's gas price says nothing of Base's

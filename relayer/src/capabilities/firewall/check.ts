@@ -12,6 +12,7 @@ import type { GatewayDeps } from "../gateway/rail.ts";
 import { decodeEnvelope, decodeSchemePayload, type Envelope } from "../gateway/schemas.ts";
 import { paymentFor } from "../payments/service.ts";
 import { decide, type Asked } from "./gate.ts";
+import { faultOf, PAY_TO_RULE, reasonOf, registryStale } from "./listed.ts";
 import { movedBy, neverMoved, paymentKeyOf, type Proof } from "./logic.ts";
 import { registered, serviceSoldAt } from "./registry.ts";
 import type { WireAction, WireCheck } from "./schemas.ts";
@@ -55,6 +56,8 @@ function sameAction(known: { contentHash: Hex; answer: unknown }, contentHash: H
 
 /** As the gate would decide now. What a person still has to approve is not approved. */
 async function judged(deps: GatewayDeps, asked: Asked): Promise<Answer> {
+  const fault = faultOf(deps, asked);
+  if (fault !== undefined) return { decision: "REJECTED", rule: PAY_TO_RULE, reason: reasonOf(asked, fault), proof: neverMoved() };
   await deps.policies.confirm();
   const { decision } = await decide(deps, asked, deps.policies.concerning(asked), asked.identity.scheme === "stream" ? undefined : paymentKeyOf(asked.identity, asked));
   const { rule, reason, policy } = decision;
@@ -119,6 +122,7 @@ async function ofNegotiation(deps: GatewayDeps, negotiation: WireCheck["negotiat
   const { service: name, priceAtomic } = negotiation!;
   const service = await registered(deps, name);
   if (service === undefined) throw new TallystickError({ code: "service_unknown", status: 404, retry: "never", field: "negotiation.service", detail: `No service is called ${name}.` });
+  if (service.payTo === undefined) throw registryStale();
   return {
     identity: { scheme: "batch-settlement", channelId: zeroHash, ceiling: 0n, requestHash: zeroHash }, paymentId: newPaymentId(), payer: caller, payee: service.payTo, service: service.name, serviceOwner: service.owner, resource: "", price: BigInt(priceAtomic),
   };

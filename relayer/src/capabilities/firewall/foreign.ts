@@ -10,7 +10,7 @@ type Foreign = Pick<Asked, "payer" | "payerAuthorizer" | "payee" | "channelId" |
 
 /** @throws as admit. */
 export async function admitForeign(deps: GatewayDeps, { payload, requirements }: FacilitatorRequest, payment: Foreign): Promise<void> {
-  if (isAsleep(deps)) return;
+  if (isAsleep(deps, undefined)) return;
   const resource = payload.resource?.url ?? "";
   const service = await registered(deps, await serviceSoldAt(deps, resource));
   const { identity } = payment;

@@ -11,6 +11,7 @@ import { isTaken } from "../ledger/store.ts";
 import { askOnce, decidedAbout } from "./approval-store.ts";
 import { insertEvents, type FirewallEventKind, type NewEvent } from "./event-store.ts";
 import { approvalIdOf, movedBy, neverMoved, paymentKeyOf, refusalOf, type Identity, type Proof } from "./logic.ts";
+import { faultOf, refuseUnregistered } from "./listed.ts";
 import { mandateFactsOf } from "./mandates.ts";
 import { firewallStale } from "./policies.ts";
 import { negotiatedPrice, ownerOf, registered, type Registered } from "./registry.ts";
@@ -44,13 +45,16 @@ export type Asked = {
  * @throws (as a promise) TallystickError 403 `firewall_rejected`, `approval_pending` (safe); 503 `firewall_stale` (safe); 429 `approvals_full`, `refusals_full`.
  */
 export function admit(deps: GatewayDeps, asked: Asked): Promise<void> | undefined {
+  const fault = faultOf(deps, asked);
+  if (fault !== undefined) return refuseUnregistered(deps, asked, fault);
   const policies = deps.policies.concerning(asked);
   if (policies.length === 0 && deps.policies.isFresh()) return undefined;
   return judge(deps, asked, policies.length > 0);
 }
 
-/** Nothing to ask: no policy at all, and that is current. */
-export const isAsleep = ({ policies }: Pick<GatewayDeps, "policies">): boolean => policies.isEmpty() && policies.isFresh();
+/** Nothing to ask: no policy at all, and that is current; and the service is not listed. @param service undefined: not known yet. */
+export const isAsleep = ({ policies, listings }: Pick<GatewayDeps, "policies" | "listings">, service: string | undefined): boolean =>
+  policies.isEmpty() && policies.isFresh() && (service === undefined ? listings.isEmpty() : listings.find(service) === undefined);
 
 async function judge(deps: GatewayDeps, asked: Asked, isConcerned: boolean): Promise<void> {
   await confirmed(deps, isConcerned);

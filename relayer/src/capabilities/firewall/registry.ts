@@ -1,26 +1,32 @@
-// What the firewall has to know of services and prices, each behind one function: today the gateway's table tells, later the registry on
-// chain and the negotiations.
+// What the firewall has to know of services and prices, each behind one function. Of a listed service the registry on chain decides; of another
+// the gateway's table.
 import type { Address } from "viem";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import type { Service } from "../gateway/store.ts";
+import { payToOf } from "../agents/views.ts";
 import { serviceAt } from "./store.ts";
 
-/** What is sold, as it is registered; undefined when nobody has registered it. */
-export type Registered = { name: string; owner: Address; payTo: Address; capability: string; price: bigint };
+/** What is sold, as it is registered. No payTo: it is listed, and its terms on chain are not known here now. */
+export type Registered = { name: string; owner: Address; payTo: Address | undefined; capability: string; price: bigint };
 
 /** Who speaks for a service. One of the configuration has no owner: whoever is paid does. */
 export const ownerOf = ({ owner, receiver }: Pick<Service, "owner" | "receiver">): Address => owner ?? receiver;
 
 /** @param service a service's name. */
-export async function registered(deps: Pick<GatewayDeps, "catalog">, service: string | undefined): Promise<Registered | undefined> {
+export async function registered(deps: Pick<GatewayDeps, "catalog" | "listings">, service: string | undefined): Promise<Registered | undefined> {
   const found = service === undefined ? undefined : await deps.catalog.find(service);
   if (found === undefined) return undefined;
+  const listed = deps.listings.find(service);
+  if (listed !== undefined) {
+    const payTo = deps.listings.isFresh() ? payToOf(listed) : undefined;
+    return { name: found.name, owner: ownerOf(found), payTo, capability: listed.capability === "" ? found.name : listed.capability, price: listed.price };
+  }
   // Without a tag of its own, its name is its capability.
   return { name: found.name, owner: ownerOf(found), payTo: found.receiver, capability: found.name, price: found.price };
 }
 
 /** Whom the service is registered with; undefined when nobody knows it. */
-export async function registeredPayTo(deps: Pick<GatewayDeps, "catalog">, service: string | undefined): Promise<Address | undefined> {
+export async function registeredPayTo(deps: Pick<GatewayDeps, "catalog" | "listings">, service: string | undefined): Promise<Address | undefined> {
   return (await registered(deps, service))?.payTo;
 }
 

@@ -21,7 +21,8 @@ export async function challengeOf(deps: GatewayDeps, { service, url, paymentId, 
   const { channel, ...extra } = problem.extra as { channel?: Channel };
   const accepts = allTerms(deps, service, paymentId).map((terms) => (channel === undefined || terms.scheme !== BATCH_SETTLEMENT ? terms : withChannelState(terms, channel)));
   const offers = await offerExtension(deps, accepts, url);
-  const required = paymentRequired(accepts, url, service, String(problem.extra["x402Error"] ?? problem.code), offers);
+  const card = await deps.cards.extensionFor(service.name, url);
+  const required = paymentRequired(accepts, url, service, String(problem.extra["x402Error"] ?? problem.code), { ...offers, ...card });
   deps.metrics.refusals.inc({ code: problem.code });
   const event = problem.code === "payment_required" ? EVENT.paymentRequired : EVENT.paymentRefused;
   deps.log.info({ event, paymentId, service: service.name, code: problem.code, field: problem.field }, problem.message);

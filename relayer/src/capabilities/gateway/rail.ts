@@ -6,6 +6,8 @@ import type { Address, Hex } from "viem";
 import type { SignedReceipt } from "../../../../sdk/src/receipt.ts";
 import type { Hasher } from "../../crypto/voucher.ts";
 import type { Deps } from "../../deps.ts";
+import type { ListingViews } from "../agents/views.ts";
+import type { Cards } from "../discovery/cards.ts";
 import type { KnownChannels } from "../channels/known.ts";
 import type { Exact } from "../exact/exact.ts";
 import type { Policies } from "../firewall/policies.ts";
@@ -16,7 +18,7 @@ import type { Envelope } from "./schemas.ts";
 import type { MandateReads } from "../mandates/service.ts";
 import type { Service } from "./store.ts";
 
-export type GatewayDeps = Deps & MandateReads & { hasher: Hasher; exact: Exact; handlers: Handlers; knownChannels: KnownChannels; catalog: Catalog; policies: Policies };
+export type GatewayDeps = Deps & MandateReads & { hasher: Hasher; exact: Exact; handlers: Handlers; knownChannels: KnownChannels; catalog: Catalog; policies: Policies; listings: ListingViews; cards: Cards };
 
 /** What somebody wants to buy, and the payment it came with. */
 export type Order = {

@@ -24,16 +24,24 @@ export type Service = {
   stream: { unit: string; unitPrice: bigint } | undefined;
   /** Not sold since then: its provider owes the relayer. */
   pausedSince?: Date | undefined;
+  /** Not sold either: its owner paused it in the registry, or says that it is offline until then. */
+  closed?: { why: "paused" | "offline"; until: Date | undefined } | undefined;
 };
 
 export type ServiceRow = {
   name: string; origin: string | null; url: string | null; owner: Buffer | null; description: string; receiver: Buffer; token: Buffer; price_atomic: bigint;
   min_deposit_calls: number; withdraw_delay_s: number; upstream_timeout_ms: number; stream_unit: string | null; stream_price_atomic: bigint | null;
-  paused_since?: Date | null;
+  paused_since?: Date | null; closed?: "paused" | "offline" | null; closed_until?: Date | null;
 };
 
+const FIND_SERVICE = `SELECT s.*, (SELECT since FROM service_pause p WHERE p.receiver = s.receiver) AS paused_since, l.closed, l.closed_until
+  FROM service s LEFT JOIN LATERAL (
+    SELECT CASE WHEN status IN ('suspended', 'delisted') THEN 'paused' ELSE 'offline' END AS closed, CASE WHEN status IN ('suspended', 'delisted') THEN NULL ELSE available_at END AS closed_until
+    FROM listing WHERE listing.service = s.name AND (status IN ('suspended', 'delisted') OR (availability = 'offline' AND (available_at IS NULL OR available_at > now())))) l ON true
+  WHERE s.name = $1 AND s.removed_at IS NULL`;
+
 export async function findService(db: Queryable, name: string): Promise<Service | undefined> {
-  const { rows } = await db.query<ServiceRow>({ name: "service_find", text: "SELECT *, (SELECT since FROM service_pause p WHERE p.receiver = service.receiver) AS paused_since FROM service WHERE name = $1 AND removed_at IS NULL", values: [name] });
+  const { rows } = await db.query<ServiceRow>({ name: "service_find", text: FIND_SERVICE, values: [name] });
   return rows[0] === undefined ? undefined : serviceFromRow(rows[0]);
 }
 
@@ -76,5 +84,6 @@ export function serviceFromRow(row: ServiceRow): Service {
     upstreamTimeoutMs: row.upstream_timeout_ms,
     stream: row.stream_unit === null || row.stream_price_atomic === null ? undefined : { unit: row.stream_unit, unitPrice: row.stream_price_atomic },
     ...(row.paused_since == null ? {} : { pausedSince: row.paused_since }),
+    ...(row.closed == null ? {} : { closed: { why: row.closed, until: row.closed_until ?? undefined } }),
   };
 }

@@ -30,7 +30,7 @@ export async function addVoucher(deps: GatewayDeps, paymentId: string, voucher: 
     throw new TallystickError({ code: "voucher_signature_invalid", status: 402, retry: "never", field: "signature", detail: `signature is not payerAuthorizer ${stream.payerAuthorizer}'s signature of this voucher (65 bytes, v 27 or 28, low s).` });
   }
   assertChainFresh(deps);
-  if (!isAsleep(deps)) await admitted(deps, stream, voucher, amount);
+  if (!isAsleep(deps, stream.service)) await admitted(deps, stream, voucher, amount);
   if (await extended(deps, stream, voucher, amount)) {
     deps.log.info({ event: EVENT.streamExtended, paymentId, channelId: stream.channelId, ceilingAtomic: voucher.ceiling.toString() }, "stream may go on");
   } else if (stream.state === "open") await refuse(deps, stream, voucher, amount);
