@@ -12,7 +12,7 @@ import { recoverSigner, signDigest } from "../relayer/src/crypto/secp256k1.ts";
 import { createHasher } from "../relayer/src/crypto/voucher.ts";
 import { encodePaymentResponse } from "../relayer/src/http/x402-headers.ts";
 import { SESSION_CHANNELS } from "../sdk/src/constants.ts";
-import { toWireReceipt, type Receipt } from "../sdk/src/receipt.ts";
+import { NONE_AGREED, toWireReceipt, type Agreed, type Receipt } from "../sdk/src/receipt.ts";
 import { channelIdOf, receiptDomain, receiptTypes, sessionChannelsDomain, voucherTypes, x402ReceiptDomain, x402ReceiptTypes, type ChannelConfig } from "../sdk/src/typed-data.ts";
 import { columns, commit, machine, progress, type Report } from "./report.ts";
 
@@ -37,7 +37,7 @@ const signer = keyringFromPrivateKeys([KEYS.seller]).signerFor(seller.address);
 
 // ------------------------------------------------------------------ one paid call
 
-type PaidCall = { header: string; config: ChannelConfig; channelId: Hex; ceiling: bigint; signature: Hex; receipt: Receipt; settled: SettleResponse };
+type PaidCall = { header: string; config: ChannelConfig; channelId: Hex; ceiling: bigint; signature: Hex; receipt: Receipt & Agreed; settled: SettleResponse };
 
 /** What a stock client sends with its nth call and what it is answered, with real signatures. */
 async function paidCall(): Promise<PaidCall> {
@@ -56,9 +56,9 @@ async function paidCall(): Promise<PaidCall> {
     accepted: { scheme: "batch-settlement", network: NETWORK, amount: "1000", asset: TOKEN, payTo: seller.address, maxTimeoutSeconds: 60, extra },
     payload: { type: "voucher", channelConfig: config, voucher: { channelId, maxClaimableAmount: ceiling.toString(), signature } },
   };
-  const receipt: Receipt = {
+  const receipt: Receipt & Agreed = {
     paymentId, scheme: "batch-settlement", resource: RESOURCE, payer: buyer.address, receiver: seller.address, token: TOKEN, channelId, requestNumber: 1235n,
-    inputHash: keccak256("0x04"), outputHash: keccak256("0x05"), startedAtMs: 1_800_000_000_000n, endedAtMs: 1_800_000_000_012n, latencyMs: 12n, amount: 1000n, cumulative: ceiling,
+    inputHash: keccak256("0x04"), outputHash: keccak256("0x05"), startedAtMs: 1_800_000_000_000n, endedAtMs: 1_800_000_000_012n, latencyMs: 12n, amount: 1000n, cumulative: ceiling, ...NONE_AGREED,
   };
   const channelState = { channelId, balance: "10000000", totalClaimed: "0", withdrawRequestedAt: 0, refundNonce: "0", chargedCumulativeAmount: ceiling.toString() };
   const signed = { format: "eip712", domain: receipts, payload: toWireReceipt(receipt), signature, signer: seller.address };

@@ -1,13 +1,19 @@
 // The receipt of one delivered answer: how its hashes are made, how it is written on the wire, how it is checked.
 // Pure and browser-safe: buyers, providers, the CLI and auditors run this very code.
-import { concat, hashTypedData, recoverTypedDataAddress, sha256, stringToBytes, zeroHash, type Address, type Hex } from "viem";
-import { receiptAckTypes, receiptTypes, type ReceiptDomain } from "./typed-data.ts";
+import { concat, hashTypedData, recoverAddress, recoverTypedDataAddress, sha256, stringToBytes, zeroHash, type Address, type Hex } from "viem";
+import { firstReceiptTypes, receiptAckTypes, receiptTypes, type ReceiptDomain } from "./typed-data.ts";
 
 /** Key of our receipt in the `extensions` of a PAYMENT-RESPONSE. */
 export const RECEIPT_EXTENSION = "tallystick-receipt";
 
+/** What was agreed before the call; NONE_AGREED where nothing was. All four, or none in a receipt of before they were in it. */
+export type Agreed = { offer: Hex; mandate: Hex; session: Hex; slaMet: number };
+export const NONE_AGREED: Agreed = { offer: zeroHash, mandate: zeroHash, session: zeroHash, slaMet: 0 };
+/** Values of `slaMet`. */
+export const SLA = { none: 0, met: 1, missed: 2 } as const;
+
 /** See receiptTypes for units. */
-export type Receipt = {
+export type Receipt = Partial<Agreed> & {
   paymentId: string;
   scheme: string;
   resource: string;
@@ -46,12 +52,16 @@ export function fromWireReceipt(wire: WireReceipt): Receipt {
 
 /** The typed-data digest: what the seller signs, and what a ReceiptAck names. */
 export function receiptHash(domain: ReceiptDomain, receipt: Receipt): Hex {
-  return hashTypedData({ domain, types: receiptTypes, primaryType: "Receipt", message: receipt });
+  if (saysAgreed(receipt)) return hashTypedData({ domain, types: receiptTypes, primaryType: "Receipt", message: receipt });
+  return hashTypedData({ domain, types: firstReceiptTypes, primaryType: "Receipt", message: receipt });
 }
 
+/** True for a receipt that says what was agreed. The two kinds have different type hashes, so neither passes for the other. */
+export const saysAgreed = (receipt: Receipt): receipt is Receipt & Agreed => receipt.offer !== undefined;
+
 /** Who signed the receipt. The caller decides whether that key may: for a channel it is its receiverAuthorizer. */
-export function receiptSigner({ domain, payload, signature }: Pick<SignedReceipt, "domain" | "payload" | "signature">): Promise<Address> {
-  return recoverTypedDataAddress({ domain, types: receiptTypes, primaryType: "Receipt", message: fromWireReceipt(payload), signature });
+export async function receiptSigner({ domain, payload, signature }: Pick<SignedReceipt, "domain" | "payload" | "signature">): Promise<Address> {
+  return recoverAddress({ hash: receiptHash(domain, fromWireReceipt(payload)), signature });
 }
 
 /** Who acknowledged the receipt of that hash. */

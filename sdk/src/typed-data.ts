@@ -85,29 +85,41 @@ export const depositAuthorizationTypes = {
   ],
 } as const;
 
+const PAID_CALL = [
+  { name: "paymentId", type: "string" },
+  { name: "scheme", type: "string" },
+  { name: "resource", type: "string" },
+  { name: "payer", type: "address" },
+  { name: "receiver", type: "address" },
+  { name: "token", type: "address" },
+  { name: "channelId", type: "bytes32" },
+  { name: "requestNumber", type: "uint64" },
+  { name: "inputHash", type: "bytes32" },
+  { name: "outputHash", type: "bytes32" },
+  { name: "startedAtMs", type: "uint64" },
+  { name: "endedAtMs", type: "uint64" },
+  { name: "latencyMs", type: "uint64" },
+  { name: "amount", type: "uint128" },
+  { name: "cumulative", type: "uint128" },
+] as const;
+
 /**
  * Tallystick's receipt: the seller's proof of one delivered answer. Amounts are atomic token units, times unix milliseconds;
  * `cumulative` is the channel's charge after it. Without a channel, channelId is zero, requestNumber 1 and cumulative the amount.
+ * `offer`, `mandate`, `session`: what was agreed before, zero where nothing was. slaMet: 0 none was agreed, 1 met, 2 missed.
  */
 export const receiptTypes = {
   Receipt: [
-    { name: "paymentId", type: "string" },
-    { name: "scheme", type: "string" },
-    { name: "resource", type: "string" },
-    { name: "payer", type: "address" },
-    { name: "receiver", type: "address" },
-    { name: "token", type: "address" },
-    { name: "channelId", type: "bytes32" },
-    { name: "requestNumber", type: "uint64" },
-    { name: "inputHash", type: "bytes32" },
-    { name: "outputHash", type: "bytes32" },
-    { name: "startedAtMs", type: "uint64" },
-    { name: "endedAtMs", type: "uint64" },
-    { name: "latencyMs", type: "uint64" },
-    { name: "amount", type: "uint128" },
-    { name: "cumulative", type: "uint128" },
+    ...PAID_CALL,
+    { name: "offer", type: "bytes32" },
+    { name: "mandate", type: "bytes32" },
+    { name: "session", type: "bytes32" },
+    { name: "slaMet", type: "uint8" },
   ],
 } as const;
+
+/** Receipts of before agreements were in them; what was signed then stays as it was. */
+export const firstReceiptTypes = { Receipt: PAID_CALL } as const;
 
 /** What a buyer signs when it has checked a receipt: `receiptHash` is the receipt's typed-data digest. */
 export const receiptAckTypes = { ReceiptAck: [{ name: "receiptHash", type: "bytes32" }] } as const;

@@ -6,7 +6,7 @@ import type { Hex } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
 import { ensureChromium } from "../../scripts/testing/chromium.ts";
 import { BASE_SEPOLIA, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
-import { NO_CHANNEL, toWireReceipt, type Receipt, type SignedReceipt } from "../../sdk/src/receipt.ts";
+import { NO_CHANNEL, NONE_AGREED, toWireReceipt, type Agreed, type Receipt, type SignedReceipt } from "../../sdk/src/receipt.ts";
 import { receiptDomain, receiptTypes, type ChannelConfig } from "../../sdk/src/typed-data.ts";
 import { openPage, type TestPage } from "../support/browser.ts";
 import { tallystick as inNode, type PageCode } from "./page.ts";
@@ -30,7 +30,9 @@ describe("signing and verifying in Chromium", function () {
   afterEach(() => expect(opened.faults).to.deep.equal([]));
 
   const seller = privateKeyToAccount(generatePrivateKey());
-  const receipt: Receipt = {
+  const receipt: Receipt & Agreed = {
+    ...NONE_AGREED,
+    slaMet: 2,
     paymentId: "pay_0123456789abcdef0123456789abcdef",
     scheme: "exact",
     resource: "https://relayer.example/s/echo/ä",

@@ -8,7 +8,7 @@ import { domainSeparator, prepare, preparedByDomain, type Types } from "../../re
 import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { receiptHash } from "../../sdk/src/receipt.ts";
 import {
-  allowanceCollectorDomain, channelConfigTypes, claimBatchTypes, depositAuthorizationTypes, packedClaimTypes, receiptAckTypes, receiptDomain, receiptTypes,
+  allowanceCollectorDomain, channelConfigTypes, claimBatchTypes, depositAuthorizationTypes, firstReceiptTypes, packedClaimTypes, receiptAckTypes, receiptDomain, receiptTypes,
   receiveWithAuthorizationTypes, refundTypes, sessionChannelsDomain, transferWithAuthorizationTypes, voucherTypes, x402OfferDomain, x402OfferTypes,
   x402ReceiptDomain, x402ReceiptTypes,
 } from "../../sdk/src/typed-data.ts";
@@ -28,6 +28,7 @@ const SIGNED: [string, TypedDataDomain, Types][] = [
   ["TransferWithAuthorization", token, transferWithAuthorizationTypes],
   ["DepositAuthorization", allowanceCollectorDomain(84532, SESSION_CHANNELS), depositAuthorizationTypes],
   ["Receipt", receipts, receiptTypes],
+  ["Receipt", receipts, firstReceiptTypes],
   ["ReceiptAck", receipts, receiptAckTypes],
   ["Offer", x402OfferDomain, x402OfferTypes],
   ["Receipt", x402ReceiptDomain, x402ReceiptTypes],
@@ -167,6 +168,15 @@ describe("the keyring's signatures", () => {
     expect(ring.signerFor(lower)).to.equal(signer);
     expect(ring.has(SESSION_CHANNELS)).to.equal(false);
     expect(() => ring.signerFor(SESSION_CHANNELS)).to.throw().with.property("code", "authorizer_unknown");
+  });
+
+  it("a receipt of before agreements were in them is signed as it was then", async () => {
+    await fc.assert(fc.asyncProperty(valueOf(firstReceiptTypes, "Receipt"), async (receipt) => {
+      const value = receipt as Parameters<typeof receiptHash>[1];
+      const expected = await account.signTypedData({ domain: receipts, types: firstReceiptTypes, primaryType: "Receipt", message: value });
+      expect(await signer.signReceipt(receipts, value)).to.equal(expected);
+      expect(await account.sign({ hash: receiptHash(receipts, value) })).to.equal(expected);
+    }), { numRuns: 25 });
   });
 
   it("a receipt's hash is what was signed", async () => {

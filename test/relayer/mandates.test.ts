@@ -9,8 +9,9 @@ import { toWireMandate } from "../../sdk/src/lineage.ts";
 import { mandateRevocationTypes } from "../../sdk/src/mandate-messages.ts";
 import { mandateRegistryDomain, type Mandate } from "../../sdk/src/mandate.ts";
 import { payeesRoot } from "../../sdk/src/payees.ts";
+import { receiptSigner, RECEIPT_EXTENSION, type SignedReceipt } from "../../sdk/src/receipt.ts";
 import { rpc } from "../../scripts/local/chain.ts";
-import { manualBuyer } from "../support/buyer.ts";
+import { manualBuyer, settleOf } from "../support/buyer.ts";
 import { addressOf, ROLE } from "../support/config.ts";
 import { idOfMandate, MANDATE_DOMAIN, mandateOf, signBinding, signMandate } from "../support/signed-mandates.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
@@ -67,7 +68,8 @@ describe("mandates", function () {
         const payload = change.first === true ? { type: "deposit", channelConfig: config, voucher, deposit } : { type: "voucher", channelConfig: config, voucher };
         const response = await payer.send(payer.envelope(await payer.terms(), payload), {}, change.url ?? `${url}/s/echo/hello`);
         if (response.status !== 200) ceiling -= 1_000n;
-        return { status: response.status, body: (await response.json()) as { code?: string; mandateId?: string; detail?: string; moved?: string } };
+        const receipt = response.status === 200 ? (settleOf(response) as unknown as { extensions: Record<string, { info: { receipt: SignedReceipt } }> }).extensions[RECEIPT_EXTENSION]!.info.receipt : undefined;
+        return { status: response.status, receipt, body: (await response.json()) as { code?: string; mandateId?: string; detail?: string; moved?: string } };
       },
     };
   }
@@ -95,7 +97,10 @@ describe("mandates", function () {
     expect(shown.guards.map(({ authorizer }: { authorizer: string }) => authorizer)).deep.equal([guard.address]);
     const channel = await channelOf(principal, guard);
     expect(await channel.pay({ first: true })).include({ status: 200 });
-    expect(await channel.pay()).include({ status: 200 });
+    const paid = await channel.pay();
+    expect(paid).include({ status: 200 });
+    expect(paid.receipt!.payload).include({ mandate: mandateId, offer: zeroHash, session: zeroHash, slaMet: 0 });
+    expect(await receiptSigner(paid.receipt!)).equal(world.relayer.deps.keyring.active);
     const refused = await channel.pay();
     expect(refused).include({ status: 403 });
     expect(refused.body).include({ code: "mandate_period_limit", mandateId, moved: "0" });

@@ -3,8 +3,12 @@ import {
   extractOffersFromPaymentRequired, extractReceiptFromResponse, verifyOfferSignatureEIP712, verifyReceiptMatchesOffer, verifyReceiptSignatureEIP712,
 } from "@x402/extensions/offer-receipt";
 import { expect } from "chai";
-import { pad, parseUnits, toHex } from "viem";
-import { inputHash, outputHash, receiptSigner, RECEIPT_EXTENSION, type SignedReceipt } from "../../sdk/src/receipt.ts";
+import { pad, parseUnits, recoverTypedDataAddress, toHex, zeroHash } from "viem";
+import { findReceipt } from "../../relayer/src/capabilities/gateway/receipt-store.ts";
+import { signReceipt } from "../../relayer/src/capabilities/gateway/receipts.ts";
+import { signIn } from "../../sdk/src/access.ts";
+import { inputHash, NONE_AGREED, outputHash, receiptSigner, RECEIPT_EXTENSION, type SignedReceipt } from "../../sdk/src/receipt.ts";
+import { firstReceiptTypes } from "../../sdk/src/typed-data.ts";
 import { manualBuyer, requiredOf, settleOf, stockBuyer } from "../support/buyer.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
 
@@ -69,6 +73,36 @@ describe("offers and receipts", function () {
     });
     expect(BigInt(signed.payload.endedAtMs) - BigInt(signed.payload.startedAtMs)).to.equal(BigInt(signed.payload.latencyMs));
     expect(await receiptSigner({ ...signed, payload: { ...signed.payload, amount: "999" } })).to.not.equal(authorizer());
+  });
+
+  it("says that nothing was agreed; a payment of before receipts said so has the receipt it had", async () => {
+    const { buyer, terms } = await opened();
+    const signed = receiptIn(await buyer.send(await buyer.voucherPayment(terms, 2n * PRICE)));
+    expect(signed.payload).to.include(NONE_AGREED);
+    const { deps } = world.relayer;
+    const { paymentId, offer, mandate, session, slaMet, ...first } = signed.payload;
+    await deps.db.query("UPDATE payment SET receipt_format = 1 WHERE payment_id = $1", [paymentId]);
+    const found = (await findReceipt(deps.db, paymentId))!;
+    const old = await signReceipt(deps, { receipt: found.receipt, signer: found.signer! });
+    expect(old.payload).to.deep.equal({ paymentId, ...first });
+    expect(await receiptSigner(old)).to.equal(authorizer());
+    const asThen = { domain: old.domain, types: firstReceiptTypes, primaryType: "Receipt", message: found.receipt, signature: old.signature } as const;
+    expect(await recoverTypedDataAddress(asThen)).to.equal(authorizer());
+    // Neither kind passes for the other.
+    expect(await receiptSigner({ ...old, payload: signed.payload })).to.not.equal(authorizer());
+    expect([offer, mandate, session, slaMet]).to.deep.equal([zeroHash, zeroHash, zeroHash, 0]);
+  });
+
+  it("can be read in the words of the market", async () => {
+    const { buyer, terms, channelId } = await opened();
+    const signed = receiptIn(await buyer.send(await buyer.voucherPayment(terms, 2n * PRICE)));
+    const { token } = await signIn({ relayerUrl: world.url, account: buyer.account });
+    const shown = (await (await fetch(`${world.url}/api/v1/receipts/${signed.payload.paymentId}`, { headers: { authorization: `Bearer ${token}` } })).json()) as Record<string, unknown>;
+    const { inputHash, outputHash, latencyMs, startedAtMs, endedAtMs } = signed.payload;
+    expect(shown).to.deep.include({
+      receiptId: signed.payload.paymentId, sessionId: channelId, requestNumber: "2", inputHash, outputHash, latencyMs, amountCharged: "1000", offer: null, mandate: null, signature: signed.signature,
+      requestStartedAt: new Date(Number(startedAtMs)).toISOString(), requestCompletedAt: new Date(Number(endedAtMs)).toISOString(), slaVerification: { met: null, metrics: { latencyMs } },
+    });
   });
 
   it("gives the same receipt again with a replay, from another process too", async () => {

@@ -9,10 +9,11 @@ import { privateKeyToAccount } from "viem/accounts";
 import type { AuditExport, AuditSeal } from "../../../sdk/src/audit/chain.ts";
 import type { Receipt } from "../../../sdk/src/receipt.ts";
 import {
-  auditExportTypes, auditSealTypes, claimBatchTypes, packedClaimTypes, receiptTypes, refundTypes, x402OfferDomain, x402OfferTypes, x402ReceiptDomain, x402ReceiptTypes,
+  auditExportTypes, auditSealTypes, claimBatchTypes, packedClaimTypes, refundTypes, x402OfferDomain, x402OfferTypes, x402ReceiptDomain, x402ReceiptTypes,
   type AuditDomain, type ReceiptDomain, type SessionChannelsDomain,
 } from "../../../sdk/src/typed-data.ts";
 import { TallystickError } from "../../../sdk/src/errors.ts";
+import { receiptDigest } from "../crypto/receipt-digest.ts";
 import { signDigest } from "../crypto/secp256k1.ts";
 import { prepare, preparedByDomain } from "../crypto/typed-hash.ts";
 
@@ -72,7 +73,6 @@ const lower = (address: Address): string => address.toLowerCase();
 const hashPackedClaim = preparedByDomain(packedClaimTypes, "PackedClaim");
 const hashClaimBatch = preparedByDomain(claimBatchTypes, "ClaimBatch");
 const hashRefund = preparedByDomain(refundTypes, "Refund");
-const hashReceipt = preparedByDomain(receiptTypes, "Receipt");
 const hashX402Offer = prepare(x402OfferDomain, x402OfferTypes, "Offer");
 const hashX402Receipt = prepare(x402ReceiptDomain, x402ReceiptTypes, "Receipt");
 const hashAuditSeal = preparedByDomain(auditSealTypes, "AuditSeal");
@@ -85,7 +85,7 @@ function localSigner(key: Hex): AuthorizerSigner {
     signPackedClaim: async (domain, message) => signDigest(bytes, hashPackedClaim(domain)(message)),
     signClaimBatch: async (domain, claims) => signDigest(bytes, hashClaimBatch(domain)({ claims })),
     signRefund: async (domain, message) => signDigest(bytes, hashRefund(domain)(message)),
-    signReceipt: async (domain, receipt) => signDigest(bytes, hashReceipt(domain)(receipt)),
+    signReceipt: async (domain, receipt) => signDigest(bytes, receiptDigest(domain, receipt)),
     signX402Offer: async (offer) => signDigest(bytes, hashX402Offer(offer)),
     signX402Receipt: async (receipt) => signDigest(bytes, hashX402Receipt(receipt)),
     signAuditSeal: async (domain, seal) => signDigest(bytes, hashAuditSeal(domain)(seal)),

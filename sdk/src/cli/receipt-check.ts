@@ -1,7 +1,7 @@
 // Checks of a receipt that need nothing but files: each says ok, fail or unknown, and why. Pure.
 import { isAddressEqual, isHex, type Address, type Hex } from "viem";
-import { fromWireReceipt, inputHash, NO_CHANNEL, outputHash, RECEIPT_EXTENSION, receiptAckSigner, receiptHash, receiptSigner, type BoughtRequest, type SignedReceipt } from "../receipt.ts";
-import { receiptTypes } from "../typed-data.ts";
+import { fromWireReceipt, inputHash, NO_CHANNEL, NONE_AGREED, SLA, outputHash, RECEIPT_EXTENSION, receiptAckSigner, receiptHash, receiptSigner, type BoughtRequest, type SignedReceipt } from "../receipt.ts";
+import { firstReceiptTypes, receiptTypes } from "../typed-data.ts";
 import { usageError } from "./exit.ts";
 
 export type Check = { name: string; result: "ok" | "fail" | "unknown"; detail: string };
@@ -41,7 +41,11 @@ function isSignedReceipt(value: unknown): value is SignedReceipt {
   const { payload, signature, signer, domain } = (value ?? {}) as Partial<SignedReceipt>;
   if (!isHex(signature) || !isHex(signer) || typeof domain !== "object" || typeof payload !== "object" || payload === null) return false;
   const fits = { string: /^/, address: /^0x[0-9a-f]{40}$/i, bytes32: /^0x[0-9a-f]{64}$/i, uint64: /^\d{1,20}$/, uint128: /^\d{1,39}$/ };
-  return receiptTypes.Receipt.every(({ name, type }) => isText((payload as Record<string, unknown>)[name]) && fits[type].test((payload as Record<string, string>)[name]!));
+  const { Receipt: fields } = "offer" in payload ? receiptTypes : firstReceiptTypes;
+  return fields.every(({ name, type }) => {
+    const value = (payload as Record<string, unknown>)[name];
+    return type === "uint8" ? Number.isInteger(value) && Number(value) >= 0 && Number(value) < 256 : isText(value) && fits[type].test(value);
+  });
 }
 
 export type Evidence = {
@@ -78,13 +82,15 @@ function signerCheck(recovered: Address | undefined, expected: Evidence["expecte
 
 /** What the fields say about each other. */
 function contentCheck({ payload }: SignedReceipt): Check {
-  const { amount, cumulative, startedAtMs, endedAtMs, latencyMs, requestNumber, channelId } = fromWireReceipt(payload);
+  const { amount, cumulative, startedAtMs, endedAtMs, latencyMs, requestNumber, channelId, slaMet, offer, session } = fromWireReceipt(payload);
   const faults = [
     ...(cumulative < amount ? ["cumulative is less than amount"] : []),
     ...(endedAtMs < startedAtMs ? ["it ended before it started"] : []),
     ...(latencyMs > endedAtMs - startedAtMs + 1n ? ["latency is longer than start to end"] : []),
     ...(requestNumber < 1n ? ["request number 0"] : []),
     ...(channelId === NO_CHANNEL && cumulative !== amount ? ["without a channel, cumulative must be the amount"] : []),
+    ...(slaMet !== undefined && slaMet > SLA.missed ? [`slaMet ${slaMet} means nothing`] : []),
+    ...(offer !== session && [offer, session].includes(NONE_AGREED.offer) ? ["an offer and a session go together"] : []),
   ];
   return { name: "content", result: faults.length === 0 ? "ok" : "fail", detail: faults.length === 0 ? "fields agree with each other" : faults.join("; ") };
 }

@@ -3,7 +3,8 @@
 import type { Address, Hex } from "viem";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import { inTransaction, type Db, type Queryable } from "../../db/pool.ts";
-import type { SealedDelivery } from "../ledger/types.ts";
+import { agreedFromRow, type AgreedRow } from "../ledger/store.ts";
+import type { Payment, SealedDelivery } from "../ledger/types.ts";
 import type { Authorization } from "./types.ts";
 
 export type ExactRequest = {
@@ -24,13 +25,14 @@ export type ExactPayment = ExactRequest & {
   outputHash: Hex | undefined;
   startedAt: Date | undefined;
   endedAt: Date | undefined;
+  agreed: Payment["agreed"];
 };
 
 type Row = {
   payment_id: string; payer: Buffer; receiver: Buffer; token: Buffer; authorization_nonce: Buffer; signature: Buffer; valid_after: bigint; valid_before: bigint;
   service: string; resource: string; price_atomic: bigint; request_hash: Buffer; client_id: string | null; state: ExactPayment["state"]; settled_tx: Buffer | null;
   output_hash: Buffer | null; started_at: Date | null; ended_at: Date | null;
-};
+} & AgreedRow;
 
 function fromRow(row: Row): ExactPayment {
   return {
@@ -50,6 +52,7 @@ function fromRow(row: Row): ExactPayment {
     outputHash: row.output_hash === null ? undefined : toHex(row.output_hash),
     startedAt: row.started_at ?? undefined,
     endedAt: row.ended_at ?? undefined,
+    agreed: agreedFromRow(row),
   };
 }
 

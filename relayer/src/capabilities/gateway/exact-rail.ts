@@ -257,9 +257,9 @@ function settlement({ config }: Pick<Deps, "config">, { paymentId, price }: Exac
 }
 
 async function extensions(deps: GatewayDeps, payment: ExactPayment): Promise<{ extensions?: Record<string, unknown> }> {
-  const { outputHash, startedAt, endedAt, authorization, token, paymentId, resource, requestHash, price } = payment;
+  const { outputHash, startedAt, endedAt, authorization, token, paymentId, resource, requestHash, price, agreed } = payment;
   if (outputHash === undefined || startedAt === undefined || endedAt === undefined) return {};
-  const facts = { paymentId, scheme: "exact", resource, payer: authorization.from, receiver: authorization.to as Address, token, requestHash, amount: price, outputHash, startedAt, endedAt };
+  const facts = { paymentId, scheme: "exact", resource, payer: authorization.from, receiver: authorization.to as Address, token, requestHash, amount: price, outputHash, startedAt, endedAt, agreed };
   const extensions = await receiptExtensions(deps, directReceipt(deps, facts));
   return extensions === undefined ? {} : { extensions };
 }

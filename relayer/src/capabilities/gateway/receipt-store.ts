@@ -1,30 +1,60 @@
 // SQL that finds what a receipt says, of a payment of any scheme.
-import type { Address } from "viem";
+import type { Address, Hex } from "viem";
 import type { Receipt } from "../../../../sdk/src/receipt.ts";
 import { NO_CHANNEL } from "../../../../sdk/src/receipt.ts";
-import { toAddress, toHex } from "../../db/codec.ts";
+import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import type { Queryable } from "../../db/pool.ts";
+import { agreedFromRow, type AgreedRow } from "../ledger/store.ts";
 
-type Row = {
+/** What `RECEIPT_COLUMNS` reads. */
+export type ReceiptRow = {
   payment_id: string; scheme: string; resource: string; payer: Buffer; receiver: Buffer; token: Buffer; channel_id: Buffer | null; request_hash: Buffer;
   output_hash: Buffer; started_at: Date; ended_at: Date; charged_atomic: bigint; charged_cumulative: bigint; request_number: bigint | null;
   receiver_authorizer: Buffer | null;
-};
+} & AgreedRow;
+
+/** Of payment p and, where it has one, its channel c. */
+export const RECEIPT_COLUMNS = "p.*, coalesce(p.receiver, c.receiver) AS receiver, coalesce(p.token, c.token) AS token, c.receiver_authorizer";
 
 /** The parties of a payment: who may read its receipt, and who may acknowledge it. `signer` is undefined without a channel. */
 export type StoredReceipt = { receipt: Receipt; signer: Address | undefined };
 
 /** Undefined for a payment that is unknown, was not charged, or is from before receipts. */
 export async function findReceipt(db: Queryable, paymentId: string): Promise<StoredReceipt | undefined> {
-  const { rows } = await db.query<Row>({
+  const { rows } = await db.query<ReceiptRow>({
     name: "receipt_find",
-    text: `SELECT p.*, coalesce(p.receiver, c.receiver) AS receiver, coalesce(p.token, c.token) AS token, c.receiver_authorizer
+    text: `SELECT ${RECEIPT_COLUMNS}
            FROM payment p LEFT JOIN channel c USING (channel_id)
            WHERE p.payment_id = $1 AND p.state = 'charged' AND p.output_hash IS NOT NULL AND p.started_at IS NOT NULL AND p.ended_at IS NOT NULL`,
     values: [paymentId],
   });
-  const [row] = rows;
-  if (row === undefined) return undefined;
+  return rows[0] === undefined ? undefined : toStored(rows[0]);
+}
+
+/** Receipts of one channel with a cumulative charge above `after`, or that charge and a later payment than `afterPayment`, up to `upTo`. */
+export type Span = { channelId: Hex; after: bigint; afterPayment?: string; upTo: bigint };
+
+/** By span, then by cumulative charge, at most so many. */
+export async function receiptsBetween(db: Queryable, spans: readonly Span[], most: number): Promise<StoredReceipt[]> {
+  const { rows } = await db.query<ReceiptRow>({
+    name: "receipts_between",
+    // A charged payment's ceiling is no less than its cumulative charge, and there is an index of ceilings.
+    text: `SELECT ${RECEIPT_COLUMNS}
+           FROM unnest($1::bytea[], $2::numeric[], $3::text[], $4::numeric[]) WITH ORDINALITY AS s (channel_id, after, after_payment, up_to, n)
+           JOIN payment p ON p.channel_id = s.channel_id AND p.ceiling >= s.after AND p.charged_cumulative <= s.up_to
+             AND (p.charged_cumulative > s.after OR (p.charged_cumulative = s.after AND p.payment_id COLLATE "C" > s.after_payment COLLATE "C"))
+           JOIN channel c ON c.channel_id = p.channel_id
+           WHERE p.state = 'charged' AND p.output_hash IS NOT NULL AND p.started_at IS NOT NULL AND p.ended_at IS NOT NULL
+           ORDER BY s.n, p.charged_cumulative, p.payment_id COLLATE "C" LIMIT $5`,
+    values: [spans.map(({ channelId }) => toBytes(channelId)), spans.map(({ after }) => after), spans.map(({ afterPayment }) => afterPayment ?? AFTER_ALL), spans.map(({ upTo }) => upTo), most],
+  });
+  return rows.map(toStored);
+}
+
+/** Sorts behind every payment id. */
+const AFTER_ALL = "~";
+
+export function toStored(row: ReceiptRow): StoredReceipt {
   const [started, ended] = [BigInt(row.started_at.getTime()), BigInt(row.ended_at.getTime())];
   const receipt: Receipt = {
     paymentId: row.payment_id,
@@ -42,6 +72,7 @@ export async function findReceipt(db: Queryable, paymentId: string): Promise<Sto
     latencyMs: ended - started,
     amount: row.charged_atomic,
     cumulative: row.charged_cumulative,
+    ...agreedFromRow(row),
   };
   return { receipt, signer: row.receiver_authorizer === null ? undefined : toAddress(row.receiver_authorizer) };
 }

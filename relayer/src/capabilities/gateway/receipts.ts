@@ -72,7 +72,7 @@ export function sessionReceipt(payment: Payment, { config }: Pick<Channel, "conf
   if (outputHash === undefined || startedAt === undefined || endedAt === undefined) return undefined;
   const parties = { scheme: "batch-settlement", payer: payment.payer, receiver: config.receiver, token: config.token, channelId: payment.channelId };
   const what = { paymentId: payment.paymentId, resource: payment.resource, inputHash: payment.requestHash, outputHash, ...times(startedAt, endedAt) };
-  return { receipt: { ...what, ...parties, requestNumber, amount: charged, cumulative: chargedCumulative }, signer: config.receiverAuthorizer };
+  return { receipt: { ...what, ...parties, requestNumber, amount: charged, cumulative: chargedCumulative, ...payment.agreed }, signer: config.receiverAuthorizer };
 }
 
 export type DirectPayment = Pick<Payment, "paymentId" | "payer" | "resource" | "requestHash"> & {
@@ -84,12 +84,13 @@ export type DirectPayment = Pick<Payment, "paymentId" | "payer" | "resource" | "
   outputHash: `0x${string}`;
   startedAt: Date;
   endedAt: Date;
+  agreed: Payment["agreed"];
 };
 
 /** The receipt of a payment that no channel paid for (exact, transfer), signed by the active key. */
 export function directReceipt(deps: Pick<Deps, "keyring">, payment: DirectPayment): ReceiptFacts {
-  const { paymentId, scheme, resource, payer, receiver, token, requestHash, outputHash, amount, startedAt, endedAt } = payment;
-  const receipt = { paymentId, scheme, resource, payer, receiver, token, channelId: NO_CHANNEL, requestNumber: 1n, inputHash: requestHash, outputHash, amount, cumulative: amount, ...times(startedAt, endedAt) };
+  const { paymentId, scheme, resource, payer, receiver, token, requestHash, outputHash, amount, startedAt, endedAt, agreed } = payment;
+  const receipt = { paymentId, scheme, resource, payer, receiver, token, channelId: NO_CHANNEL, requestNumber: 1n, inputHash: requestHash, outputHash, amount, cumulative: amount, ...times(startedAt, endedAt), ...agreed };
   return { receipt, signer: deps.keyring.active };
 }
 

@@ -1,6 +1,7 @@
 // SQL of payments. Each function is one statement, so it happens whole or not at all; Postgres decides, never memory, so any relayer process
 // may serve any channel. The three that move money take many payments at once: functions of migration 0011.
-import type { Hex } from "viem";
+import { zeroHash, type Hex } from "viem";
+import { NONE_AGREED, type Agreed } from "../../../../sdk/src/receipt.ts";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import type { Queryable } from "../../db/pool.ts";
 import type { ChainView } from "../channels/store.ts";
@@ -11,7 +12,18 @@ type Row = {
   client_id: string | null; price_atomic: bigint; charged_atomic: bigint | null; charged_cumulative: bigint | null;
   deposit_tx: Buffer | null; deposit_atomic: bigint | null; state: Payment["state"]; request_number: bigint | null;
   resource: string; output_hash: Buffer | null; started_at: Date | null; ended_at: Date | null;
-};
+} & AgreedRow;
+
+/** What a payment's row says of what was agreed before it. */
+export type AgreedRow = { mandate_id: Buffer | null; offer_hash: Buffer | null; session_id: Buffer | null; sla_met: number; receipt_format: number };
+
+/** Rows of before the columns were there have receipts without them, for good. */
+export function agreedFromRow({ receipt_format, offer_hash, mandate_id, session_id, sla_met }: AgreedRow): Agreed | undefined {
+  if (receipt_format < 2) return undefined;
+  if (offer_hash === null && mandate_id === null && session_id === null && sla_met === 0) return NONE_AGREED;
+  const hash = (bytes: Buffer | null) => (bytes === null ? zeroHash : toHex(bytes));
+  return { offer: hash(offer_hash), mandate: hash(mandate_id), session: hash(session_id), slaMet: sla_met };
+}
 
 function paymentFromRow(row: Row): Payment {
   return {
@@ -33,6 +45,7 @@ function paymentFromRow(row: Row): Payment {
     outputHash: row.output_hash === null ? undefined : toHex(row.output_hash),
     startedAt: row.started_at ?? undefined,
     endedAt: row.ended_at ?? undefined,
+    agreed: agreedFromRow(row),
   };
 }
 
@@ -69,7 +82,7 @@ export function reserveValues(items: readonly Reservation[], limits: ReserveLimi
 export type Charge = SealedDelivery & { paymentId: string; amount: bigint };
 /** What the buyer is told of its channel as of the charge. */
 export type Standing = Pick<ChainView, "balance" | "totalClaimed" | "withdrawInitiatedAt" | "refundNonce">;
-export type Charged = { chargedCumulative: bigint; requestNumber: bigint; standing: Standing };
+export type Charged = { chargedCumulative: bigint; requestNumber: bigint; standing: Standing; agreed: Agreed | undefined };
 
 /**
  * Charges payments and stores their answers, together. The commit is durable before this returns.
@@ -78,7 +91,7 @@ export type Charged = { chargedCumulative: bigint; requestNumber: bigint; standi
 export async function chargeAll(db: Queryable, items: readonly Charge[], ttlS: number): Promise<(Charged | undefined)[]> {
   const { rows } = await db.query<{
     nth: bigint; cumulative: bigint; request_no: bigint; now_balance: bigint; now_claimed: bigint; withdrawing_at: bigint; next_refund: bigint;
-  }>({
+  } & AgreedRow>({
     name: "payments_charge",
     text: "SELECT * FROM charge_payments($1, $2, $3, $4, $5, $6, $7, $8)",
     values: [
@@ -89,7 +102,7 @@ export async function chargeAll(db: Queryable, items: readonly Charge[], ttlS: n
   const charged: (Charged | undefined)[] = items.map(() => undefined);
   for (const row of rows) {
     const standing = { balance: row.now_balance, totalClaimed: row.now_claimed, withdrawInitiatedAt: Number(row.withdrawing_at), refundNonce: row.next_refund };
-    charged[Number(row.nth) - 1] = { chargedCumulative: row.cumulative, requestNumber: row.request_no, standing };
+    charged[Number(row.nth) - 1] = { chargedCumulative: row.cumulative, requestNumber: row.request_no, standing, agreed: agreedFromRow(row) };
   }
   return charged;
 }

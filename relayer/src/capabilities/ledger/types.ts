@@ -1,4 +1,5 @@
 import type { Address, Hex } from "viem";
+import type { Agreed } from "../../../../sdk/src/receipt.ts";
 
 /** One attempt to buy one answer with one voucher. Amounts in atomic units. */
 export type PaymentRequest = {
@@ -30,6 +31,8 @@ export type Payment = PaymentRequest & {
   /** The upstream run. */
   startedAt: Date | undefined;
   endedAt: Date | undefined;
+  /** What its receipt says was agreed before; undefined for a payment of before receipts said it. */
+  agreed: Agreed | undefined;
 };
 
 /** What the upstream made of a payment: the answer, what it costs (at most the price), and when it ran. */

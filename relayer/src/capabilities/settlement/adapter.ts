@@ -97,8 +97,8 @@ async function packedCall(deps: AdapterDeps, { groups }: Batch): Promise<Hex> {
   return encodeFunctionData({ abi, functionName: "claimPacked", args: [await Promise.all(groups.map((group) => packedGroup(deps, group)))] });
 }
 
-async function packedGroup({ config, keyring }: AdapterDeps, { receiver, receiverAuthorizer, token, withdrawDelay, rows }: Group) {
-  const message = { receiver, receiverAuthorizer, token, withdrawDelay, receiptsRoot: zeroHash, rows: packedRows(rows) };
+async function packedGroup({ config, keyring }: AdapterDeps, { receiver, receiverAuthorizer, token, withdrawDelay, rows, receipts }: Group) {
+  const message = { receiver, receiverAuthorizer, token, withdrawDelay, receiptsRoot: receipts?.root ?? zeroHash, rows: packedRows(rows) };
   const authorization = await keyring.signerFor(receiverAuthorizer).signPackedClaim(sessionChannelsDomain(config.chainId, config.sessionChannels), message);
   return { ...message, authorization };
 }

@@ -1,6 +1,7 @@
 // How selected rows become transactions: several receivers in one, within limits of gas, calldata and rows. Pure.
 import type { Address, Hex } from "viem";
 import type { ChannelConfig } from "../../../../sdk/src/typed-data.ts";
+import type { GroupReceipts } from "./receipt-roots.ts";
 import { add, gasCostAtomic, GROUP, isWithinShare, PAYOUT, rowSize, TRANSACTION, type Form, type Prices, type Size } from "./costs.ts";
 
 /** Why a transaction is sent, the most pressing first. */
@@ -19,7 +20,7 @@ export type PlannedRow = {
 };
 
 /** Rows of equal terms: one header of a packed claim. In the plain form only receiver, token and authorizer are equal. */
-export type Group = { receiver: Address; receiverAuthorizer: Address; token: Address; withdrawDelay: number; reason: Reason; rows: PlannedRow[] };
+export type Group = { receiver: Address; receiverAuthorizer: Address; token: Address; withdrawDelay: number; reason: Reason; rows: PlannedRow[]; /** Of a packed group, once they are looked up. */ receipts?: GroupReceipts | undefined };
 
 /** One claim transaction. A plain one has a single receiverAuthorizer. */
 export type Batch = { form: Form; reason: Reason; groups: Group[] };

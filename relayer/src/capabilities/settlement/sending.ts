@@ -9,6 +9,7 @@ import { CONTRACT_WALLET_GAS, PAYOUT } from "./costs.ts";
 import { asPlain, halves, payeeKey, type Batch, type Limits, type PlannedRow } from "./packing.ts";
 import { payoutsDue } from "./payout.ts";
 import { postponePayout, type Payee } from "./payout-store.ts";
+import { withReceipts } from "./receipt-roots.ts";
 import { insertBatch, quarantine, RowsInFlight } from "./store.ts";
 
 export type SendingDeps = Pick<Deps, "config" | "db" | "chain" | "keyring" | "submitter" | "log" | "metrics" | "now" | "reached">;
@@ -26,7 +27,7 @@ export async function sendBatch(deps: SendingDeps, planned: Batch): Promise<bool
   for (const { row, reason } of poisoned) await setAside(deps, row, reason);
   if (batch.groups.length === 0) return false;
   try {
-    return await sendClean(deps, batch);
+    return await sendClean(deps, await withReceipts(deps, batch));
   } catch (error) {
     if (error instanceof RowsInFlight) return true;
     if (error instanceof TallystickError && error.code === "transaction_too_expensive") return sendSmaller(deps, batch);

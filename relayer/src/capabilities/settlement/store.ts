@@ -3,6 +3,8 @@ import type { Address, Hex } from "viem";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import type { Db, Queryable } from "../../db/pool.ts";
 import type { RowOutcome } from "./outcome.ts";
+import { insertTree } from "./receipt-root-store.ts";
+import type { GroupReceipts } from "./receipt-roots.ts";
 import { mostPressing, payeeKey, type Batch, type Group, type PlannedRow } from "./packing.ts";
 
 /** A row of the batch is in flight already: another worker was faster. */
@@ -21,6 +23,7 @@ export async function insertBatch(client: Queryable, batch: Batch, txId: bigint)
   await client.query("SELECT 1 FROM channel WHERE channel_id = ANY($1) ORDER BY channel_id FOR NO KEY UPDATE", [ids]);
   const open = await client.query("SELECT 1 FROM settlement_row WHERE channel_id = ANY($1) AND state = 'sent' LIMIT 1", [ids]);
   if (open.rowCount !== 0) throw new RowsInFlight();
+  for (const { receipts } of batch.groups) if (receipts !== undefined) await insertTree(client, receipts.root, receipts.leaves);
   for (const groups of Map.groupBy(batch.groups, payeeKey).values()) await insertReceiver(client, batch, groups, txId);
   await client.query(
     `UPDATE channel c SET broadcast_ceiling = GREATEST(c.broadcast_ceiling, r.ceiling) FROM settlement_row r JOIN settlement_batch b USING (batch_id)
@@ -35,13 +38,22 @@ async function insertReceiver(client: Queryable, { form }: Batch, groups: readon
     "INSERT INTO settlement_batch (tx_id, mode, receiver, token, reason) VALUES ($1, $2, $3, $4, $5) RETURNING batch_id",
     [txId, form === "packed" ? "tallystick" : "canonical", toBytes(receiver), toBytes(token), mostPressing(groups)],
   );
-  const rows = groups.flatMap((group) => group.rows);
+  const rows = groups.flatMap(({ rows: own, receipts }) => own.map((row) => ({ ...row, receipts: rangeOf(receipts, row.channelId) })));
   await client.query(
-    `INSERT INTO settlement_row (batch_id, channel_id, ceiling, signature, total_claimed)
-     SELECT $1, * FROM unnest($2::bytea[], $3::numeric[], $4::bytea[], $5::numeric[])`,
-    [inserted[0]!.batch_id, rows.map((row) => toBytes(row.channelId)), rows.map((row) => row.ceiling), rows.map((row) => toBytes(row.signature)), rows.map((row) => row.totalClaimed)],
+    `INSERT INTO settlement_row (batch_id, channel_id, ceiling, signature, total_claimed, receipts_root, receipts_from, receipts_to)
+     SELECT $1, * FROM unnest($2::bytea[], $3::numeric[], $4::bytea[], $5::numeric[], $6::bytea[], $7::numeric[], $8::numeric[])`,
+    [
+      inserted[0]!.batch_id, rows.map((row) => toBytes(row.channelId)), rows.map((row) => row.ceiling), rows.map((row) => toBytes(row.signature)), rows.map((row) => row.totalClaimed),
+      rows.map(({ receipts }) => receipts.root), rows.map(({ receipts }) => receipts.from), rows.map(({ receipts }) => receipts.to),
+    ],
   );
   await client.query("INSERT INTO settlement_payout (receiver, token) VALUES ($1, $2) ON CONFLICT DO NOTHING", [toBytes(receiver), toBytes(token)]);
+}
+
+/** Nulls for a row whose receipts are under no root. */
+function rangeOf(receipts: GroupReceipts | undefined, channelId: Hex): { root: Buffer | null; from: bigint | null; to: bigint | null } {
+  const range = receipts?.ranges.get(channelId);
+  return range === undefined ? { root: null, from: null, to: null } : { root: toBytes(receipts!.root), ...range };
 }
 
 /** What one transaction claims for one receiver. */

@@ -33,6 +33,8 @@ const WireReceipt = Type.Object({
   paymentId: Type.String(), scheme: Type.String(), resource: Type.String(), payer: Type.String(), receiver: Type.String(), token: Type.String(), channelId: Type.String(),
   inputHash: Type.String(), outputHash: Type.String(),
   ...Object.fromEntries(["requestNumber", "startedAtMs", "endedAtMs", "latencyMs", "amount", "cumulative"].map((name) => [name, Type.String({ pattern: "^\\d{1,78}$" })])),
+  // Not in receipts of before they said what was agreed.
+  offer: Type.Optional(Type.String()), mandate: Type.Optional(Type.String()), session: Type.Optional(Type.String()), slaMet: Type.Optional(Type.Integer({ minimum: 0, maximum: 2 })),
 });
 const ReceiptHeader = Type.Object({ format: Type.Literal("eip712"), domain: Type.Object({}, { additionalProperties: true }), payload: WireReceipt, signature: Signature });
 

@@ -3,6 +3,7 @@
 import type { Address, Hex } from "viem";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import type { Queryable } from "../../db/pool.ts";
+import { agreedFromRow, type AgreedRow } from "../ledger/store.ts";
 import type { SealedDelivery } from "../ledger/types.ts";
 import type { PayRequest, StoredTransferPayment, TransferPayment } from "./types.ts";
 
@@ -63,13 +64,14 @@ export async function deleteOver(db: Queryable, limit: number): Promise<void> {
 type Row = {
   payment_id: string; request_id: string; payer: Buffer; receiver: Buffer; token: Buffer; authorization_nonce: Buffer; signature: Buffer; settled_tx: Buffer; service: string; resource: string;
   request_hash: Buffer; price_atomic: bigint; state: StoredTransferPayment["state"]; reserved_at: Date; output_hash: Buffer | null; started_at: Date | null; ended_at: Date | null;
-};
+} & AgreedRow;
 
 function fromRow(row: Row): StoredTransferPayment {
   return {
     paymentId: row.payment_id, requestId: row.request_id, payer: toAddress(row.payer), receiver: toAddress(row.receiver), token: toAddress(row.token), key: toHex(row.authorization_nonce),
     signature: toHex(row.signature), txHash: toHex(row.settled_tx), service: row.service, resource: row.resource, requestHash: toHex(row.request_hash), price: row.price_atomic, state: row.state,
     reservedAt: row.reserved_at, outputHash: row.output_hash === null ? undefined : toHex(row.output_hash), startedAt: row.started_at ?? undefined, endedAt: row.ended_at ?? undefined,
+    agreed: agreedFromRow(row),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Address, Hex } from "viem";
+import type { Payment } from "../ledger/types.ts";
 
 /** What somebody asked for, and what it costs: the authority on both, whatever a body says later. */
 export type PayRequest = {
@@ -48,4 +49,5 @@ export type StoredTransferPayment = TransferPayment & {
   outputHash: Hex | undefined;
   startedAt: Date | undefined;
   endedAt: Date | undefined;
+  agreed: Payment["agreed"];
 };

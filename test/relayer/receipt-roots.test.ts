@@ -1,0 +1,153 @@
+// From a paid call to a proof that a contract checks: receipts ride in packed claims, each once, whatever becomes of a claim.
+import { expect } from "chai";
+import { pad, parseEventLogs, parseUnits, toHex, type Hex, type LocalAccount } from "viem";
+import { bazaarRegistryAbi } from "../../sdk/src/abi/bazaar-registry.ts";
+import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
+import { signIn } from "../../sdk/src/access.ts";
+import { LOCAL_BAZAAR_REGISTRY } from "../../sdk/src/constants.ts";
+import { RECEIPT_EXTENSION, receiptHash, fromWireReceipt, type SignedReceipt } from "../../sdk/src/receipt.ts";
+import { publicReceiptHash } from "../../sdk/src/receipt-public.ts";
+import { isReceiptProven, receiptsRoot } from "../../sdk/src/receipt-tree.ts";
+import { receiptAckTypes } from "../../sdk/src/typed-data.ts";
+import type { ReceiptProof } from "../../relayer/src/capabilities/receipts/proofs.ts";
+import type { PublicTree } from "../../relayer/src/capabilities/receipts/proofs.ts";
+import { uncoveredReceipts } from "../../relayer/src/capabilities/settlement/receipt-root-store.ts";
+import { toBytes } from "../../relayer/src/db/codec.ts";
+import { manualBuyer, settleOf } from "../support/buyer.ts";
+import { startTestWorld, type TestWorld } from "../support/relayer.ts";
+
+const PRICE = 1000n;
+const SECRET = "?key=do-not-publish-me";
+
+describe("receipts on chain", function () {
+  this.timeout(180_000);
+  let world: TestWorld;
+  let salts = 0;
+  before(async () => {
+    world = await startTestWorld();
+    await Promise.all([1, 2, 3, 4].map((index) => world.chain.mintUSDC(world.chain.account(index).address, parseUnits("10", 6))));
+  });
+  after(() => world.stop());
+
+  const receiptIn = (response: Response): SignedReceipt => (settleOf(response) as unknown as { extensions: Record<string, { info: { receipt: SignedReceipt } }> }).extensions[RECEIPT_EXTENSION]!.info.receipt;
+  const hashOf = (signed: SignedReceipt) => receiptHash(signed.domain, fromWireReceipt(signed.payload));
+  const flush = async () => expect(await world.relayer.settlement.flush()).to.equal(true);
+
+  /** A channel and a way to pay the next call on it. */
+  async function session(index: number) {
+    const account = world.chain.account(index);
+    const buyer = manualBuyer(account, `${world.url}/s/echo/${SECRET}`, pad(toHex(++salts)));
+    const terms = await buyer.terms();
+    let ceiling = 0n;
+    const pay = async () => {
+      ceiling += PRICE;
+      const response = await buyer.send(ceiling === PRICE ? await buyer.depositPayment(terms, 100n * PRICE, PRICE) : await buyer.voucherPayment(terms, ceiling));
+      expect(response.status, await response.clone().text()).to.equal(200);
+      return receiptIn(response);
+    };
+    return { account, channelId: buyer.channelId(terms), pay };
+  }
+  const get = async <T>(path: string, account?: LocalAccount): Promise<{ status: number; body: T }> => {
+    const headers: Record<string, string> = account === undefined ? {} : { authorization: `Bearer ${(await signIn({ relayerUrl: world.url, account })).token}` };
+    const response = await fetch(`${world.url}${path}`, { headers });
+    return { status: response.status, body: (await response.json()) as T };
+  };
+  const prove = (signed: SignedReceipt, account?: LocalAccount) => get<ReceiptProof & { code?: string; detail?: string }>(`/api/v1/receipts/${signed.payload.paymentId}/proof`, account);
+  const ack = async (account: LocalAccount, signed: SignedReceipt) => {
+    const signature = await account.signTypedData({ domain: signed.domain, types: receiptAckTypes, primaryType: "ReceiptAck", message: { receiptHash: hashOf(signed) } });
+    const response = await fetch(`${world.url}/api/v1/receipts/acks`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ acks: [{ paymentId: signed.payload.paymentId, receiptHash: hashOf(signed), signature }] }) });
+    expect(await response.json()).to.deep.equal({ accepted: 1, refused: [] });
+  };
+  const rootsIn = async (transaction: Hex): Promise<Hex[]> => {
+    const { logs } = await world.chain.client.getTransactionReceipt({ hash: transaction });
+    return parseEventLogs({ abi: sessionChannelsAbi, eventName: "PackedClaimed", logs }).map(({ args }) => args.receiptsRoot);
+  };
+  const rows = async (channelId: Hex) => (await world.relayer.deps.db.query("SELECT state, receipts_from, receipts_to, receipts_root FROM settlement_row WHERE channel_id = $1 ORDER BY batch_id", [toBytes(channelId)])).rows;
+
+  it("every charged receipt is under the root of its claim, once, and a contract checks it", async () => {
+    const [a, b] = [await session(1), await session(2)];
+    const first = [await a.pay(), await a.pay(), await b.pay()];
+    await flush();
+    const second = [await a.pay(), await b.pay(), await b.pay()];
+    await flush();
+    const proofs = await Promise.all([...first, ...second].map(async (signed) => (await prove(signed, signed.payload.payer === a.account.address ? a.account : b.account)).body));
+    expect(new Set(proofs.slice(0, 3).map(({ root }) => root)).size).to.equal(1);
+    for (const [index, { root, proof, transaction, state }] of proofs.entries()) {
+      const hash = hashOf([...first, ...second][index]!);
+      expect(state).to.equal("claimed");
+      expect(isReceiptProven(root, hash, proof)).to.equal(true);
+      expect(await rootsIn(transaction)).to.include(root);
+      const onChain = (args: [Hex, Hex, Hex[]]) => world.chain.client.readContract({ address: LOCAL_BAZAAR_REGISTRY, abi: bazaarRegistryAbi, functionName: "isReceiptProven", args });
+      expect(await onChain([hash, root, proof])).to.equal(true);
+      expect(await onChain([hashOf(first[(index + 1) % 3]!), root, proof])).to.equal(false);
+    }
+    expect(proofs[0]!.root).to.equal(receiptsRoot(first.map(hashOf)));
+    expect(proofs[3]!.root).to.equal(receiptsRoot(second.map(hashOf)));
+    expect((await rows(a.channelId)).map(({ receipts_from, receipts_to }) => [receipts_from, receipts_to])).to.deep.equal([[0n, 2000n], [2000n, 3000n]]);
+  });
+
+  it("is shown to its parties alone; everybody sees digests, and of acknowledged ones what they say but no text", async () => {
+    const [a, b] = [await session(1), await session(2)];
+    const [mine, theirs] = [await a.pay(), await b.pay()];
+    await ack(a.account, mine);
+    await flush();
+    expect((await prove(mine)).status).to.equal(401);
+    expect((await prove(mine, world.chain.account(3))).status).to.equal(404);
+    const { root } = (await prove(mine, a.account)).body;
+    const { status, body: tree } = await get<PublicTree>(`/api/v1/receipt-roots/${root}`);
+    expect(status, JSON.stringify(tree)).to.equal(200);
+    expect(tree.leaves.map(({ receiptHash }) => receiptHash)).to.have.members([hashOf(mine), hashOf(theirs)]);
+    expect(receiptsRoot(tree.leaves.map(({ receiptHash }) => receiptHash))).to.equal(root);
+    const shown = tree.leaves.filter(({ receipt }) => receipt !== undefined);
+    expect(shown.map(({ receiptHash }) => receiptHash)).to.deep.equal([hashOf(mine)]);
+    expect(publicReceiptHash(tree.domain, shown[0]!.receipt!)).to.equal(hashOf(mine));
+    expect(JSON.stringify(tree)).to.not.include("do-not-publish-me").and.not.include(mine.payload.paymentId);
+    const pages = [await get<PublicTree>(`/api/v1/receipt-roots/${root}?limit=1`), await get<PublicTree>(`/api/v1/receipt-roots/${root}?limit=1&offset=1`)];
+    expect(pages.flatMap(({ body }) => body.leaves)).to.deep.equal(tree.leaves);
+    expect(pages.map(({ body }) => body.next)).to.deep.equal([1, undefined]);
+    expect((await get(`/api/v1/receipt-roots/${pad("0x1")}`)).status).to.equal(404);
+    expect((await get(`/api/v1/receipt-roots/${root}?limit=5000`)).status).to.equal(400);
+  });
+
+  it("a receipt that was claimed in the published form says so, and rides in the next packed claim", async () => {
+    const [lone, other] = [await session(3), await session(4)];
+    const early = await lone.pay();
+    expect((await prove(early, lone.account)).body).to.include({ code: "receipt_not_rooted" }).and.property("detail").to.match(/not claimed/);
+    await flush();
+    expect((await prove(early, lone.account)).body.detail).to.match(/published form/);
+    const late = await lone.pay();
+    await other.pay();
+    await flush();
+    const [one, two] = [(await prove(early, lone.account)).body, (await prove(late, lone.account)).body];
+    expect(one.root).to.equal(two.root);
+    expect(await rootsIn(one.transaction)).to.include(one.root);
+  });
+
+  it("a claim that never counted leaves its receipts to the next; what is skipped too", async () => {
+    const [a, b] = [await session(1), await session(2)];
+    await Promise.all([a.pay(), b.pay()]);
+    await flush();
+    const { db } = world.relayer.deps;
+    const range = async () => (await uncoveredReceipts(db, [{ channelId: a.channelId, totalClaimed: 5000n }]))[0]!;
+    expect(await range()).to.deep.equal({ from: 1000n, to: 5000n });
+    // As resolving writes it down when the chain refuses the row, or the transaction never happens.
+    const undo = async (statement: string, again: string) => {
+      await db.query(statement, [toBytes(a.channelId)]);
+      expect(await range()).to.deep.equal({ from: 0n, to: 5000n });
+      await db.query(again, [toBytes(a.channelId)]);
+    };
+    await undo("UPDATE settlement_row SET state = 'skipped' WHERE channel_id = $1", "UPDATE settlement_row SET state = 'claimed' WHERE channel_id = $1");
+    const batch = "FROM settlement_row r WHERE r.batch_id = b.batch_id AND r.channel_id = $1";
+    await undo(`UPDATE settlement_batch b SET state = 'failed' ${batch}`, `UPDATE settlement_batch b SET state = 'done' ${batch}`);
+  });
+
+  it("a relayer in canonical mode has no roots, and says so", async () => {
+    const canonical = await world.anotherRelayer({ RELAYER_SETTLEMENT_MODE: "canonical" });
+    const [a, b] = [await session(1), await session(2)];
+    const [mine] = [await a.pay(), await b.pay()];
+    await canonical.relayer.settlement.flush();
+    const { token } = await signIn({ relayerUrl: canonical.url, account: a.account });
+    const response = await fetch(`${canonical.url}/api/v1/receipts/${mine!.payload.paymentId}/proof`, { headers: { authorization: `Bearer ${token}` } });
+    expect([response.status, await response.json()]).to.deep.include(409).and.nested.property("[1].detail").to.match(/canonical/);
+  });
+});
