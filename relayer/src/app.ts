@@ -16,6 +16,7 @@ import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { healthRoutes } from "./capabilities/health/routes.ts";
 import { guardRoutes } from "./capabilities/guard/routes.ts";
 import type { HostedGuard } from "./capabilities/guard/service.ts";
+import { jobRoutes } from "./capabilities/jobs/routes.ts";
 import { mandateRoutes } from "./capabilities/mandates/routes.ts";
 import { paymentRoutes } from "./capabilities/payments/routes.ts";
 import { payoutRoutes } from "./capabilities/payouts/routes.ts";
@@ -86,6 +87,7 @@ export async function buildApp(deps: GatewayDeps, guard?: HostedGuard): Promise<
     gatewayRoutes(scope, deps);
     mandateRoutes(scope, deps);
     guardRoutes(scope, deps, guard);
+    jobRoutes(scope, deps);
     streamRoutes(scope, deps);
     transferRoutes(scope, deps);
     firewallRoutes(scope, deps);
