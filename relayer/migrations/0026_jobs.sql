@@ -91,7 +91,7 @@ CREATE TABLE job_event (
   job_id text NOT NULL REFERENCES job ON DELETE CASCADE,
   kind text NOT NULL,
   at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  by address,
+  actor address,
   others bytea[] NOT NULL DEFAULT '{}',     -- told of it beside the parties: the panel
   data jsonb NOT NULL,
   block_number bigint,
@@ -107,7 +107,7 @@ CREATE FUNCTION job_event_told() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO event (kind, parties, data)
   SELECT 'job.' || NEW.kind, array_remove(ARRAY[j.client::bytea, j.posted_by::bytea, j.provider::bytea], NULL) || NEW.others,
-    jsonb_strip_nulls(NEW.data || jsonb_build_object('jobId', NEW.job_id, 'by', hex0x(NEW.by), 'transaction', hex0x(NEW.transaction)))
+    jsonb_strip_nulls(NEW.data || jsonb_build_object('jobId', NEW.job_id, 'by', hex0x(NEW.actor), 'transaction', hex0x(NEW.transaction)))
   FROM job j WHERE j.job_id = NEW.job_id;
   RETURN NULL;
 END $$;

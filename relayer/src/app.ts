@@ -6,6 +6,7 @@ import fastify, { type FastifyError, type FastifyInstance } from "fastify";
 import { TallystickError, toProblem } from "../../sdk/src/errors.ts";
 import { accessRoutes } from "./capabilities/access/routes.ts";
 import { auditRoutes } from "./capabilities/audit/routes.ts";
+import { disputeRoutes } from "./capabilities/disputes/routes.ts";
 import { eventRoutes } from "./capabilities/events/routes.ts";
 import { exportRoutes } from "./capabilities/export/routes.ts";
 import { facilitatorRoutes } from "./capabilities/facilitator/routes.ts";
@@ -88,6 +89,7 @@ export async function buildApp(deps: GatewayDeps, guard?: HostedGuard): Promise<
     mandateRoutes(scope, deps);
     guardRoutes(scope, deps, guard);
     jobRoutes(scope, deps);
+    disputeRoutes(scope, deps);
     streamRoutes(scope, deps);
     transferRoutes(scope, deps);
     firewallRoutes(scope, deps);

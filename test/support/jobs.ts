@@ -47,7 +47,7 @@ export async function agentAt(relayerUrl: string, account: LocalAccount = newKey
 export const QUICK = { reviewWindow: 3, commitWindow: 20, revealWindow: 20, escalationWindow: 2, panelSize: 3, quorum: 2, defaultBps: 5_000 };
 
 export function posting(provider: Address | undefined, change: Json = {}): Json {
-  return { ...(provider === undefined ? {} : { provider }), title: "Translate a page", description: "From English to French.", budgetAtomic: "1000000", deliverWithinS: 600, rules: QUICK, ...change };
+  return { ...(provider === undefined ? {} : { provider }), title: "Translate a page", description: "From English to French.", budgetAtomic: "1000000", deliverWithinS: 600, ...change, rules: { ...QUICK, ...(change["rules"] as Json) } };
 }
 
 let salts = 0n;

@@ -63,7 +63,7 @@ export type ChainEvent = { jobId: string; kind: string; by: Hex | undefined; oth
 export async function addChainEvents(db: Queryable, events: readonly ChainEvent[]): Promise<void> {
   for (const { jobId, kind, by, others, data, block, transaction, logIndex } of events) {
     await db.query(
-      `INSERT INTO job_event (job_id, kind, by, others, data, block_number, transaction, log_index) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+      `INSERT INTO job_event (job_id, kind, actor, others, data, block_number, transaction, log_index) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
        ON CONFLICT (transaction, log_index) WHERE transaction IS NOT NULL DO NOTHING`,
       [jobId, kind, by === undefined ? null : toBytes(by), others.map(toBytes), JSON.stringify(data), block, toBytes(transaction), logIndex],
     );

@@ -1,4 +1,4 @@
-// In what state a job is, and what is next to be done about it so that no deadline passes unused. Pure: `nowS` is the chain's clock.
+// In what state a job is, and what is next to be done about it so that no deadline passes unused. Pure: `now` is the chain's clock.
 import { isAddressEqual, zeroAddress, type Address } from "viem";
 import { PHASE, STATUS, type ChainState, type JobRecord, type RoundState } from "./types.ts";
 
@@ -62,40 +62,45 @@ export type Step =
 
 export type Watched = { chain: ChainState; rules: Rules; disputeEvaluator: Address; /** The deliverable on chain is the one that was checked here and found good. */ isGood: boolean };
 
+/** The newest block: its number, and its time in Unix seconds. */
+export type ChainClock = { nowS: number; block: number };
+
 /** The next step of a hired job. `pay_out`: nothing is left but what the evaluator owes. */
-export function nextStep(watched: Watched, nowS: number): Step {
+export function nextStep(watched: Watched, now: ChainClock): Step {
   const { chain } = watched;
-  if (chain.status === STATUS.funded) return refundAt(chain, nowS);
-  if (chain.status === STATUS.submitted) return isJudged(watched) ? judgedStep(watched, nowS) : validatedStep(chain, nowS);
+  if (chain.status === STATUS.funded) return refundAt(chain, now);
+  if (chain.status === STATUS.submitted) return isJudged(watched) ? judgedStep(watched, now) : validatedStep(chain, now);
   return seatsOf(chain) ?? { act: "pay_out" };
 }
 
 const isJudged = ({ chain, disputeEvaluator }: Watched): boolean => isAddressEqual(chain.evaluator, disputeEvaluator);
 
-function refundAt({ expiredAt }: ChainState, nowS: number): Step {
+function refundAt({ expiredAt }: ChainState, { nowS }: ChainClock): Step {
   return nowS >= expiredAt ? { act: "refund" } : { wait: expiredAt };
 }
 
-function validatedStep(chain: ChainState, nowS: number): Step {
+function validatedStep(chain: ChainState, { nowS }: ChainClock): Step {
   return nowS >= chain.expiredAt ? { act: "refund" } : { act: "ask_validator" };
 }
 
 /** A job is finalized or resolved even after its expiry while nobody had it refunded: that is what was agreed. */
-function judgedStep({ chain, rules, isGood }: Watched, nowS: number): Step {
-  if (chain.phase === PHASE.disputed) return disputedStep(chain, rules, nowS);
+function judgedStep({ chain, rules, isGood }: Watched, now: ChainClock): Step {
+  if (chain.phase === PHASE.disputed) return disputedStep(chain, rules, now);
   const reviewedAt = chain.submittedAt + rules.reviewWindow;
-  if (nowS >= reviewedAt) return { act: "finalize" };
+  if (now.nowS >= reviewedAt) return { act: "finalize" };
   return isGood ? { act: "accept" } : { wait: reviewedAt };
 }
 
-function disputedStep(chain: ChainState, rules: Rules, nowS: number): Step {
+function disputedStep(chain: ChainState, rules: Rules, { nowS, block }: ChainClock): Step {
   const round = chain.rounds[chain.round - 1]!;
   const commitEnd = round.startedAt + rules.commitWindow;
   const revealEnd = commitEnd + rules.revealWindow;
   const endedAt = round.endedAt !== 0 ? round.endedAt : nowS >= revealEnd ? revealEnd : undefined;
   if (endedAt === undefined) {
     const isPanel = isAddressEqual(rules.arbitrator, zeroAddress);
-    return isPanel && !round.drawn && nowS < commitEnd ? { act: "draw", round: chain.round, seedBlock: round.seedBlock } : { wait: revealEnd };
+    if (!isPanel || round.drawn || nowS >= commitEnd) return { wait: revealEnd };
+    // The hash of the seed's block is known from the next one on.
+    return block > round.seedBlock ? { act: "draw", round: chain.round, seedBlock: round.seedBlock } : { wait: nowS + 1 };
   }
   const resolveAt = chain.round === 1 ? endedAt + rules.escalationWindow : endedAt;
   return nowS >= resolveAt ? { act: "resolve" } : { wait: resolveAt };

@@ -13,10 +13,13 @@ import type { Action, SentAction } from "./types.ts";
 
 export type JobDeps = Pick<Deps, "chain" | "config" | "db" | "keyring" | "log" | "now" | "outbound" | "submitter" | "vault">;
 
-export type Call = { to: Address; data: Hex; mostGas: bigint };
+/** `gas`: for calls whose cost depends on what is mined before them, so that an estimate may be too low. */
+export type Call = { to: Address; data: Hex; mostGas: bigint; gas?: bigint };
 
 /** A signature may be a contract wallet's, which runs its own code; a draw of nineteen seats takes about two million. */
 export const MOST_GAS = { party: 1_500_000n, watcher: 6_000_000n } as const;
+/** Any panel of the queue may be the one that is drawn; the last to reveal ends the round. */
+export const FIXED_GAS = { draw: 5_000_000n, reveal: 600_000n } as const;
 const HOUR_S = 3_600;
 const WAIT_MS = 15_000;
 const VIEW_WAIT_MS = 5_000;

@@ -31,7 +31,7 @@ export type NewJob = Draft & { jobId: string; bodyHash: Hex; idempotencyKey: str
 export async function insertJob(db: Queryable, job: NewJob, mostDrafts: number): Promise<boolean> {
   const { rowCount } = await db.query(
     `INSERT INTO job (job_id, posted_by, client, provider, brief, brief_hash, rules, deliver_within_s, budget_atomic, idempotency_key, body_hash, open_until, client_agent)
-     SELECT $1, $2::bytea, $3, $4, $5, $6, $7, $8, $9, $10, $11, now() + $12 * interval '1 second', $14
+     SELECT $1, $2::bytea, $3::bytea, $4::bytea, $5::jsonb, $6::bytea, $7::jsonb, $8::integer, $9::numeric, $10, $11::bytea, now() + $12 * interval '1 second', $14::bytea
      WHERE (SELECT count(*) FROM job WHERE posted_by = $2::bytea AND hired_at IS NULL) < $13`,
     [job.jobId, toBytes(job.postedBy), toBytes(job.client), job.provider === undefined ? null : toBytes(job.provider), JSON.stringify(job.brief), toBytes(job.briefHash), JSON.stringify(toWireRules(job.rules)),
       job.deliverWithinS, job.budget ?? null, job.idempotencyKey ?? null, toBytes(job.bodyHash), job.openForS, mostDrafts, toBytes(job.clientAgent)],
@@ -86,7 +86,7 @@ type QuoteRow = { provider: Buffer; budget_atomic: bigint; deliver_within_s: num
 export async function saveQuote(db: Queryable, jobId: string, quote: Pick<Quote, "provider" | "budget" | "deliverWithinS" | "note">, validForS: number, most: number): Promise<boolean> {
   const { rowCount } = await db.query(
     `INSERT INTO job_quote (job_id, provider, budget_atomic, deliver_within_s, note, valid_until)
-     SELECT $1, $2::bytea, $3, $4, $5, now() + $6 * interval '1 second' FROM job j
+     SELECT $1, $2::bytea, $3::numeric, $4::integer, $5, now() + $6 * interval '1 second' FROM job j
      WHERE j.job_id = $1 AND j.hired_at IS NULL AND j.withdrawn_at IS NULL AND j.open_until > now()
        AND (SELECT count(*) FROM job_quote q WHERE q.job_id = $1 AND q.provider <> $2::bytea) < $7
      ON CONFLICT (job_id, provider) DO UPDATE SET budget_atomic = EXCLUDED.budget_atomic, deliver_within_s = EXCLUDED.deliver_within_s, note = EXCLUDED.note,
@@ -110,8 +110,8 @@ const fileFromRow = ({ sha256, kind, media_type, size, by, at }: FileRow): JobFi
 export async function saveFile(db: Queryable, jobId: string, file: Omit<JobFile, "at">, sealed: Buffer, mostBytes: number): Promise<boolean> {
   await db.query("SELECT 1 FROM job WHERE job_id = $1 FOR UPDATE", [jobId]);
   const { rowCount } = await db.query(
-    `INSERT INTO job_file (job_id, sha256, kind, media_type, size, sealed, by) SELECT $1, $2::bytea, $3, $4, $5, $6, $7
-     WHERE (SELECT coalesce(sum(size), 0) + $5 FROM job_file WHERE job_id = $1) <= $8
+    `INSERT INTO job_file (job_id, sha256, kind, media_type, size, sealed, by) SELECT $1, $2::bytea, $3, $4, $5::integer, $6::bytea, $7::bytea
+     WHERE (SELECT coalesce(sum(size), 0) + $5::integer FROM job_file WHERE job_id = $1) <= $8
      ON CONFLICT (job_id, sha256) DO NOTHING`,
     [jobId, toBytes(file.sha256), file.kind, file.mediaType, file.size, sealed, toBytes(file.by), mostBytes],
   );
@@ -140,16 +140,16 @@ export type NewEvent = { kind: string; by?: Address | undefined; data?: Record<s
 
 /** Something that happened here. */
 export async function addEvent(db: Queryable, jobId: string, { kind, by, data = {} }: NewEvent): Promise<void> {
-  await db.query("INSERT INTO job_event (job_id, kind, by, data) VALUES ($1, $2, $3, $4)", [jobId, kind, by === undefined ? null : toBytes(by), JSON.stringify(data)]);
+  await db.query("INSERT INTO job_event (job_id, kind, actor, data) VALUES ($1, $2, $3, $4)", [jobId, kind, by === undefined ? null : toBytes(by), JSON.stringify(data)]);
 }
 
-type EventRow = { event_id: bigint; kind: string; at: Date; by: Buffer | null; data: Record<string, unknown>; block_number: bigint | null; transaction: Buffer | null };
+type EventRow = { event_id: bigint; kind: string; at: Date; actor: Buffer | null; data: Record<string, unknown>; block_number: bigint | null; transaction: Buffer | null };
 
 /** In the order in which it was seen. */
 export async function listEvents(db: Queryable, jobId: string, after = 0n, limit = 500): Promise<JobEvent[]> {
-  const { rows } = await db.query<EventRow>("SELECT event_id, kind, at, by, data, block_number, transaction FROM job_event WHERE job_id = $1 AND event_id > $2 ORDER BY event_id LIMIT $3", [jobId, after, limit]);
+  const { rows } = await db.query<EventRow>("SELECT event_id, kind, at, actor, data, block_number, transaction FROM job_event WHERE job_id = $1 AND event_id > $2 ORDER BY event_id LIMIT $3", [jobId, after, limit]);
   return rows.map((row) => ({
-    eventId: row.event_id, kind: row.kind, at: row.at, by: row.by === null ? undefined : toAddress(row.by), data: row.data, block: row.block_number ?? undefined,
+    eventId: row.event_id, kind: row.kind, at: row.at, by: row.actor === null ? undefined : toAddress(row.actor), data: row.data, block: row.block_number ?? undefined,
     transaction: row.transaction === null ? undefined : toHex(row.transaction),
   }));
 }

@@ -10,11 +10,11 @@ import { readChain } from "../../chain/client.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { faultsOf, leaseDue, scheduleNext } from "./chain-store.ts";
 import { readOwed } from "./chain-view.ts";
-import { creditorsOf, delayAfter, isLost, nextStep, type Step } from "./logic.ts";
+import { creditorsOf, delayAfter, isLost, nextStep, type ChainClock, type Step } from "./logic.ts";
 import { liveOr, type LiveJob } from "./parties.ts";
-import { MOST_GAS, send, type JobDeps } from "./sending.ts";
+import { FIXED_GAS, MOST_GAS, send, type JobDeps } from "./sending.ts";
 import { addEvent, deleteLapsed, deliverableOf, findFile, findJob } from "./store.ts";
-import type { SentAction } from "./types.ts";
+import type { JobRecord, SentAction } from "./types.ts";
 import { askValidator } from "./validator.ts";
 import { sendVerdict } from "./work.ts";
 
@@ -38,15 +38,16 @@ export async function sweepJobs({ db }: Pick<JobDeps, "db">): Promise<void> {
 export async function watchJobs(deps: JobDeps): Promise<void> {
   const due = await leaseDue(deps.db, BATCH, LEASE_S);
   if (due.length === 0) return;
-  const { timestamp } = await readChain(() => deps.chain.client.getBlock());
-  await Promise.all(due.map((jobId) => lookAfter(deps, jobId, Number(timestamp))));
+  const { timestamp, number } = await readChain(() => deps.chain.client.getBlock());
+  const now = { nowS: Number(timestamp), block: Number(number) };
+  await Promise.all(due.map((jobId) => lookAfter(deps, jobId, now)));
 }
 
-async function lookAfter(deps: JobDeps, jobId: string, nowS: number): Promise<void> {
+async function lookAfter(deps: JobDeps, jobId: string, now: ChainClock): Promise<void> {
   const job = (await findJob(deps.db, jobId))!;
   const before = await faultsOf(deps.db, jobId);
   try {
-    const next = await stepOf(deps, job, nowS);
+    const next = await stepOf(deps, job, now);
     await scheduleNext(deps.db, jobId, next === "over" ? next : { inS: next.inS, faults: next.faults ?? 0 }, job.chainBlock);
   } catch (error) {
     if (!(error instanceof TallystickError)) throw error;
@@ -58,11 +59,12 @@ async function lookAfter(deps: JobDeps, jobId: string, nowS: number): Promise<vo
 
 type Next = { inS: number; faults?: number } | "over";
 
-async function stepOf(deps: JobDeps, job: Parameters<typeof liveOr>[0], nowS: number): Promise<Next> {
+async function stepOf(deps: JobDeps, job: JobRecord, now: ChainClock): Promise<Next> {
   if (job.chain === undefined) return { inS: job.hired !== undefined && isLost(job.hired.txState) ? LONGEST_WAIT_S : SOON_S };
   const live = liveOr(job);
   const { disputeEvaluator } = deps.config.jobs;
-  const step = nextStep({ chain: live.chain, rules: live.rules, disputeEvaluator, isGood: await isGood(deps, live) }, nowS);
+  const step = nextStep({ chain: live.chain, rules: live.rules, disputeEvaluator, isGood: await isGood(deps, live) }, now);
+  const { nowS } = now;
   if ("wait" in step) return { inS: Math.min(Math.max(step.wait - nowS, 1), LONGEST_WAIT_S) };
   if (step.act === "pay_out") return payOut(deps, live);
   if (step.act === "ask_validator") return validate(deps, live, nowS);
@@ -91,7 +93,7 @@ async function take(deps: JobDeps, job: LiveJob, step: Acting, nowS: number): Pr
       return send(deps, job.jobId, once("resolve"), judge(encodeFunctionData({ abi: judgeAbi, functionName: "resolve", args: [id] })));
     case "draw":
       // The queue is the contract's: whose panel is drawn is the one that waits longest.
-      return send(deps, job.jobId, once("draw", `${step.round}:${step.seedBlock}:${job.chainBlock}`), judge(encodeFunctionData({ abi: judgeAbi, functionName: "draw" })));
+      return send(deps, job.jobId, once("draw", `${step.round}:${step.seedBlock}:${job.chainBlock}`), { ...judge(encodeFunctionData({ abi: judgeAbi, functionName: "draw" })), gas: FIXED_GAS.draw });
     case "release_seats":
       return send(deps, job.jobId, once("release_seats", String(step.round)), judge(encodeFunctionData({ abi: judgeAbi, functionName: "releaseSeats", args: [id, BigInt(step.round)] })));
     case "refund":
