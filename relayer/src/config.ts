@@ -8,6 +8,7 @@ import { AUDIT_KEYS, readAuditConfig, type AuditConfig } from "./audit-config.ts
 import { BAZAAR_KEYS, readBazaarConfig, type BazaarConfig } from "./config-bazaar.ts";
 import { DISCOVERY_KEYS, readDiscoveryConfig, type DiscoveryConfig } from "./config-discovery.ts";
 import { FEE_KEYS, readFeeConfig, type FeeConfig } from "./fee-config.ts";
+import { JOBS_KEYS, readJobsConfig, type JobsConfig } from "./jobs-config.ts";
 
 /** What the gateway sells, as configured. Amounts are atomic token units. */
 export type ServiceConfig = {
@@ -85,7 +86,7 @@ export type Config = {
   answerKeys: Hex[];
   fee: FeeConfig;
   audit: AuditConfig;
-  bazaar: BazaarConfig; discovery: DiscoveryConfig;
+  bazaar: BazaarConfig; discovery: DiscoveryConfig; jobs: JobsConfig;
   limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number; storedAnswerBytes: number };
   /** Where this process keeps what outlives it and the database: how far the ledger was. */
   stateDir: string | undefined;
@@ -144,7 +145,7 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_MAX_UNBILLED_RUNS", about: "upstream runs a payer may cause in a minute without being charged", fallback: "30" },
   { name: "RELAYER_ANSWER_TTL_S", about: "how long an answer can be fetched again", fallback: "86400" },
   ...FEE_KEYS,
-  ...AUDIT_KEYS, ...BAZAAR_KEYS, ...DISCOVERY_KEYS,
+  ...AUDIT_KEYS, ...BAZAAR_KEYS, ...DISCOVERY_KEYS, ...JOBS_KEYS,
   { name: "RELAYER_MAX_STORED_ANSWER_BYTES", about: "bytes of answers kept for one payer; who is full buys nothing until some expire or are deleted", fallback: "268435456" },
   { name: "RELAYER_STATE_DIR", about: "folder on this machine's own disk that remembers how far the ledger was, so that a restored backup is noticed; empty: memory only", fallback: "" },
   { name: "RELAYER_TRUST_FAILOVER", about: "true when every standby of the database is synchronous, so that a failover loses nothing; else sales by channel stop until an operator resumes", fallback: "false" },
@@ -243,7 +244,7 @@ export function readConfig(env: Record<string, string | undefined>): Config {
     },
     fee: readFeeConfig({ parse, integer }, submitterKeys),
     audit: readAuditConfig({ parse, integer }),
-    bazaar: readBazaarConfig({ parse, integer }, chainId), discovery: readDiscoveryConfig({ parse, integer }),
+    bazaar: readBazaarConfig({ parse, integer }, chainId), discovery: readDiscoveryConfig({ parse, integer }), jobs: readJobsConfig({ parse, integer }, chainId),
     stateDir: raw("RELAYER_STATE_DIR") || undefined,
     trustFailover: parse("RELAYER_TRUST_FAILOVER", readBoolean, "true or false", false),
     facilitator: parse("RELAYER_FACILITATOR", readFacilitator, "services, open, off, or addresses", "services"),

@@ -27,6 +27,8 @@ import type { Handlers } from "./capabilities/gateway/handler.ts";
 import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { configureServices } from "./capabilities/gateway/service.ts";
+import { createJobFollower } from "./capabilities/jobs/follower.ts";
+import { sweepJobs, watchJobs } from "./capabilities/jobs/watch.ts";
 import { createLedgerGroups, type LedgerGroups } from "./capabilities/ledger/groups.ts";
 import { sweep } from "./capabilities/ledger/service.ts";
 import { openGuard, sweepGuardAnswers } from "./capabilities/guard/service.ts";
@@ -124,8 +126,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   await applyTerms(deps);
   const app = await buildApp(deps, await openGuard(deps));
   const settlement = createSettlementWorker(deps);
-  const mandateFollower = createSweeper({ mandates: createMandateFollower(deps), listings: createListingFollower(deps) }, config.chainPollMs, log);
-  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, guard: sweepGuardAnswers, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions, discovery: syncDiscovery, documents: fetchDocuments, probes: probeServices };
+  const mandateFollower = createSweeper({ mandates: createMandateFollower(deps), listings: createListingFollower(deps), jobs: createJobFollower(deps), deadlines: () => watchJobs(deps) }, config.chainPollMs, log);
+  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, guard: sweepGuardAnswers, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions, discovery: syncDiscovery, documents: fetchDocuments, probes: probeServices, jobDrafts: sweepJobs };
   const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
     app,

@@ -36,6 +36,8 @@ export type AuthorizerSigner = {
   signPackedClaim(domain: SessionChannelsDomain, message: PackedClaimMessage): Promise<Hex>;
   signClaimBatch(domain: SessionChannelsDomain, claims: ClaimEntry[]): Promise<Hex>;
   signRefund(domain: SessionChannelsDomain, message: { channelId: Hex; nonce: bigint; amount: bigint }): Promise<Hex>;
+  /** Accepts a deliverable in the name of a client that asked for automatic release: a Concession of DisputeEvaluator, by its digest. */
+  signConcession(digest: Hex): Promise<Hex>;
   /** What follows moves no money. The same message always gets the same signature: a replayed answer has the same receipt. */
   signReceipt(domain: ReceiptDomain, receipt: Receipt): Promise<Hex>;
   signX402Offer(offer: X402Offer): Promise<Hex>;
@@ -85,6 +87,7 @@ function localSigner(key: Hex): AuthorizerSigner {
     signPackedClaim: async (domain, message) => signDigest(bytes, hashPackedClaim(domain)(message)),
     signClaimBatch: async (domain, claims) => signDigest(bytes, hashClaimBatch(domain)({ claims })),
     signRefund: async (domain, message) => signDigest(bytes, hashRefund(domain)(message)),
+    signConcession: async (digest) => signDigest(bytes, hexToBytes(digest)),
     signReceipt: async (domain, receipt) => signDigest(bytes, receiptDigest(domain, receipt)),
     signX402Offer: async (offer) => signDigest(bytes, hashX402Offer(offer)),
     signX402Receipt: async (receipt) => signDigest(bytes, hashX402Receipt(receipt)),

@@ -16,7 +16,10 @@ import { createMarket } from "./market.ts";
 import { advanceNonce, insertTx, lockNextNonce, type ChainTx } from "./tx-store.ts";
 import { createWatch } from "./watch.ts";
 
-export type Purpose = "deposit" | "claim" | "settle" | "refund" | "cancel" | "exact" | "fill" | "anchor" | "listing";
+export type Purpose = "deposit" | "claim" | "settle" | "refund" | "cancel" | "exact" | "fill" | "anchor" | "listing" | "job";
+/** Of which the chaos run kills at each commit. It lists nothing and hires nobody: what those leave is in the chain alone. */
+type ChaosPurpose = Exclude<Purpose, "cancel" | "fill" | "listing" | "job">;
+const isInChaos = (purpose: Purpose): purpose is ChaosPurpose => !["cancel", "fill", "listing", "job"].includes(purpose);
 
 export type TxRequest = {
   purpose: Purpose;
@@ -104,7 +107,7 @@ export function createSubmitter(deps: SubmitterDeps): Submitter {
     if (account.balance < committedWei + mostWei) throw unfunded(account.balance, committedWei, mostWei);
     const prepared = { gas, ...offer, mostWei, chainNonce: account.nonce };
     const tx = await inTransaction(db, (client) => signAndRecord(client, lane, signer, request, prepared));
-    if (request.purpose !== "cancel" && request.purpose !== "fill" && request.purpose !== "listing") deps.reached(`tx.committed.${request.purpose}`);
+    if (isInChaos(request.purpose)) deps.reached(`tx.committed.${request.purpose}`);
     deps.metrics.transactions.inc({ purpose: request.purpose, result: "signed" });
     log.info({ event: EVENT.txSigned, txId: String(tx.txId), hash: tx.hash, signer: lane.address, nonce: tx.nonce, purpose: tx.purpose, paymentId: tx.paymentId });
     await broadcast(lane, tx);
