@@ -14,6 +14,7 @@ const benches: Record<string, () => Promise<Bench>> = {
   gateway: () => import("./gateway.ts"),
   growth: () => import("./growth.ts"),
   firewall: () => import("./firewall.ts"),
+  discover: () => import("./discover.ts"),
   docs: () => import("./docs.ts"),
 };
 
