@@ -3,6 +3,7 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { SERVER_NAMES } from "./charts.ts";
 import { payoutTable } from "./gas-payouts.ts";
+import { discoverTable, type DiscoverReport } from "./discover.ts";
 import { firewallTable, type FirewallReport } from "./firewall.ts";
 import type { GrowthReport } from "./growth.ts";
 import type { ComparisonReport } from "./load/comparison.ts";
@@ -14,7 +15,7 @@ const PAGE = new URL("../docs/PERFORMANCE.md", import.meta.url);
 const RESULTS = new URL("./results/", import.meta.url);
 const BLOCK = /<!-- bench:([a-z]+) -->\n[\s\S]*?<!-- \/bench:\1 -->/g;
 
-const TABLES: Record<string, (report: never) => string[]> = { paid: comparison, gateway: comparison, scale, growth, exact, gas, firewall };
+const TABLES: Record<string, (report: never) => string[]> = { paid: comparison, gateway: comparison, scale, growth, exact, gas, firewall, discover };
 
 /** The page with its tables as the results say. */
 export async function withTables(page: string): Promise<string> {
@@ -99,6 +100,15 @@ function firewall(report: FirewallReport): string[] {
   return [
     ...markdown(head as string[], rows), "",
     `In the background the audit log takes ${report.auditWriterUsAnEntry} us of processor time an entry.`, "",
+    `\`${report.command}\` on ${report.at.slice(0, 10)}, commit ${report.commit}: ${report.machine}.`,
+  ];
+}
+
+function discover(report: DiscoverReport): string[] {
+  const [head, ...rows] = discoverTable(report);
+  return [
+    `All questions, one at a time: p50 ${report.p50Ms} ms, p99 ${report.p99Ms} ms.`, "",
+    ...markdown(head as string[], rows), "",
     `\`${report.command}\` on ${report.at.slice(0, 10)}, commit ${report.commit}: ${report.machine}.`,
   ];
 }

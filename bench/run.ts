@@ -15,6 +15,7 @@ const benches: Record<string, () => Promise<Bench>> = {
   growth: () => import("./growth.ts"),
   firewall: () => import("./firewall.ts"),
   sybil: () => import("./sybil.ts"),
+  discover: () => import("./discover.ts"),
   docs: () => import("./docs.ts"),
 };
 

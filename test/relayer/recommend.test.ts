@@ -7,8 +7,11 @@ import { readDocument } from "../../relayer/src/capabilities/discovery/document.
 import { rankAgain } from "../../relayer/src/capabilities/discovery/sync.ts";
 import { upsertServices } from "../../relayer/src/capabilities/discovery/sync-store.ts";
 import { metadataBytes, type Metadata } from "../../sdk/src/bazaar/metadata.ts";
+import { createDiscoveryClient } from "../../sdk/src/bazaar/discover.ts";
+import type { TallystickError } from "../../sdk/src/errors.ts";
 import { BASE_SEPOLIA } from "../../sdk/src/constants.ts";
 import { hashOfMetadata, metadataOf } from "../support/bazaar-chain.ts";
+import { tallystick } from "../support/cli.ts";
 import { addressOf } from "../support/config.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
 
@@ -103,6 +106,30 @@ describe("recommendations", function () {
     const second = await recommend("umbrella", { limit: 2, cursor: first.next });
     expect([...first.agents, ...second.agents].map(({ name }) => name)).to.have.members(["Weather", "Translator", "Painter"]);
     expect(second.next).to.equal(null);
+  });
+
+  it("the SDK's client asks the same, page by page, and hands on what is refused", async () => {
+    const client = createDiscoveryClient({ relayerUrl: url });
+    expect((await client.recommend("umbrella", { limit: 1 })).agents[0]!.name).to.equal("Weather");
+    const all: string[] = [];
+    for await (const { name } of client.all({ limit: 1 })) all.push(name);
+    expect(all).to.have.members(["Weather", "Translator", "Painter"]);
+    const refused = (await client.discover({ maxPrice: "-1" }).catch((error: unknown) => error)) as TallystickError;
+    expect([refused.code, refused.field, refused.retry]).to.deep.equal(["price_malformed", "maxPrice", "never"]);
+    const unknown = (await client.health("nobody").catch((error: unknown) => error)) as TallystickError;
+    expect(unknown.code).to.equal("service_unknown");
+  });
+
+  it("tallystick find", async () => {
+    const run = (...args: string[]) => tallystick(["find", ...args], { env: { TALLYSTICK_RELAYER_URL: url } });
+    const byWords = await run("rain", "--max-price", "0.001", "--json");
+    expect([byWords.code, byWords.json["agents"].map(({ name }: { name: string }) => name)]).to.deep.equal([0, ["Weather"]]);
+    const shown = await run("an umbrella for Cologne", "--task", "--why", "--limit", "1");
+    expect(shown.stdout).to.match(/^name +capability/).and.include("Weather").and.include("nearness of meaning").and.include("does not know all services");
+    expect((await run("--capability", "data.nothing")).stdout).to.include("Nothing found.");
+    expect((await run("--max-price", "cheap")).code).to.equal(2);
+    const refused = await run("--scheme", "barter", "--json");
+    expect([refused.code, refused.json["error"].code, refused.json["error"].field]).to.deep.equal([1, "filter_unknown", "scheme"]);
   });
 
   it("an endpoint that fails or answers nonsense leaves the words, and they are called so", async () => {

@@ -5,6 +5,7 @@ import { channelsList, channelsShow } from "./commands/channels.ts";
 import { channelsClose } from "./commands/channels-close.ts";
 import { claim } from "./commands/claim.ts";
 import { doctor } from "./commands/doctor.ts";
+import { find } from "./commands/find.ts";
 import { invoicesList, invoicesPay } from "./commands/invoices.ts";
 import { keystoreCreate, keystoreImport, keystoreShow } from "./commands/keystore.ts";
 import { guard } from "./commands/guard.ts";
@@ -21,4 +22,4 @@ import { trace } from "./commands/trace.ts";
 import { up } from "./commands/up.ts";
 import { withdraw } from "./commands/withdraw.ts";
 
-export const COMMANDS: readonly Command[] = [up, pay, mandateCreate, mandateList, mandateShow, mandateTree, mandateRevoke, guard, policyTest, policyApply, sell, sellList, sellUpdate, sellPause, sellResume, sellRemove, statements, payoutsShow, payoutsSchedule, payoutsNow, invoicesList, invoicesPay, channelsList, channelsShow, channelsClose, withdraw, claim, vouchersImport, trace, receiptVerify, auditVerify, auditExport, doctor, keystoreCreate, keystoreImport, keystoreShow];
+export const COMMANDS: readonly Command[] = [up, pay, find, mandateCreate, mandateList, mandateShow, mandateTree, mandateRevoke, guard, policyTest, policyApply, sell, sellList, sellUpdate, sellPause, sellResume, sellRemove, statements, payoutsShow, payoutsSchedule, payoutsNow, invoicesList, invoicesPay, channelsList, channelsShow, channelsClose, withdraw, claim, vouchersImport, trace, receiptVerify, auditVerify, auditExport, doctor, keystoreCreate, keystoreImport, keystoreShow];

@@ -3,12 +3,12 @@ import type { Static } from "typebox";
 import { capabilityTag } from "../../../../sdk/src/bazaar.ts";
 import type { Deps } from "../../deps.ts";
 import { problemResponse } from "../../problem-schema.ts";
-import { probeHistory, serviceHealth } from "./health-store.ts";
+import { healthOf } from "./health.ts";
 import { cursorOf, offsetOf } from "./logic.ts";
 import { officialSearch, resources } from "./official.ts";
 import { recommend, type RecommendDeps } from "./recommend.ts";
 import { DiscoverBody, DiscoverQuery, DiscoverView, HealthQuery, HealthView, IdParams, OfficialSearchQuery, OfficialSearchView, RecommendBody, ResourcesQuery, ResourcesView } from "./schemas.ts";
-import { filterOf, knownService, searchServices, type Found, type Question } from "./search.ts";
+import { filterOf, searchServices, type Found, type Question } from "./search.ts";
 import { agentView, healthView } from "./views.ts";
 
 const tags = ["discovery"];
@@ -51,8 +51,7 @@ export function discoveryRoutes(app: FastifyInstance, deps: DiscoveryDeps): void
     "/api/v1/agents/:id/health",
     { schema: { tags, summary: "What probes of a service saw, the last week", params: IdParams, querystring: HealthQuery, response: { 200: HealthView, ...refused, 404: problemResponse("Not known to search") } } },
     async (request) => {
-      const { serviceId } = await knownService(deps, request.params.id);
-      const [health, history] = await Promise.all([serviceHealth(deps.db, serviceId), probeHistory(deps.db, serviceId, request.query.limit ?? HISTORY)]);
+      const { serviceId, health, history } = await healthOf(deps, request.params.id, request.query.limit ?? HISTORY);
       return healthView(serviceId, health, history);
     },
   );
