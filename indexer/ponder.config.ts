@@ -25,6 +25,8 @@ export default createConfig({
       disableCache: env.RPC_CACHE === "off",
     },
   },
+  // Scores move slowly and are made of everything: every ten minutes on Base.
+  blocks: { Reputation: { chain: "base", startBlock: whole("START_BLOCK", 0), interval: Math.max(1, whole("REPUTATION_INTERVAL_BLOCKS", 300)) } },
   contracts: {
     SessionChannels: {
       chain: "base",

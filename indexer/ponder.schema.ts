@@ -6,6 +6,7 @@ import { channelFunding, mandate, mandateSpend, principalEpoch } from "./schema/
 
 export * from "./schema/bazaar.ts";
 export * from "./schema/mandates.ts";
+export * from "./schema/reputation.ts";
 
 export const channelStatus = onchainEnum("channel_status", ["open", "closed"]);
 export const claimPath = onchainEnum("claim_path", ["plain", "packed"]);

@@ -4,10 +4,13 @@ import { facilitator, rating, service } from "ponder:schema";
 import { zeroHash, type Address, type Hex } from "viem";
 import { readCapabilityTag, SERVICE_STATUSES, SERVICE_VISIBILITIES } from "../../sdk/src/bazaar.ts";
 
+/** Of a contract; blocks have events too. */
+type Logged = Extract<Event, { log: unknown }>;
+
 type ServiceRow = typeof service.$inferSelect;
 type Terms = Event<"BazaarRegistry:ServiceUpdated">["args"]["terms"];
 
-function origin(event: Event) {
+function origin(event: Logged) {
   return { transactionHash: event.transaction.hash, blockNumber: event.block.number, timestamp: event.block.timestamp };
 }
 
@@ -58,7 +61,7 @@ ponder.on("BazaarRegistry:RatingForwarded", async ({ event, context }) => {
   await context.db.update(rating, { id: rated }).set({ forwarded: accepted });
 });
 
-async function ratedJustNow(context: Context, event: Event, source: Hex): Promise<string> {
+async function ratedJustNow(context: Context, event: Logged, source: Hex): Promise<string> {
   const rows = await context.db.sql.query.rating.findMany({ where: (row, { eq, and, lt }) => and(eq(row.source, source), eq(row.transactionHash, event.transaction.hash), lt(row.logIndex, event.log.logIndex)) });
   const [newest] = rows.sort((a, b) => b.logIndex - a.logIndex);
   if (newest === undefined) throw new Error(`a rating of ${source} was passed on before it was made`);

@@ -4,9 +4,12 @@ import { ponder, type Context, type Event } from "ponder:registry";
 import { channelFunding, mandate, mandateRevocation, mandateSpend, principalEpoch } from "ponder:schema";
 import { zeroHash, type Hex } from "viem";
 
+/** Of a contract; blocks have events too. */
+type Logged = Extract<Event, { log: unknown }>;
+
 type MandateRow = typeof mandate.$inferSelect;
 
-function origin(event: Event) {
+function origin(event: Logged) {
   return { transactionHash: event.transaction.hash, logIndex: event.log.logIndex, blockNumber: event.block.number, timestamp: event.block.timestamp };
 }
 

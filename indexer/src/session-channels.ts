@@ -1,15 +1,18 @@
 // SessionChannels' events to rows. Events of one transaction arrive in log order, so a channel's row is there before any
 // event that names it: deposit emits ChannelCreated first.
 import { ponder, type Context, type Event } from "ponder:registry";
-import { channel, claim, deposit, packedGroup, refund, settlement, skippedClaim, withdrawal } from "ponder:schema";
+import { channel, claim, deposit, packedGroup, receiptRoot, refund, settlement, skippedClaim, withdrawal } from "ponder:schema";
 import { zeroHash, type Address, type Hex } from "viem";
 import { decodePackedResults, type PackedResult } from "../../sdk/src/packed-claim.ts";
 import { addToAccount, addToTotals } from "./totals.ts";
 
+/** Of a contract; blocks have events too. */
+type Logged = Extract<Event, { log: unknown }>;
+
 type ChannelRow = typeof channel.$inferSelect;
 
 /** Where a row comes from; every table carries these. */
-function origin(event: Event) {
+function origin(event: Logged) {
   return {
     transactionHash: event.transaction.hash,
     logIndex: event.log.logIndex,
@@ -80,6 +83,7 @@ ponder.on("SessionChannels:PackedClaimed", async ({ event, context }) => {
     ...{ amount: claimAmount, rowCount: rows.length, claimedCount },
     ...origin(event),
   });
+  if (receiptsRoot !== null) await addRoot(context, event, { root: receiptsRoot, receiver, receiverAuthorizer, token });
   for (const [rowIndex, row] of rows.entries()) {
     const place = { id: `${event.id}-${String(rowIndex).padStart(5, "0")}`, groupId: event.id, rowIndex, sender };
     if (row.status === "Claimed") await addClaim(context, event, row, { ...place, path: "packed", receiptsRoot });
@@ -87,10 +91,16 @@ ponder.on("SessionChannels:PackedClaimed", async ({ event, context }) => {
   }
 });
 
+/** Who first shows a root; what is under it is looked up later (src/reputation.ts). */
+async function addRoot(context: Context, event: Logged, named: Pick<typeof receiptRoot.$inferInsert, "root" | "receiver" | "receiverAuthorizer" | "token">): Promise<void> {
+  const { transactionHash, blockNumber, timestamp } = origin(event);
+  await context.db.insert(receiptRoot).values({ ...named, groupId: event.id, status: "wanted", attempts: 0, transactionHash, blockNumber, timestamp }).onConflictDoNothing();
+}
+
 type ClaimPlace = Pick<typeof claim.$inferInsert, "id" | "path" | "groupId" | "rowIndex" | "sender" | "receiptsRoot">;
 
 /** A plain claim and a claimed packed row mean the same. */
-async function addClaim(context: Context, event: Event, claimed: Omit<PackedResult, "status">, place: ClaimPlace): Promise<void> {
+async function addClaim(context: Context, event: Logged, claimed: Omit<PackedResult, "status">, place: ClaimPlace): Promise<void> {
   const { channelId: id, claimAmount: amount, totalClaimed } = claimed;
   const row = await channelOf(context, id);
   await context.db.insert(claim).values({ ...place, ...parties(row), amount, totalClaimed, ...origin(event) });
@@ -102,7 +112,7 @@ async function addClaim(context: Context, event: Event, claimed: Omit<PackedResu
 
 type SkippedPlace = { id: string; groupId: string; rowIndex: number; sender: Address; receiver: Address; token: Address };
 
-async function addSkipped(context: Context, event: Event, skipped: PackedResult, place: SkippedPlace): Promise<void> {
+async function addSkipped(context: Context, event: Logged, skipped: PackedResult, place: SkippedPlace): Promise<void> {
   const { status, channelId, totalClaimed } = skipped;
   if (status === "Claimed") return;
   const payer = (await context.db.find(channel, { id: channelId }))?.payer ?? null;
@@ -138,7 +148,7 @@ ponder.on("SessionChannels:Refunded", async ({ event, context }) => {
 });
 
 /** A refund counts against a pending withdrawal, as in the contract's `_refund`: nobody is paid twice. */
-async function shrinkWithdrawal(context: Context, event: Event, row: ChannelRow, refunded: bigint): Promise<void> {
+async function shrinkWithdrawal(context: Context, event: Logged, row: ChannelRow, refunded: bigint): Promise<void> {
   if (row.pendingWithdrawalId === null) return;
   const pending = await context.db.find(withdrawal, { id: row.pendingWithdrawalId });
   if (pending !== null && pending.pendingAmount > refunded) {
@@ -177,7 +187,7 @@ ponder.on("SessionChannels:WithdrawFinalized", async ({ event, context }) => {
 
 async function endWithdrawal(
   context: Context,
-  event: Event,
+  event: Logged,
   row: ChannelRow,
   status: "finalized" | "cancelled" | "refunded",
   paidAmount: bigint,

@@ -24,7 +24,9 @@ import { mandateRoutes } from "./capabilities/mandates/routes.ts";
 import { paymentRoutes } from "./capabilities/payments/routes.ts";
 import { payoutRoutes } from "./capabilities/payouts/routes.ts";
 import { recoveryRoutes } from "./capabilities/recovery/routes.ts";
+import { ratingRoutes } from "./capabilities/ratings/routes.ts";
 import { receiptRoutes } from "./capabilities/receipts/routes.ts";
+import { reportRoutes } from "./capabilities/reports/routes.ts";
 import { saleRoutes } from "./capabilities/sales/routes.ts";
 import { serviceRoutes } from "./capabilities/services/routes.ts";
 import { sessionRoutes } from "./capabilities/sessions/routes.ts";
@@ -96,6 +98,8 @@ export async function buildApp(deps: GatewayDeps, guard?: HostedGuard): Promise<
     streamRoutes(scope, deps);
     transferRoutes(scope, deps);
     firewallRoutes(scope, deps);
+    ratingRoutes(scope, deps);
+    reportRoutes(scope, deps);
     discoveryRoutes(scope, deps);
   });
   app.get("/openapi.json", { schema: { hide: true } }, async () => app.swagger());

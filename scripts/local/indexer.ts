@@ -18,6 +18,8 @@ export type IndexerOptions = {
   port?: number;
   /** How often the chain is asked for a new block; 100 ms is Ponder's least. */
   pollingIntervalMs?: number;
+  /** Relayers that are asked for receipts under roots. */
+  receiptSources?: string[];
   logLevel?: "error" | "warn" | "info" | "debug";
 };
 
@@ -56,6 +58,8 @@ export async function startIndexer(options: IndexerOptions): Promise<LocalIndexe
       DATABASE_URL: options.databaseUrl,
       POLLING_INTERVAL_MS: String(options.pollingIntervalMs ?? 100),
       SESSION_CHANNELS_ADDRESS: options.address ?? SESSION_CHANNELS,
+      REPUTATION_INTERVAL_BLOCKS: "5",
+      RECEIPT_SOURCES: (options.receiptSources ?? []).join(","),
       START_BLOCK: String(options.startBlock ?? 0),
       ...(options.chainId === undefined ? {} : { CHAIN_ID: String(options.chainId) }),
     },

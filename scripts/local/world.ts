@@ -73,7 +73,7 @@ export async function startWorld(options: WorldOptions, steps: Steps, children: 
 
   const receiver = localAccount(RECEIVER_INDEX).address;
   const relayerLog = join(slot.folder, "relayer.log");
-  const indexer = await startIndexer({ rpcUrl, databaseUrl: indexUrl, port: options.indexerPort });
+  const indexer = await startIndexer({ rpcUrl, databaseUrl: indexUrl, port: options.indexerPort, receiptSources: options.relayerPort === undefined ? [] : [`http://127.0.0.1:${options.relayerPort}`] });
   children.push({ name: "indexer", pid: indexer.pid });
   stoppers.push(indexer.stop);
   const env = relayerEnv({ ledgerUrl, rpcUrl, indexerUrl: indexer.url, providerUrl, receiver }, options.relayerEnv);

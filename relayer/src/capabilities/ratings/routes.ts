@@ -1,0 +1,37 @@
+import type { FastifyInstance } from "fastify";
+import { Type, type Static } from "typebox";
+import { zeroHash, type Hex } from "viem";
+import { problemResponse } from "../../problem-schema.ts";
+import type { GatewayDeps } from "../gateway/rail.ts";
+import { rate } from "./service.ts";
+
+const Hash = Type.String({ pattern: "^0x[0-9a-fA-F]{64}$" });
+const Params = Type.Object({ id: Type.String({ maxLength: 66 }) });
+const Amount = Type.String({ pattern: "^(0|[1-9][0-9]{0,38})$" });
+const Body = Type.Object({
+  channelId: Hash, score: Type.Integer({ minimum: 0, maximum: 100 }), details: Type.Optional(Hash),
+  claimed: Type.Optional(Amount), deadline: Type.Optional(Type.String({ pattern: "^[0-9]{1,12}$" })), signature: Type.Optional(Type.String({ pattern: "^0x([0-9a-fA-F]{2}){1,4096}$" })),
+});
+const View = Type.Object({
+  rating: Type.Object({ serviceId: Type.String(), source: Type.String(), claimed: Type.String(), score: Type.Integer(), details: Type.String(), forward: Type.Boolean(), deadline: Type.String() }, { description: "What the channel's payer signs (EIP-712, RateService)" }),
+  registry: Type.String(),
+  transaction: Type.Union([Type.Object({ hash: Type.String(), status: Type.String() }), Type.Null()]),
+});
+
+export function ratingRoutes(app: FastifyInstance, deps: GatewayDeps): void {
+  app.post<{ Params: Static<typeof Params>; Body: Static<typeof Body> }>(
+    "/api/v1/agents/:id/ratings",
+    {
+      schema: {
+        tags: ["agents"], summary: "Rate a service you paid by channel: answers with what to sign; the same with claimed, deadline and signature is sent, the gas being the relayer's", params: Params, body: Body,
+        response: { 200: View, 403: problemResponse("Not signed by the channel's payer, or too late"), 404: problemResponse("No such service or channel"), 409: problemResponse("The registry refuses it"), 429: problemResponse("As many as the relayer pays for") },
+      },
+    },
+    async (request) => {
+      const { channelId, score, details = zeroHash, claimed, deadline, signature } = request.body;
+      const wish = { channelId: channelId.toLowerCase() as Hex, score, details: details as Hex, ...(claimed === undefined ? {} : { claimed: BigInt(claimed) }), ...(deadline === undefined ? {} : { deadline: BigInt(deadline) }), ...(signature === undefined ? {} : { signature: signature as Hex }) };
+      const { rating, sent } = await rate(deps, request.params.id, wish);
+      return { rating: { ...rating, claimed: rating.claimed.toString(), deadline: rating.deadline.toString() }, registry: deps.config.bazaar.registry, transaction: sent ?? null };
+    },
+  );
+}
