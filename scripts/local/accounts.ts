@@ -19,6 +19,10 @@ export const EXACT_INDEXES = [13, 14, 15, 16];
 /** The agents that SDK_INDEX, a person, lets spend: keys to ask with, without ether and without tokens. */
 export const AGENT_INDEX = 17;
 export const SUB_AGENT_INDEX = 18;
+/** Who hires, who is hired, and who judges what they do not agree on. */
+export const EMPLOYER_INDEX = 19;
+export const WORKER_INDEX = 20;
+export const VERIFIER_INDEXES = [21, 22, 23];
 /** Left alone, for whoever wants to pay something. */
 export const NEWCOMER_INDEX = 9;
 /** Outside of the ten, so that nobody who uses those by hand disturbs a nonce or a key of the relayer. */

@@ -9,6 +9,7 @@ import { readContract, readIndex, readTransfers, type Totals } from "./chain-tot
 import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import type { Document } from "./documents.ts";
 import { readDirectPayers, readPayers, readProgress, readTransactions, type DirectBooks, type MinedTransaction, type PayerBooks } from "./ledger-store.ts";
+import { runJobs, type JobsResult } from "./jobs.ts";
 import { grantMandates, readMandateBooks, tryForbidden, type Household, type MandateBooks } from "./mandate.ts";
 import { startProgress, type Counts } from "./progress.ts";
 import type { World } from "./world.ts";
@@ -30,6 +31,7 @@ export type JobResult = {
   /** Why settlement did not end, or undefined. */
   unsettled: string | undefined;
   mandate: MandateBooks;
+  jobs: JobsResult;
 };
 
 /** Each such call is a transaction of its own: enough to show what that costs. */
@@ -52,6 +54,9 @@ function shifts(world: World, household: Household, documents: Document[]): Shif
 export async function runMainJob(world: World, documents: Document[], signal: AbortSignal): Promise<JobResult> {
   const db = openPool(world.ledgerUrl, 2);
   const household = await grantMandates(world);
+  // Beside the calls: most of it is waiting for windows to end.
+  const hired = runJobs(world, signal);
+  hired.catch(() => {}); // told when it is waited for
   const plan = shifts(world, household, documents);
   const planned = plan.reduce((total, shift) => total + shift.documents.length, 0);
   const progress = startProgress(planned);
@@ -74,6 +79,7 @@ export async function runMainJob(world: World, documents: Document[], signal: Ab
     const purchases: Purchase[] = [];
     for (const shift of plan) purchases.push(...(await buyAll({ ...shift, url: world.serviceUrl, signal, onPurchase })));
     const refusal = await tryForbidden(household, world);
+    const jobs = await hired;
     const unsettled = await waitForSettlement(db, signal);
     progress.show(Object.assign(counts, { settledAtomic: (await readProgress(db)).settledAtomic + direct }));
     const books = await readPayers(db);
@@ -87,7 +93,7 @@ export async function runMainJob(world: World, documents: Document[], signal: Ab
     const seconds = (performance.now() - started) / 1_000;
     const totals = { contract: since(contract, before, books), index: since(index, before, books), reconciliation };
     const paidDirectly = (await readDirectPayers(db)).map((payer) => ({ ...payer, transferredAtomic: transfers.get(payer.payer) ?? 0n }));
-    return { planned, seconds, purchases, books, direct: paidDirectly, transactions, unsettled, mandate, ...totals };
+    return { planned, seconds, purchases, books, direct: paidDirectly, transactions, unsettled, mandate, jobs, ...totals };
   } finally {
     watch.stop();
     progress.stop();

@@ -114,6 +114,7 @@ export function printReport(world: World, job: JobResult, faults: string[]): str
       ],
     ),
     ...mandateLines(job),
+    jobsLine(job),
     `  ${reconciliation.logs} raw logs replayed, ${reconciliation.differences.length} differences to the indexed tables and the contract.`,
     "",
     ...(faults.length === 0 ? [] : ["  NOT IN ORDER:", ...faults.map((fault) => `  - ${fault}`), ""]),
@@ -130,6 +131,10 @@ function mandateLines({ mandate }: JobResult): string[] {
     `  audit row ${refusal.audit.seq} of the guard's journal, ${refusal.audit.hash}`,
     "",
   ];
+}
+
+function jobsLine({ jobs: { completed, split, refunded, escrowAtomic, openBudgetsAtomic } }: JobResult): string {
+  return `  jobs: ${completed} paid by silence, ${split} split by a panel with a liar, ${refunded} refunded; the escrow holds ${usdc(escrowAtomic)}, open jobs come to ${usdc(openBudgetsAtomic)}.`;
 }
 
 function purposes({ transactions }: JobResult): string {
@@ -176,6 +181,7 @@ export function jsonReport(job: JobResult, world: World, faults: string[], trace
     seconds: Math.round(seconds * 10) / 10,
     agents,
     mandate: { limitAtomic: String(job.mandate.limitAtomic), spentAtomic: String(job.mandate.chargedAtomic), refused: job.mandate.refused, overspentAtomic: String(job.mandate.overspentAtomic) },
+    jobs: { completed: job.jobs.completed, split: job.jobs.split, refunded: job.jobs.refunded, escrowAtomic: String(job.jobs.escrowAtomic), openBudgetsAtomic: String(job.jobs.openBudgetsAtomic) },
     indexedAtomic: String(job.index.settledAtomic),
     contractAtomic: String(job.contract.settledAtomic),
     relayerUrl: world.relayerUrl,

@@ -5,7 +5,7 @@ const DETAILS_SHOWN = 5;
 
 /** Everything that disagrees, in words; empty when all is well. */
 export function faultsOf(job: JobResult): string[] {
-  return [...faultsOfPurchases(job), ...faultsOfTotals(job), ...faultsOfPayers(job), ...faultsOfDirect(job), ...faultsOfIndex(job), ...faultsOfMandate(job)];
+  return [...faultsOfPurchases(job), ...faultsOfTotals(job), ...faultsOfPayers(job), ...faultsOfDirect(job), ...faultsOfIndex(job), ...faultsOfMandate(job), ...faultsOfJobs(job)];
 }
 
 /** Bought by channel: what the contract and the index know of. */
@@ -66,6 +66,14 @@ function faultsOfDirect({ purchases, direct }: JobResult): string[] {
 function faultsOfIndex({ reconciliation: { differences } }: JobResult): string[] {
   const shown = differences.slice(0, DETAILS_SHOWN).map(({ what, chain, indexed }) => `${what}: the chain says ${chain}, the index ${indexed}`);
   return differences.length === 0 ? [] : [`${differences.length} indexed values are not the chain's`, ...shown];
+}
+
+/** Each job ended as it was meant to, and the escrow holds what is open and nothing else. */
+function faultsOfJobs({ jobs: { completed, split, refunded, escrowAtomic, openBudgetsAtomic } }: JobResult): string[] {
+  return [
+    ...(completed === 1 && split === 1 && refunded === 1 ? [] : [`of three jobs ${completed} were completed, ${split} split and ${refunded} refunded`]),
+    ...(escrowAtomic === openBudgetsAtomic ? [] : [`the escrow holds ${escrowAtomic}, open jobs come to ${openBudgetsAtomic}`]),
+  ];
 }
 
 /** Nothing over any limit, and what was refused moved nothing. */

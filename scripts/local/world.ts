@@ -1,7 +1,7 @@
 // The local world: PostgreSQL, chain, contracts, indexer, provider and relayer, each a child process on 127.0.0.1.
 import { join } from "node:path";
 import { keccak256, parseUnits, stringToBytes, type Address } from "viem";
-import { BASE_SEPOLIA, LOCAL_AUDIT_ANCHOR, LOCAL_BAZAAR_REGISTRY, LOCAL_MANDATE_REGISTRY } from "../../sdk/src/constants.ts";
+import { BASE_SEPOLIA, LOCAL_AUDIT_ANCHOR, LOCAL_BAZAAR_REGISTRY, LOCAL_DISPUTE_EVALUATOR, LOCAL_JOB_ESCROW, LOCAL_MANDATE_REGISTRY } from "../../sdk/src/constants.ts";
 import { AUTHORIZER_INDEX, EXACT_INDEXES, localAccount, localKey, NEWCOMER_INDEX, RECEIVER_INDEX, SUBMITTER_INDEX } from "./accounts.ts";
 import { rpc, startChain } from "./chain.ts";
 import { ensureCompiled } from "./compiled.ts";
@@ -166,6 +166,8 @@ function relayerEnv(at: Addresses, users: Record<string, string>): Record<string
     RELAYER_ANSWER_KEYS: keccak256(stringToBytes("the local world's answers")),
     RELAYER_OUTBOUND_ALLOW_PRIVATE: "true",
     RELAYER_INDEXER_URL: at.indexerUrl,
+    RELAYER_JOB_ESCROW: LOCAL_JOB_ESCROW,
+    RELAYER_DISPUTE_EVALUATOR: LOCAL_DISPUTE_EVALUATOR,
     RELAYER_AUDIT_ANCHOR: LOCAL_AUDIT_ANCHOR,
     RELAYER_AUDIT_ANCHOR_PERIOD_S: "60", // a day that one can wait for
     RELAYER_MANDATE_REGISTRY: LOCAL_MANDATE_REGISTRY,

@@ -6,6 +6,8 @@ import { channelsClose } from "./commands/channels-close.ts";
 import { claim } from "./commands/claim.ts";
 import { doctor } from "./commands/doctor.ts";
 import { find } from "./commands/find.ts";
+import { disputeOpen, disputeReveal, disputeRule, disputeShow, disputeVote } from "./commands/dispute.ts";
+import { jobAccept, jobHire, jobList, jobPost, jobQuote, jobReject, jobShow, jobSubmit } from "./commands/job.ts";
 import { invoicesList, invoicesPay } from "./commands/invoices.ts";
 import { keystoreCreate, keystoreImport, keystoreShow } from "./commands/keystore.ts";
 import { guard } from "./commands/guard.ts";
@@ -22,4 +24,4 @@ import { trace } from "./commands/trace.ts";
 import { up } from "./commands/up.ts";
 import { withdraw } from "./commands/withdraw.ts";
 
-export const COMMANDS: readonly Command[] = [up, pay, find, mandateCreate, mandateList, mandateShow, mandateTree, mandateRevoke, guard, policyTest, policyApply, sell, sellList, sellUpdate, sellPause, sellResume, sellRemove, statements, payoutsShow, payoutsSchedule, payoutsNow, invoicesList, invoicesPay, channelsList, channelsShow, channelsClose, withdraw, claim, vouchersImport, trace, receiptVerify, auditVerify, auditExport, doctor, keystoreCreate, keystoreImport, keystoreShow];
+export const COMMANDS: readonly Command[] = [up, pay, find, mandateCreate, mandateList, mandateShow, mandateTree, mandateRevoke, guard, policyTest, policyApply, jobPost, jobQuote, jobHire, jobSubmit, jobAccept, jobReject, jobShow, jobList, disputeOpen, disputeVote, disputeReveal, disputeRule, disputeShow, sell, sellList, sellUpdate, sellPause, sellResume, sellRemove, statements, payoutsShow, payoutsSchedule, payoutsNow, invoicesList, invoicesPay, channelsList, channelsShow, channelsClose, withdraw, claim, vouchersImport, trace, receiptVerify, auditVerify, auditExport, doctor, keystoreCreate, keystoreImport, keystoreShow];

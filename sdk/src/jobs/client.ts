@@ -92,11 +92,15 @@ export function jobsClient({ relayerUrl, account, fetch: fetcher = globalThis.fe
       const view = await show(jobId);
       return json("POST", `/jobs/${jobId}/dispute/escalate`, { party: account.address, authorization: await signEscalation(account, contractsOf(view), numberOf(view), bondOf(view), deadline()) });
     },
-    /** Commits to a vote from the seat that is the caller's. @returns what has to be kept for `reveal`. */
-    async commit(jobId: string, { providerBps, reason }: { providerBps: number; reason: string }): Promise<SecretVote> {
+    /**
+     * Commits to a vote from the seat that is the caller's. @returns what has to be kept for `reveal`.
+     * @param keep is called with it before anything is sent: a vote that is lost after it was sent costs the seat's bond.
+     */
+    async commit(jobId: string, { providerBps, reason }: { providerBps: number; reason: string }, keep: (vote: SecretVote) => Promise<void> = async () => {}): Promise<SecretVote> {
       const view = await show(jobId);
       const { round, seat } = seatOf(view, account.address);
       const vote = newVote({ jobId: numberOf(view), round: BigInt(round), verifier: account.address, providerBps, reason: reasonHash(reason), seat });
+      await keep(vote);
       const until = deadline();
       await json("POST", `/jobs/${jobId}/dispute/commit`, { seat, commitment: vote.commitment, deadline: until, signature: await signCommitment(account, contractsOf(view), vote, until) });
       return vote;
