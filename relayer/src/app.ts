@@ -17,6 +17,7 @@ import { healthRoutes } from "./capabilities/health/routes.ts";
 import { guardRoutes } from "./capabilities/guard/routes.ts";
 import type { HostedGuard } from "./capabilities/guard/service.ts";
 import { mandateRoutes } from "./capabilities/mandates/routes.ts";
+import { negotiationRoutes } from "./capabilities/negotiation/routes.ts";
 import { paymentRoutes } from "./capabilities/payments/routes.ts";
 import { payoutRoutes } from "./capabilities/payouts/routes.ts";
 import { recoveryRoutes } from "./capabilities/recovery/routes.ts";
@@ -85,6 +86,7 @@ export async function buildApp(deps: GatewayDeps, guard?: HostedGuard): Promise<
     statementRoutes(scope, deps);
     gatewayRoutes(scope, deps);
     mandateRoutes(scope, deps);
+    negotiationRoutes(scope, deps);
     guardRoutes(scope, deps, guard);
     streamRoutes(scope, deps);
     transferRoutes(scope, deps);

@@ -47,6 +47,8 @@ export const EVENT = {
   payoutAsked: "payout.asked",
   serviceListed: "service.listed",
   serviceRemoved: "service.removed",
+  intentPublished: "negotiation.intent",
+  offerAccepted: "negotiation.accepted",
   firewallRefused: "firewall.refused",
   policyApplied: "firewall.policy_applied",
   approvalDecided: "firewall.approval_decided",

@@ -24,6 +24,8 @@ export type Service = {
   stream: { unit: string; unitPrice: bigint } | undefined;
   /** Not sold since then: its provider owes the relayer. */
   pausedSince?: Date | undefined;
+  /** Sold within a negotiated session: `price` is that of its next call. */
+  agreed?: { sessionId: `0x${string}`; offerHash: `0x${string}`; /** Of any of its calls. */ prices: readonly bigint[] };
 };
 
 export type ServiceRow = {
