@@ -21,6 +21,7 @@ import { guardRoutes } from "./capabilities/guard/routes.ts";
 import type { HostedGuard } from "./capabilities/guard/service.ts";
 import { jobRoutes } from "./capabilities/jobs/routes.ts";
 import { mandateRoutes } from "./capabilities/mandates/routes.ts";
+import { negotiationRoutes } from "./capabilities/negotiation/routes.ts";
 import { paymentRoutes } from "./capabilities/payments/routes.ts";
 import { payoutRoutes } from "./capabilities/payouts/routes.ts";
 import { recoveryRoutes } from "./capabilities/recovery/routes.ts";
@@ -92,6 +93,7 @@ export async function buildApp(deps: GatewayDeps, guard?: HostedGuard): Promise<
     statementRoutes(scope, deps);
     gatewayRoutes(scope, deps);
     mandateRoutes(scope, deps);
+    negotiationRoutes(scope, deps);
     guardRoutes(scope, deps, guard);
     jobRoutes(scope, deps);
     disputeRoutes(scope, deps);

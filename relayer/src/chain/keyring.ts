@@ -12,6 +12,7 @@ import {
   auditExportTypes, auditSealTypes, claimBatchTypes, packedClaimTypes, refundTypes, x402OfferDomain, x402OfferTypes, x402ReceiptDomain, x402ReceiptTypes,
   type AuditDomain, type ReceiptDomain, type SessionChannelsDomain,
 } from "../../../sdk/src/typed-data.ts";
+import { messageHash, type NegotiationDomain, type Offer } from "../../../sdk/src/negotiation/messages.ts";
 import { TallystickError } from "../../../sdk/src/errors.ts";
 import { receiptDigest } from "../crypto/receipt-digest.ts";
 import { signDigest } from "../crypto/secp256k1.ts";
@@ -40,6 +41,8 @@ export type AuthorizerSigner = {
   signConcession(digest: Hex): Promise<Hex>;
   /** What follows moves no money. The same message always gets the same signature: a replayed answer has the same receipt. */
   signReceipt(domain: ReceiptDomain, receipt: Receipt): Promise<Hex>;
+  /** An offer that a provider's price policy lets this key make. */
+  signOffer(domain: NegotiationDomain, offer: Offer): Promise<Hex>;
   signX402Offer(offer: X402Offer): Promise<Hex>;
   signX402Receipt(receipt: X402Receipt): Promise<Hex>;
   signAuditSeal(domain: AuditDomain, seal: AuditSeal): Promise<Hex>;
@@ -89,6 +92,7 @@ function localSigner(key: Hex): AuthorizerSigner {
     signRefund: async (domain, message) => signDigest(bytes, hashRefund(domain)(message)),
     signConcession: async (digest) => signDigest(bytes, hexToBytes(digest)),
     signReceipt: async (domain, receipt) => signDigest(bytes, receiptDigest(domain, receipt)),
+    signOffer: async (domain, offer) => signDigest(bytes, hexToBytes(messageHash(domain, "Offer", offer))),
     signX402Offer: async (offer) => signDigest(bytes, hashX402Offer(offer)),
     signX402Receipt: async (receipt) => signDigest(bytes, hashX402Receipt(receipt)),
     signAuditSeal: async (domain, seal) => signDigest(bytes, hashAuditSeal(domain)(seal)),

@@ -52,6 +52,8 @@ export const EVENT = {
   listingProposed: "listing.proposed",
   listingSent: "listing.sent",
   listingSynced: "listing.synced",
+  intentPublished: "negotiation.intent",
+  offerAccepted: "negotiation.accepted",
   firewallRefused: "firewall.refused",
   policyApplied: "firewall.policy_applied",
   approvalDecided: "firewall.approval_decided",

@@ -1,9 +1,10 @@
 // What the firewall has to know of services and prices, each behind one function. Of a listed service the registry on chain decides; of another
-// the gateway's table.
+// the gateway's table; and of a price what was negotiated.
 import type { Address } from "viem";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import type { Service } from "../gateway/store.ts";
 import { payToOf } from "../agents/views.ts";
+import { agreedPrice } from "../negotiation/session-store.ts";
 import { serviceAt } from "./store.ts";
 
 /** What is sold, as it is registered. No payTo: it is listed, and its terms on chain are not known here now. */
@@ -38,7 +39,7 @@ export async function serviceSoldAt({ config, db }: Pick<GatewayDeps, "config" |
   return serviceAt(db, url);
 }
 
-/** What payer and seller agreed on for a service. Nothing can be negotiated yet. */
-export async function negotiatedPrice(_deps: Pick<GatewayDeps, "db">, _parties: { payer: Address; service: string | undefined }): Promise<bigint | undefined> {
-  return undefined;
+/** What payer, or whoever signs for it, and seller agreed on for a service: of the newest session that is not over. */
+export async function negotiatedPrice({ db }: Pick<GatewayDeps, "db">, { payer, payerAuthorizer, service }: { payer: Address; payerAuthorizer?: Address | undefined; service: string | undefined }): Promise<bigint | undefined> {
+  return service === undefined ? undefined : agreedPrice(db, payerAuthorizer === undefined ? [payer] : [payer, payerAuthorizer], service);
 }

@@ -10,17 +10,17 @@ import { offerExtension } from "./receipts.ts";
 import type { Service } from "./store.ts";
 import { paymentRequired, withChannelState } from "./terms.ts";
 
-export type Challenge = { service: Service; url: string; paymentId: string; problem: TallystickError };
+export type Challenge = { service: Service; url: string; paymentId: string; problem: TallystickError; /** What else its extensions say. */ extensions?: Record<string, unknown> };
 
 export function unpaid(): TallystickError {
   return new TallystickError({ code: "payment_required", status: 402, retry: "safe", detail: "Pay for this call: the terms are in PAYMENT-REQUIRED.", extra: { x402Error: "Payment required" } });
 }
 
 /** 402 with the terms; with the channel's state where that lets the buyer catch up. */
-export async function challengeOf(deps: GatewayDeps, { service, url, paymentId, problem }: Challenge): Promise<{ headers: Record<string, string>; problem: Record<string, unknown>; offers: Record<string, unknown> }> {
+export async function challengeOf(deps: GatewayDeps, { service, url, paymentId, problem, extensions }: Challenge): Promise<{ headers: Record<string, string>; problem: Record<string, unknown>; offers: Record<string, unknown> }> {
   const { channel, ...extra } = problem.extra as { channel?: Channel };
   const accepts = allTerms(deps, service, paymentId).map((terms) => (channel === undefined || terms.scheme !== BATCH_SETTLEMENT ? terms : withChannelState(terms, channel)));
-  const offers = await offerExtension(deps, accepts, url);
+  const offers = { ...(await offerExtension(deps, accepts, url)), ...extensions };
   const card = await deps.cards.extensionFor(service.name, url);
   const required = paymentRequired(accepts, url, service, String(problem.extra["x402Error"] ?? problem.code), { ...offers, ...card });
   deps.metrics.refusals.inc({ code: problem.code });

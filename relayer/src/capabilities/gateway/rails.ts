@@ -8,12 +8,15 @@ import type { Service } from "./store.ts";
 
 export const RAILS: readonly Rail[] = [sessionRail, exactRail];
 
-export function railOf(scheme: string): Rail | undefined {
-  return RAILS.find((rail) => rail.scheme === scheme);
+/** A session is paid by its channel: only there the ledger counts its calls. */
+const railsOf = ({ agreed }: Pick<Service, "agreed">): readonly Rail[] => (agreed === undefined ? RAILS : [sessionRail]);
+
+export function railOf(scheme: string, service: Pick<Service, "agreed">): Rail | undefined {
+  return railsOf(service).find((rail) => rail.scheme === scheme);
 }
 
 export function allTerms(deps: Deps, service: Service, paymentId: string): PaymentRequirements[] {
-  return RAILS.map((rail) => rail.terms(deps, service, paymentId));
+  return railsOf(service).map((rail) => rail.terms(deps, service, paymentId));
 }
 
 /** A payment of whatever scheme that an earlier call opened, maybe in another process. */

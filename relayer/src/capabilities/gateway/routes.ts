@@ -7,6 +7,8 @@ import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { encodePaymentResponse } from "../../http/x402-headers.ts";
 import { newPaymentId } from "../../payment-id.ts";
 import { problemResponse } from "../../problem-schema.ts";
+import { notMetered } from "../negotiation/refusals.ts";
+import { agreedFor, refusalOfSession, sessionExtension, soldAs, type AgreedService } from "../negotiation/agreed.ts";
 import { createLiveStreams, type LiveStreams } from "../streams/service.ts";
 import { payByTransfer } from "../transfers/service.ts";
 import { challengeOf, unpaid, type Challenge } from "./challenge.ts";
@@ -70,17 +72,20 @@ function serviceName({ params }: FastifyRequest<{ Params: Params }>): string {
 }
 
 async function sell(deps: GatewayDeps, streams: LiveStreams, request: FastifyRequest<{ Params: Params }>, reply: FastifyReply): Promise<FastifyReply> {
-  const service = await gateway.gatewayService(deps, serviceName(request));
-  const path = normalisePath(request.raw.url ?? "", service.name);
-  const url = deps.config.publicUrl + gateway.targetOf(service, path);
+  const listed = await gateway.gatewayService(deps, serviceName(request));
+  const named = request.headers["x-402-session-id"];
+  const agreed = named === undefined ? undefined : await agreedFor(deps, listed, named);
+  const path = normalisePath(request.raw.url ?? "", listed.name);
+  const url = deps.config.publicUrl + gateway.targetOf(listed, path);
   const header = paymentHeader(request);
-  if (header === undefined) checkOnSale(service);
-  if (header === undefined) return challenge(deps, request, reply, { service, url, paymentId: newPaymentId(), problem: unpaid() });
+  if (header === undefined) checkOnSale(listed);
+  if (header === undefined) return challenge(deps, request, reply, { ...(await termsOf(deps, listed, agreed)), url, paymentId: newPaymentId(), problem: (agreed && refusalOfSession(agreed)) ?? unpaid() });
 
   const started = process.hrtime.bigint();
-  const byTransfer = await boughtByTransfer(deps, request, reply, { service, path, url, header });
+  const byTransfer = await boughtByTransfer(deps, request, reply, { service: listed, path, url, header });
   if (byTransfer !== undefined) return byTransfer;
   const payment = gateway.readPayment(header);
+  const service = agreed === undefined ? listed : soldAs(agreed, listed, payment.envelope.accepted.amount);
   // Those who speak in the older names are answered with X-402-Receipt.
   if (usesAliases(request)) payment.envelope.extensions = { ...payment.envelope.extensions, [RECEIPT_EXTENSION]: {} };
   const call = { method: request.method, path, headers: request.headers, body: bodyOf(request), signal: goneSignal(request, reply), streams, metered: isMetered(request, service) };
@@ -88,14 +93,22 @@ async function sell(deps: GatewayDeps, streams: LiveStreams, request: FastifyReq
     const sale = await gateway.buy(deps, service, call, payment);
     reply.raw.once("finish", () => deps.reached("answer.sent"));
     deps.metrics.paidCallSeconds.observe(Number(process.hrtime.bigint() - started) / 1e9);
-    return await reply.code(sale.answer.status).headers({ ...sale.answer.headers, ...saleHeaders(sale, usesAliases(request)) }).send(sale.live === undefined ? sale.answer.body : startingAtOnce(sale.live, reply, streams.stopping));
+    return await reply.code(sale.answer.status).headers({ ...sale.answer.headers, ...saleHeaders(sale, usesAliases(request)), ...(agreed && sessionHeaders(agreed)) }).send(sale.live === undefined ? sale.answer.body : startingAtOnce(sale.live, reply, streams.stopping));
   } catch (error) {
     if (!(error instanceof TallystickError)) throw error;
-    if (error.status === 402) return challenge(deps, request, reply, { service, url, paymentId: payment.paymentId, problem: error });
+    if (error.status === 402) return challenge(deps, request, reply, { ...(await termsOf(deps, listed, agreed && (await agreedFor(deps, listed, named)))), url, paymentId: payment.paymentId, problem: error });
     error.extra["paymentId"] ??= payment.paymentId;
     throw error;
   }
 }
+
+/** A session that takes no more calls is told, with how to go on, beside the terms of everybody. */
+async function termsOf(deps: GatewayDeps, listed: Service, agreed: AgreedService | undefined): Promise<Pick<Challenge, "service" | "extensions">> {
+  if (agreed === undefined) return { service: listed };
+  return { service: agreed.over === undefined ? agreed.service : listed, extensions: await sessionExtension(deps, agreed) };
+}
+
+const sessionHeaders = ({ session }: AgreedService): Record<string, string> => ({ "X-402-Session-Id": session.sessionId, "X-402-Intent": session.intentId, "X-402-Offer": session.offerHash });
 
 type ByTransfer = { service: Service; path: string; url: string; header: string };
 
@@ -116,6 +129,7 @@ async function boughtByTransfer(deps: GatewayDeps, request: FastifyRequest, repl
 function isMetered(request: FastifyRequest, service: Service): boolean {
   const wish = request.headers["tallystick-stream"];
   if (wish === undefined) return false;
+  if (service.agreed !== undefined) throw notMetered();
   if (wish === "metered" && service.stream !== undefined) return true;
   const detail = service.stream === undefined ? `${service.name} sells streams at the price of a call only.` : "The only value of this header is metered.";
   throw new TallystickError({ code: "stream_not_metered", status: 400, retry: "never", field: "Tallystick-Stream", detail });

@@ -1,5 +1,6 @@
 // One paid call, from its header to its answer: decode -> match our own terms -> open the payment in its scheme -> run the
 // upstream -> charge and store in one commit -> answer. Every exit before the charge charges nothing.
+import type { PaymentRequirements } from "@x402/core/types";
 import { extractPaymentIdentifier, isValidPaymentId } from "@x402/extensions/payment-identifier";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import type { Hex } from "viem";
@@ -60,10 +61,10 @@ export type Purchase = { service: Service; resource: string; requestHash: Hex };
 
 /** Sets the price aside, or finds that nothing is left to run. @throws as Rail.open. */
 export async function openPurchase(deps: GatewayDeps, purchase: Purchase, { envelope, paymentId }: ReadPayment): Promise<Opened> {
-  const rail = railOf(String(envelope.accepted.scheme));
+  const rail = railOf(String(envelope.accepted.scheme), purchase.service);
   if (rail === undefined) throw schemeFault(envelope.accepted.scheme, RAILS.map(({ scheme }) => scheme));
   const terms = rail.terms(deps, purchase.service, paymentId);
-  checkAccepted(envelope.accepted, terms);
+  checkAccepted(envelope.accepted, atPriceOf(envelope.accepted, terms, purchase.service));
   const opened = await rail.open(deps, { ...purchase, envelope, terms, paymentId, clientId: clientIdOf(envelope) });
   // Only now is it known whether this is new, or an answer that was paid for before.
   const pause = opened.outcome === "open" && opened.payment.stream?.owed !== true ? pauseOf(purchase.service) : undefined;
@@ -73,6 +74,12 @@ export async function openPurchase(deps: GatewayDeps, purchase: Purchase, { enve
   }
   if (opened.outcome === "open" && opened.payment.stream?.owed !== true) deps.audit.record(approval({ ...opened.payment, payee: purchase.service.receiver }));
   return opened;
+}
+
+/** Calls of a session cost less by volume, so a payment may come at the price of a call before or after it; what is charged the ledger says. */
+function atPriceOf(accepted: Envelope["accepted"], terms: PaymentRequirements, { agreed }: Service): PaymentRequirements {
+  const { amount } = accepted;
+  return agreed?.prices.some((price) => price.toString() === amount) === true ? { ...terms, amount } : terms;
 }
 
 function clientIdOf(envelope: Envelope): string | undefined {
@@ -105,7 +112,9 @@ export async function deliver(deps: GatewayDeps, service: Service, call: Call, p
   let delivery: Delivery;
   try {
     const { streams, ...whole } = call;
-    run = await openUpstream(deps, service, payment.stream === undefined || streams === undefined ? whole : call, payment.paymentId);
+    // Within a session the ledger's price is the one that counts, whatever the terms said.
+    const sold = payment.price < service.price && payment.prepaid !== true ? { ...service, price: payment.price } : service;
+    run = await openUpstream(deps, sold, payment.stream === undefined || streams === undefined ? whole : call, payment.paymentId);
     if (payment.stream !== undefined && run.streams) return await deliverStream(deps, service, call, payment, payment.stream, run);
     delivery = await deliveryOf(deps, run);
   } catch (error) {

@@ -51,6 +51,7 @@ async function open(deps: GatewayDeps, order: Order): Promise<Opened> {
     requestHash: order.requestHash,
     clientId: order.clientId,
     deposit: undefined,
+    session: order.service.agreed?.sessionId,
   };
   const purchase: Purchase = { order, payload, request };
   return payload.type === "refund" ? { outcome: "sold", sale: await refund(deps, purchase, payload.amount) } : reserve(deps, purchase);

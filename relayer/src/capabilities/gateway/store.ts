@@ -26,6 +26,8 @@ export type Service = {
   pausedSince?: Date | undefined;
   /** Not sold either: its owner paused it in the registry, or says that it is offline until then. */
   closed?: { why: "paused" | "offline"; until: Date | undefined } | undefined;
+  /** Sold within a negotiated session: `price` is that of its next call. */
+  agreed?: { sessionId: `0x${string}`; offerHash: `0x${string}`; /** Of any of its calls. */ prices: readonly bigint[] };
 };
 
 export type ServiceRow = {

@@ -56,7 +56,8 @@ export function sessionTerms(config: Config, service: Service, receiverAuthorize
 function announcement(config: Config, service: Service): Record<string, unknown> {
   const stream = service.stream === undefined ? {} : { stream: { unit: service.stream.unit, pricePerUnit: service.stream.unitPrice.toString() } };
   const scope = service.origin === undefined ? {} : { scope: `/s/${service.name}` };
-  return { version: 1, maxInFlight: MAX_IN_FLIGHT, ...scope, ...stream, ...(config.settlementMode === "tallystick" ? { collector: config.sessionChannels } : {}) };
+  const session = service.agreed === undefined ? {} : { session: service.agreed.sessionId, offer: service.agreed.offerHash };
+  return { version: 1, maxInFlight: MAX_IN_FLIGHT, ...scope, ...session, ...stream, ...(config.settlementMode === "tallystick" ? { collector: config.sessionChannels } : {}) };
 }
 
 export function paymentRequired(accepts: PaymentRequirements[], url: string, service: Service, error: string, offers: Record<string, unknown>): PaymentRequired {

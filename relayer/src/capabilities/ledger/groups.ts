@@ -4,13 +4,15 @@ import { createGroup, type Group } from "../../db/group.ts";
 import { isLedgerRewound } from "../../db/continuity.ts";
 import { isDatabaseUnavailable } from "../../db/pool.ts";
 import type { Deps } from "../../deps.ts";
-import { reserveWithin, type MandateVerdict } from "../mandates/budget-store.ts";
+import { reserveWithin } from "../mandates/budget-store.ts";
 import { dispatchReservations } from "../mandates/dispatch.ts";
+import { dispatchCharges, dispatchSessions } from "../negotiation/dispatch.ts";
+import { chargeInSessions, reserveInSessions, type SessionVerdict } from "../negotiation/ledger-store.ts";
 import { chargeAll, releaseAll, reserveAll, type Charge, type Charged, type Reservation } from "./store.ts";
 
 export type LedgerGroups = {
   /** Of channels that spend under a mandate, within it. */
-  reserve: Group<Reservation, MandateVerdict>;
+  reserve: Group<Reservation, SessionVerdict>;
   charge: Group<Charge, Charged | undefined>;
   release: Group<{ paymentId: string; reason: string }, boolean>;
 };
@@ -21,11 +23,17 @@ export function createLedgerGroups({ db, config }: Pick<Deps, "db" | "config">):
   const bounds = { ...exposure, unbilledRunsPerMinute, storedAnswerBytes };
   const sharesFate = (error: unknown) => isDatabaseUnavailable(error) || isLedgerRewound(error);
   return {
-    reserve: dispatchReservations(
-      createGroup((items) => reserveAll(db, items, bounds), sharesFate),
-      createGroup((items) => reserveWithin(db, items, bounds), sharesFate),
+    reserve: dispatchSessions(
+      dispatchReservations(
+        createGroup((items) => reserveAll(db, items, bounds), sharesFate),
+        createGroup((items) => reserveWithin(db, items, bounds), sharesFate),
+      ),
+      createGroup((items) => reserveInSessions(db, items, bounds), sharesFate),
     ),
-    charge: createGroup((items) => chargeAll(db, items, limits.answerTtlS), isDatabaseUnavailable),
+    charge: dispatchCharges(
+      createGroup((items) => chargeAll(db, items, limits.answerTtlS), isDatabaseUnavailable),
+      createGroup((items) => chargeInSessions(db, items, limits.answerTtlS), isDatabaseUnavailable),
+    ),
     release: createGroup((items) => releaseAll(db, items), isDatabaseUnavailable),
   };
 }

@@ -10,7 +10,8 @@ import { findChannel, type Channel } from "../channels/store.ts";
 import { decide, type Refusal } from "./logic.ts";
 import { answerDeleted, answersFull } from "../answers/service.ts";
 import { refusedByMandate } from "../mandates/audit.ts";
-import type { MandateVerdict } from "../mandates/budget-store.ts";
+import { sessionRefused } from "../negotiation/refusals.ts";
+import type { SessionVerdict } from "../negotiation/ledger-store.ts";
 import { deletedAt } from "../answers/store.ts";
 import { deleteExpiredAnswers, findAnswer, sealDelivery } from "./answer-store.ts";
 import * as store from "./store.ts";
@@ -49,6 +50,10 @@ export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutM
       deps.reached("payment.reserved");
       return { outcome: "reserved", payment };
     }
+    if (typeof verdict === "object" && "agreed" in verdict) {
+      deps.reached("payment.reserved");
+      return { outcome: "reserved", payment: { ...payment, price: verdict.agreed.price, inSession: true } };
+    }
     const settled = await explain(deps, payment, verdict, deadline);
     if (settled === "id_taken") payment = { ...payment, paymentId: newPaymentId() };
     else if (settled !== "busy") return settled;
@@ -59,9 +64,10 @@ export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutM
 }
 
 /** Why the reservation was not made: a replay, a refusal, that waiting may help, or that another payment has this id. */
-async function explain(deps: Deps, request: PaymentRequest, verdict: Exclude<MandateVerdict, "reserved">, deadline: number): Promise<Taken | "busy" | "id_taken"> {
+async function explain(deps: Deps, request: PaymentRequest, verdict: Exclude<SessionVerdict, "reserved" | { agreed: unknown }>, deadline: number): Promise<Taken | "busy" | "id_taken"> {
   const known = (await knownByClientId(deps, request)) ?? (await store.findByVoucher(deps.db, request.channelId, request.ceiling));
   if (known !== undefined) return replay(deps, request, known, deadline);
+  if (typeof verdict === "object" && "session" in verdict) throw sessionRefused(verdict.session, request.session);
   if (typeof verdict === "object") throw await refusedByMandate(deps, request, verdict.mandate);
   if (verdict === "conflict") return (await store.isTaken(deps.db, request.paymentId)) ? "id_taken" : "busy";
   if (verdict === "unbilled") throw tooManyUnbilledRuns(deps);
@@ -149,12 +155,12 @@ export async function charge(deps: Deps, payment: PaymentRequest, delivery: Deli
   const { amount, startedAt, endedAt } = delivery;
   deps.reached("upstream.answered");
   const stored = sealDelivery(deps, payment.paymentId, delivery);
-  const charged = await chargeOrFree(deps, { paymentId: payment.paymentId, amount, ...stored });
+  const charged = await chargeOrFree(deps, { paymentId: payment.paymentId, amount, inSession: payment.inSession, ...stored });
   if (charged === undefined) return undefined;
-  if (amount > payment.price || charged.chargedCumulative < amount) throw new Error("invariant: charged within the price");
+  if (amount > payment.price || charged.amount > amount || charged.chargedCumulative < charged.amount) throw new Error("invariant: charged within the price");
   deps.reached("payment.charged");
-  deps.metrics.chargedAtomic.inc(Number(amount));
-  return { ...payment, state: "charged", charged: amount, ...charged, outputHash: stored.outputHash, startedAt, endedAt };
+  deps.metrics.chargedAtomic.inc(Number(charged.amount));
+  return { ...payment, state: "charged", charged: charged.amount, ...charged, outputHash: stored.outputHash, startedAt, endedAt };
 }
 
 /**

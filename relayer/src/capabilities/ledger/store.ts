@@ -46,6 +46,7 @@ function paymentFromRow(row: Row): Payment {
     startedAt: row.started_at ?? undefined,
     endedAt: row.ended_at ?? undefined,
     agreed: agreedFromRow(row),
+    ...(row.session_id === null ? {} : { inSession: true }),
   };
 }
 
@@ -79,30 +80,40 @@ export function reserveValues(items: readonly Reservation[], limits: ReserveLimi
 }
 
 /** One item of chargeAll. */
-export type Charge = SealedDelivery & { paymentId: string; amount: bigint };
+export type Charge = SealedDelivery & { paymentId: string; amount: bigint; inSession?: boolean | undefined };
 /** What the buyer is told of its channel as of the charge. */
 export type Standing = Pick<ChainView, "balance" | "totalClaimed" | "withdrawInitiatedAt" | "refundNonce">;
-export type Charged = { chargedCumulative: bigint; requestNumber: bigint; standing: Standing; agreed: Agreed | undefined };
+/** `amount` is what was charged: within a session it may be less than asked. */
+export type Charged = { amount: bigint; chargedCumulative: bigint; requestNumber: bigint; standing: Standing; agreed: Agreed | undefined };
 
 /**
  * Charges payments and stores their answers, together. The commit is durable before this returns.
  * @returns an item each; undefined where the reservation is gone (its lease ran out): then nothing was charged and nothing may be delivered.
  */
 export async function chargeAll(db: Queryable, items: readonly Charge[], ttlS: number): Promise<(Charged | undefined)[]> {
-  const { rows } = await db.query<{
-    nth: bigint; cumulative: bigint; request_no: bigint; now_balance: bigint; now_claimed: bigint; withdrawing_at: bigint; next_refund: bigint;
-  } & AgreedRow>({
-    name: "payments_charge",
-    text: "SELECT * FROM charge_payments($1, $2, $3, $4, $5, $6, $7, $8)",
-    values: [
-      items.map((item) => item.paymentId), items.map((item) => item.amount), items.map((item) => item.status), items.map((item) => item.sealed), items.map((item) => toBytes(item.outputHash)),
-      items.map((item) => item.startedAt), items.map((item) => item.endedAt), ttlS,
-    ],
-  });
+  const { rows } = await db.query<ChargedRow>({ name: "payments_charge", text: "SELECT * FROM charge_payments($1, $2, $3, $4, $5, $6, $7, $8)", values: chargeValues(items, ttlS) });
+  return chargedFrom(rows, items);
+}
+
+/** Parameters of the charging functions: this one, and charge_in_sessions. */
+export function chargeValues(items: readonly Charge[], ttlS: number): unknown[] {
+  return [
+    items.map((item) => item.paymentId), items.map((item) => item.amount), items.map((item) => item.status), items.map((item) => item.sealed), items.map((item) => toBytes(item.outputHash)),
+    items.map((item) => item.startedAt), items.map((item) => item.endedAt), ttlS,
+  ];
+}
+
+/** `amount` where that is not what was asked. */
+export type ChargedRow = AgreedRow & {
+  nth: bigint; cumulative: bigint; request_no: bigint; now_balance: bigint; now_claimed: bigint; withdrawing_at: bigint; next_refund: bigint; amount?: bigint;
+};
+
+export function chargedFrom(rows: readonly ChargedRow[], items: readonly Charge[]): (Charged | undefined)[] {
   const charged: (Charged | undefined)[] = items.map(() => undefined);
   for (const row of rows) {
     const standing = { balance: row.now_balance, totalClaimed: row.now_claimed, withdrawInitiatedAt: Number(row.withdrawing_at), refundNonce: row.next_refund };
-    charged[Number(row.nth) - 1] = { chargedCumulative: row.cumulative, requestNumber: row.request_no, standing, agreed: agreedFromRow(row) };
+    const at = Number(row.nth) - 1;
+    charged[at] = { amount: row.amount ?? items[at]!.amount, chargedCumulative: row.cumulative, requestNumber: row.request_no, standing, agreed: agreedFromRow(row) };
   }
   return charged;
 }

@@ -20,6 +20,10 @@ export type PaymentRequest = {
   clientId: string | undefined;
   /** The deposit this payment carried, once confirmed. */
   deposit: { hash: Hex; amount: bigint } | undefined;
+  /** The negotiated session that the payer named. */
+  session?: Hex | undefined;
+  /** It was taken within a session, named or not: `price` is what was agreed. */
+  inSession?: boolean;
 };
 
 export type Payment = PaymentRequest & {

@@ -37,10 +37,10 @@ export function capabilityOf(service: string): Hex {
   return tag;
 }
 
-/** Runs statements that raise what a channel under a mandate has set aside; each asks the mandate by itself (payment_moves_budget). */
+/** Runs statements that raise what a channel under a mandate, or with an agreed price, has set aside; each asks by itself (payment_moves_budget, payment_within_session). */
 export function withinMandate<T>(db: Db, work: (client: Queryable) => Promise<T>): Promise<T> {
   return inTransaction(db, async (client) => {
-    await client.query("SELECT set_config('tallystick.within_mandate', 'on', true)");
+    await client.query("SELECT set_config('tallystick.within_mandate', 'on', true), set_config('tallystick.within_session', 'on', true)");
     return work(client);
   });
 }

@@ -12,6 +12,7 @@ import type { GatewayDeps } from "../gateway/rail.ts";
 import { recordRefusal } from "../ledger/service.ts";
 import { refusedByMandate } from "../mandates/audit.ts";
 import { withinMandate } from "../mandates/budget-store.ts";
+import { isInSession, notMetered } from "../negotiation/refusals.ts";
 import { isUnderMandate, refusalIn } from "../mandates/refusals.ts";
 import * as store from "./store.ts";
 
@@ -59,6 +60,7 @@ async function extended(deps: GatewayDeps, stream: store.StreamRow, voucher: Str
     return (await extend(deps, paymentId, voucher, amount)) !== undefined;
   } catch (error) {
     if (violatedConstraint(error) === "stream_voucher_pkey") return true;
+    if (violatedConstraint(error) === "payment_above_agreed") throw notMetered();
     const refusal = refusalIn(error);
     throw refusal === undefined ? error : await refusedByMandate(deps, { ...stream, price: amount ?? voucher.ceiling }, refusal);
   }
@@ -69,7 +71,7 @@ async function extend({ db }: GatewayDeps, paymentId: string, voucher: StreamVou
   try {
     return await store.extend(db, paymentId, voucher, amount);
   } catch (error) {
-    if (!isUnderMandate(error)) throw error;
+    if (!isUnderMandate(error) && !isInSession(error)) throw error;
     return withinMandate(db, (client) => store.extend(client, paymentId, voucher, amount));
   }
 }
