@@ -145,8 +145,8 @@ describe("agents", function () {
     expect((await client.remove("keyed")).agent.status).equal("delisted");
     expect((await fetch(`${world.url}/s/keyed/today`)).status).equal(404);
     expect(await statusOf(idOf("keyed"))).equal("delisted");
-    const back = await client.list({ name: "keyed", origin: world.provider.origin, metadata: metadataOf() });
-    expect([back.agent.status, (await fetch(`${world.url}/s/keyed/today`)).status]).deep.equal(["listed", 402]);
+    const back = await client.list({ name: "keyed", origin: world.provider.origin, metadata: metadataOf({ version: "3.0.0" }) });
+    expect([back.agent.status, back.agent.version, back.agent.current, (await fetch(`${world.url}/s/keyed/today`)).status]).deep.equal(["listed", 2, true, 402]);
   });
 
   it("what the owner sends itself is noticed", async () => {

@@ -119,7 +119,9 @@ export function createListingClient({ relayerUrl, account, registry, fetch: ask 
     const serviceId = serviceIdOf(domainOf(made.agent, registry), serviceKeyOf(account.address, saltOfName(name), agentId));
     if (made.agent.id !== serviceId) throw mismatch(`the service's id is ${serviceId}, the relayer says ${made.agent.id}`);
     if (made.sign === null) return made;
-    if (made.sign.primaryType === "SetServiceStatus") return setStatus(serviceId, "listed");
+    // Delisted with other terms: those first.
+    if (made.sign.primaryType === "UpdateService") await update(name, { ...offer, payTo: offering.payTo ?? account.address });
+    if (made.sign.primaryType !== "ListService") return setStatus(serviceId, "listed");
     const terms = termsFor(made.agent, offer);
     return publish(made.agent, { kind: "list", serviceId, terms, publish: true, deadline: deadline() });
   }

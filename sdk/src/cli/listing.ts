@@ -1,6 +1,5 @@
 // What `sell` puts on chain: metadata from the command line and the API's own description, and the client that lists it.
 import { formatUnits, type Address } from "viem";
-import { SERVICE_CATEGORIES } from "../bazaar.ts";
 import { createListingClient, type Agent, type Listed, type ListingClient } from "../bazaar/listing.ts";
 import { parseMetadata, type Metadata } from "../bazaar/metadata.ts";
 import type { Derived } from "../bazaar/openapi.ts";
@@ -18,7 +17,7 @@ type Values = Input["values"];
 /** Options that describe a service. */
 export const LISTING_OPTIONS: Record<string, OptionSpec> = {
   capability: { type: "string", value: "tag", about: "what it does, such as web.search: lists it on chain, where buyers find it" },
-  category: { type: "string", value: "name", multiple: true, about: `may be repeated: ${SERVICE_CATEGORIES.join(", ")}` },
+  category: { type: "string", value: "name", multiple: true, about: "such as data, search or inference; may be repeated; an unknown one is answered with all" },
   per: { type: "string", value: "call|unit|month", about: "what the price buys; call when left out, unit is one event of a stream" },
   scheme: { type: "string", value: "name", multiple: true, about: "how it takes payment; may be repeated; exact and batch-settlement when left out" },
   title: { type: "string", value: "text", about: "its name for people; that of the OpenAPI document, else --name" },

@@ -1,7 +1,6 @@
 // An agent that sells what it can do: each capability is a handler, served as a paid route and listed in the bazaar.
 //   const agents = createAgents({ relayerUrl, account, server: () => fastify(), publicUrl: "https://agent.example", port: 8080 });
 //   await agents.create({ name: "weather", description: "Forecasts", capabilities: [{ name: "weather.forecast", handler: async ({ city }) => ({ celsius: 18 }), pricing: { price: "0.002" } }] });
-import type { FastifyInstance } from "fastify";
 import { createServer, type AddressInfo } from "node:net";
 import type { Address, LocalAccount } from "viem";
 import type { SERVICE_CATEGORIES } from "../bazaar.ts";
@@ -9,7 +8,7 @@ import { createListingClient, type Listed } from "../bazaar/listing.ts";
 import { parseMetadata, slaOf, type Metadata, type Pricing, type RefundPolicy, type Sla } from "../bazaar/metadata.ts";
 import { BASE, BASE_SEPOLIA } from "../constants.ts";
 import { TallystickError } from "../errors.ts";
-import { tallystick, type Payment } from "./fastify.ts";
+import { tallystick, type FastifyInstance, type Payment } from "./fastify.ts";
 
 export type Capability = {
   /** Tag, such as "web.search". */

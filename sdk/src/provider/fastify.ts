@@ -212,4 +212,4 @@ const sized = (body: Buffer, maxBytes: number): Buffer | undefined => (body.leng
 
 /** The plugin. Its hooks are for the instance that it is registered in and everything registered after it. */
 export const tallystick = Object.assign(plugin, { [Symbol.for("skip-override")]: true, [Symbol.for("fastify.display-name")]: "tallystick" });
-export type { Provider };
+export type { FastifyInstance, Provider };

@@ -56,7 +56,13 @@ export async function create(deps: GatewayDeps, caller: Address, { name, agentId
   deps.log.info({ event: EVENT.listingProposed, serviceId: proposed.serviceId, service: name, owner: caller, contentHash: proposed.contentHash }, "listing proposed");
   if (await registryStands(deps)) await syncNow(deps, proposed.serviceId, proposed.key);
   const listing = await listingOf(deps, proposed.serviceId);
-  return { listing, next: await nextOf(deps, listing), sent: undefined };
+  return { listing, next: changeOfEnded(deps, listing, proposed) ?? (await nextOf(deps, listing)), sent: undefined };
+}
+
+/** One that was delisted comes back with other terms: those first, then its status. */
+function changeOfEnded(deps: GatewayDeps, { status, serviceId, revision, termsHash }: Listing, { terms }: Proposed): Act | undefined {
+  if (status !== "delisted" || termsHash === termsHashOf(terms)) return undefined;
+  return { kind: "update", serviceId, revision, terms, deadline: nowS(deps) + SIGN_WITHIN_S };
 }
 
 function askedOf(caller: Address, { metadata, payTo, visibility, ...place }: WireOffer): { metadata: unknown; place: Place; payTo: Address; visibility: ServiceVisibility } {

@@ -8,7 +8,7 @@ import { parseUsdc, usdc } from "../money.ts";
 import { columns } from "../output.ts";
 import { callOpen, callRelayer } from "../relayer-api.ts";
 import { httpUrl } from "../settings.ts";
-import { receiverOf } from "./sell-listing.ts";
+import { receiverOf, sellRemove } from "./sell-listing.ts";
 
 type Service = { name: string; description: string; url: string; priceAtomic: string; receiver: string; network?: string };
 
@@ -53,8 +53,7 @@ instead of an origin your own server sells, and is listed all the same.`,
     if (name === undefined) throw usageError("--name must be lower-case letters, digits and hyphens, at most 63.");
     if (values["remove"] === true) {
       if (positionals.length > 0 || values["price"] !== undefined) throw usageError("--remove goes with --name alone.");
-      await callRelayer(context, `/api/v1/services/${name}`, { method: "DELETE" });
-      return { json: { removed: name }, text: `${name} is off sale.` };
+      return sellRemove.run(context, { values, positionals: [name] });
     }
     return values["capability"] === undefined ? put(context, name, input) : offer(context, name, values["capability"] as string, input);
   },
