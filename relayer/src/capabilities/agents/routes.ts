@@ -84,7 +84,7 @@ export function agentRoutes(app: FastifyInstance, deps: GatewayDeps & AccessDeps
   );
   app.get<{ Params: Static<typeof HashParams> }>(
     "/api/v1/metadata/:hash",
-    { schema: { tags, summary: "A metadata document by the keccak256 of its bytes, which the registry keeps", params: HashParams, response: { 200: Type.Unsafe<Buffer>(Type.Any()), 404: refusals[404] } }, serializerCompiler: () => (body) => body as string },
+    { schema: { tags, summary: "A metadata document by the keccak256 of its bytes, which the registry keeps", params: HashParams, response: { 404: refusals[404] } } },
     async (request, reply) => {
       const body = await documentOf(deps, request.params.hash as Hex);
       return reply
