@@ -29,7 +29,7 @@ describe("indexed reputation", function () {
 
   before(async () => {
     world = await startIndexedWorld();
-    [provider, seller, payer] = [1, 3, 4].map((n) => world.chain.account(n)) as [LocalAccount, LocalAccount, LocalAccount];
+    [provider, seller, payer] = [1, 3, 4].map((n) => world.chain.account(n)) as LocalAccount[] as [LocalAccount, LocalAccount, LocalAccount];
     await world.chain.mintUSDC(payer!.address, 5_000_000n);
     server = createServer((request, response) => {
       const body = served.get(request.url!.split("/").at(-1)!.split("?")[0]!);

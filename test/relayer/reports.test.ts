@@ -22,7 +22,7 @@ describe("ratings and reports", function () {
 
   before(async () => {
     world = await startTestWorld({ env: { RELAYER_BAZAAR_REGISTRY: LOCAL_BAZAAR_REGISTRY, RELAYER_OPERATOR_TOKEN: OPERATOR } });
-    [provider, payer, stranger] = [1, 2, 3].map((n) => world.chain.account(n)) as [LocalAccount, LocalAccount, LocalAccount];
+    [provider, payer, stranger] = [1, 2, 3].map((n) => world.chain.account(n)) as LocalAccount[] as [LocalAccount, LocalAccount, LocalAccount];
     await world.chain.mintUSDC(payer!.address, parseUnits("10", 6));
     const listing = createListingClient({ relayerUrl: world.url, account: provider!, registry: LOCAL_BAZAAR_REGISTRY });
     const metadata = {
