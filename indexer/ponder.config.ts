@@ -9,6 +9,9 @@ import { BASE_SEPOLIA, LOCAL_AUDIT_ANCHOR, LOCAL_BAZAAR_REGISTRY, LOCAL_MANDATE_
 
 const env = process.env;
 
+/** Relayers that are asked for the receipts under roots; src/reputation.ts. */
+export const receiptSources = (env.RECEIPT_SOURCES ?? "").split(",").filter((source) => source !== "");
+
 export default createConfig({
   database: {
     kind: "postgres",

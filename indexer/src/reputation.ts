@@ -5,6 +5,7 @@ import { channel, claim, rating, receiptRoot, receiptSum, reputation, reputation
 import { eq } from "ponder";
 import type { Hex } from "viem";
 import { chainById } from "../../sdk/src/constants.ts";
+import { receiptSources } from "../ponder.config.ts";
 import { servicesByReceiver } from "../reputation/attribute.ts";
 import { acknowledgedSums, fetchBundle } from "../reputation/bundle.ts";
 import type { ClaimFact, Facts, ReceiptSums } from "../reputation/facts.ts";
@@ -28,11 +29,10 @@ ponder.on("Reputation:block", async ({ event, context }) => {
 // ------------------------------------------------------------------ receipts
 
 async function fetchReceipts(context: Context): Promise<void> {
-  const sources = (process.env["RECEIPT_SOURCES"] ?? "").split(",").filter((source) => source !== "");
-  if (sources.length === 0) return;
+  if (receiptSources.length === 0) return;
   const wanted = await context.db.sql.select().from(receiptRoot).where(eq(receiptRoot.status, "wanted")).orderBy(receiptRoot.attempts, receiptRoot.blockNumber).limit(BUNDLES_A_TURN);
   for (const { root, attempts } of wanted) {
-    const leaves = await fetchBundle(sources, root);
+    const leaves = await fetchBundle(receiptSources, root);
     if (leaves === undefined) {
       await context.db.update(receiptRoot, { root }).set({ attempts: attempts + 1, status: attempts + 1 < MOST_ATTEMPTS ? "wanted" : "unavailable" });
       continue;

@@ -1,5 +1,8 @@
 // From a paid call to a proof that a contract checks: receipts ride in packed claims, each once, whatever becomes of a claim.
 import { expect } from "chai";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { pad, parseEventLogs, parseUnits, toHex, type Hex, type LocalAccount } from "viem";
 import { bazaarRegistryAbi } from "../../sdk/src/abi/bazaar-registry.ts";
 import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
@@ -14,6 +17,8 @@ import type { PublicTree } from "../../relayer/src/capabilities/receipts/proofs.
 import { uncoveredReceipts } from "../../relayer/src/capabilities/settlement/receipt-root-store.ts";
 import { toBytes } from "../../relayer/src/db/codec.ts";
 import { manualBuyer, settleOf } from "../support/buyer.ts";
+import { tallystick } from "../support/cli.ts";
+import { keyOf } from "../support/config.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
 
 const PRICE = 1000n;
@@ -139,6 +144,28 @@ describe("receipts on chain", function () {
     await undo("UPDATE settlement_row SET state = 'skipped' WHERE channel_id = $1", "UPDATE settlement_row SET state = 'claimed' WHERE channel_id = $1");
     const batch = "FROM settlement_row r WHERE r.batch_id = b.batch_id AND r.channel_id = $1";
     await undo(`UPDATE settlement_batch b SET state = 'failed' ${batch}`, `UPDATE settlement_batch b SET state = 'done' ${batch}`);
+  });
+
+  it("the command line fetches a proof and checks it on chain; a wrong one is told by what is wrong", async () => {
+    const [a, b] = [await session(1), await session(2)];
+    const [mine, next] = [await a.pay(), await a.pay(), await b.pay()];
+    await flush();
+    const folder = await mkdtemp(join(tmpdir(), "tallystick-proof-"));
+    const env = { TALLYSTICK_PRIVATE_KEY: keyOf(1) };
+    const file = join(folder, "proof.json");
+    const proved = await tallystick(["receipt", "prove", mine!.payload.paymentId, "--relayer", world.url, "--out", file, "--json"], { env });
+    expect(proved.code, JSON.stringify(proved.json)).to.equal(0);
+    const verify = async (change: (saved: any) => void = () => {}) => {
+      const saved = JSON.parse(await readFile(file, "utf8"));
+      change(saved);
+      await writeFile(join(folder, "changed.json"), JSON.stringify(saved));
+      const { code, json } = await tallystick(["receipt", "verify", join(folder, "changed.json"), "--rpc", world.chain.url, "--json"]);
+      return [code, Object.fromEntries((json["checks"] as { name: string; result: string }[]).filter(({ name }) => ["proof", "claim", "contract"].includes(name)).map(({ name, result }) => [name, result]))];
+    };
+    expect(await verify()).to.deep.equal([0, { proof: "ok", claim: "ok", contract: "ok" }]);
+    expect(await verify((saved) => (saved.receipt = next))).to.deep.equal([1, { proof: "fail", claim: "ok", contract: "fail" }]);
+    expect(await verify((saved) => (saved.proof.root = pad("0x1")))).to.deep.equal([1, { proof: "fail", claim: "fail", contract: "fail" }]);
+    await rm(folder, { recursive: true });
   });
 
   it("a relayer in canonical mode has no roots, and says so", async () => {

@@ -13,6 +13,8 @@ export type ReceiptFile = {
   ack?: Hex;
   request?: { method: string; target: string; contentType: string };
   answer?: { status: number; contentType: string };
+  /** That it is under the root of a claim: what `receipt prove` wrote. */
+  proof?: { root: Hex; proof: Hex[]; transaction: Hex };
 };
 
 /** Finds the receipt in what somebody saved: the receipt, our own file, a PAYMENT-RESPONSE as JSON or as the header's base64. */
@@ -21,8 +23,8 @@ export function readReceiptFile(text: string): ReceiptFile {
   const file = value as { receipt?: unknown; payment?: { receipt?: unknown }; extensions?: Record<string, { info?: { receipt?: unknown } }> } | undefined;
   const receipt = [file, file?.receipt, file?.payment?.receipt, file?.extensions?.[RECEIPT_EXTENSION]?.info?.receipt].find(isSignedReceipt);
   if (receipt === undefined) throw usageError("There is no receipt in it.", "It may be a receipt, what pay --save-receipt wrote, or a PAYMENT-RESPONSE header.", "receipt_malformed");
-  const { ack, request, answer } = file as Partial<ReceiptFile>;
-  return { receipt, ...(isHex(ack) ? { ack } : {}), ...(isRequest(request) ? { request } : {}), ...(isAnswer(answer) ? { answer } : {}) };
+  const { ack, request, answer, proof } = file as Partial<ReceiptFile>;
+  return { receipt, ...(isHex(ack) ? { ack } : {}), ...(isRequest(request) ? { request } : {}), ...(isAnswer(answer) ? { answer } : {}), ...(isProof(proof) ? { proof } : {}) };
 }
 
 function jsonOf(text: string): unknown {
@@ -36,6 +38,15 @@ function jsonOf(text: string): unknown {
 const isText = (value: unknown): value is string => typeof value === "string";
 const isRequest = (value: unknown): value is NonNullable<ReceiptFile["request"]> => ["method", "target", "contentType"].every((name) => isText((value as Record<string, unknown> | undefined)?.[name]));
 const isAnswer = (value: unknown): value is NonNullable<ReceiptFile["answer"]> => Number.isInteger((value as Record<string, unknown> | undefined)?.["status"]) && isText((value as Record<string, unknown>)["contentType"]);
+
+/** 64 steps are more than any tree has. */
+const MOST_STEPS = 64;
+const isWord = (value: unknown): value is Hex => isHex(value) && value.length === 66;
+
+function isProof(value: unknown): value is NonNullable<ReceiptFile["proof"]> {
+  const { root, proof, transaction } = (value ?? {}) as Partial<NonNullable<ReceiptFile["proof"]>>;
+  return isWord(root) && isWord(transaction) && Array.isArray(proof) && proof.length <= MOST_STEPS && proof.every(isWord);
+}
 
 function isSignedReceipt(value: unknown): value is SignedReceipt {
   const { payload, signature, signer, domain } = (value ?? {}) as Partial<SignedReceipt>;

@@ -6,8 +6,8 @@ import { problemResponse } from "../../problem-schema.ts";
 import { callerOf, type AccessDeps } from "../access/service.ts";
 import { readerOf } from "../audit/service.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
-import { decide, MOST_EVIDENCE_BYTES, QUEUE_PAGE, report, standingOf } from "./service.ts";
-import { evidenceOf, REASONS, reviewQueue, type Report } from "./store.ts";
+import { decide, MOST_EVIDENCE_BYTES, report, reviewQueue, standingOf } from "./service.ts";
+import { REASONS, type Report } from "./types.ts";
 
 const Params = Type.Object({ id: Type.String({ maxLength: 66 }) });
 const ReportBody = Type.Object({ reason: Type.Union(REASONS.map((reason) => Type.Literal(reason))), evidence: Type.String({ minLength: 1, maxLength: MOST_EVIDENCE_BYTES, description: "Text; kept by its keccak-256" }) });
@@ -46,8 +46,7 @@ export function reportRoutes(app: FastifyInstance, deps: GatewayDeps & AccessDep
     { schema: { tags, summary: "Open reports, for the operator: the weightiest first", response: { 200: Type.Object({ reports: Type.Array(ReportView) }), 401: forbidden, 403: forbidden } } },
     async (request) => {
       await onlyOperator(deps, request);
-      const open = await reviewQueue(deps.db, QUEUE_PAGE);
-      return { reports: await Promise.all(open.map(async (one) => ({ ...viewOf(one), evidence: (await evidenceOf(deps.db, one.reportId))?.toString("utf8") ?? "" }))) };
+      return { reports: (await reviewQueue(deps)).map((open) => ({ ...viewOf(open), evidence: open.evidence })) };
     },
   );
   app.post<{ Params: Static<typeof ServiceParams>; Body: Static<typeof DecisionBody> }>(

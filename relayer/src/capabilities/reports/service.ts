@@ -7,14 +7,15 @@ import type { Deps } from "../../deps.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import { listingOf } from "../agents/service.ts";
 import * as store from "./store.ts";
+import type { Decision, Report, ReportReason } from "./types.ts";
 
 /** Reports of one address in a day, of all services. */
 const MOST_A_DAY = 10;
 export const MOST_EVIDENCE_BYTES = 16_384;
-export const QUEUE_PAGE = 100;
+const QUEUE_PAGE = 100;
 
 /** @throws TallystickError 404 `listing_unknown`, 403 `own_service`, 429 `report_quota`. */
-export async function report(deps: GatewayDeps, id: string, reporter: Address, reason: store.ReportReason, evidence: string): Promise<store.Report> {
+export async function report(deps: GatewayDeps, id: string, reporter: Address, reason: ReportReason, evidence: string): Promise<Report> {
   const listing = await listingOf(deps, id);
   if (listing.owner === reporter) throw new TallystickError({ code: "own_service", status: 403, retry: "never", field: "id", detail: "It is yours; pause or remove it." });
   const bytes = Buffer.from(evidence, "utf8");
@@ -23,6 +24,12 @@ export async function report(deps: GatewayDeps, id: string, reporter: Address, r
   const made = await store.insertReport(deps.db, { serviceId: listing.serviceId, reporter, reason, evidence: bytes, evidenceHash: keccak256(bytes), paid, now: deps.now() }, MOST_A_DAY);
   if (made !== undefined) return made;
   throw new TallystickError({ code: "report_quota", status: 429, retry: "safe", detail: `One report of a service in a day, and ${MOST_A_DAY} in all.`, extra: { retryAfterS: 3_600 } });
+}
+
+/** Open reports with what they say, the weightiest first. */
+export async function reviewQueue({ db }: Pick<Deps, "db">): Promise<(Report & { evidence: string })[]> {
+  const open = await store.reviewQueue(db, QUEUE_PAGE);
+  return Promise.all(open.map(async (one) => ({ ...one, evidence: (await store.evidenceOf(db, one.reportId))?.toString("utf8") ?? "" })));
 }
 
 /** Closes the service's open reports and, where it is blocked or let in again, says so in its history. */
@@ -35,7 +42,7 @@ export async function decide(deps: Pick<Deps, "db" | "now">, serviceId: Hex, dec
   });
 }
 
-export type Standing = { serviceId: Hex; blocked: boolean; reports: { open: number; upheld: number; rejected: number }; decisions: store.Decision[] };
+export type Standing = { serviceId: Hex; blocked: boolean; reports: { open: number; upheld: number; rejected: number }; decisions: Decision[] };
 
 /** What everybody may see: how many reports, not of whom or what they say. */
 export async function standingOf(deps: GatewayDeps, id: string): Promise<Standing> {

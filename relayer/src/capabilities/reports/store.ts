@@ -2,10 +2,8 @@
 import type { Address, Hex } from "viem";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import type { Queryable } from "../../db/pool.ts";
+import type { Decision, Report, ReportReason } from "./types.ts";
 
-export const REASONS = ["not_delivered", "wrong_price", "malicious", "impersonation", "illegal", "other"] as const;
-export type ReportReason = (typeof REASONS)[number];
-export type Report = { reportId: bigint; serviceId: Hex; reporter: Address; reason: ReportReason; evidenceHash: Hex; paid: bigint; state: "open" | "upheld" | "rejected"; note: string | undefined; decidedAt: Date | undefined; createdAt: Date };
 type Row = { report_id: bigint; service_id: Buffer; reporter: Buffer; reason: ReportReason; evidence_hash: Buffer; paid_atomic: bigint; state: Report["state"]; decision_note: string | null; decided_at: Date | null; created_at: Date };
 
 const COLUMNS = "report_id, service_id, reporter, reason, evidence_hash, paid_atomic, state, decision_note, decided_at, created_at";
@@ -57,8 +55,6 @@ export async function decideReports(client: Queryable, serviceId: Hex, state: "u
   const { rowCount } = await client.query("UPDATE report SET state = $2, decision_note = $3, decided_at = $4 WHERE service_id = $1::bytea AND state = 'open'", [toBytes(serviceId), state, note, now]);
   return rowCount ?? 0;
 }
-
-export type Decision = { blocked: boolean; note: string; at: Date };
 
 export async function insertDecision(client: Queryable, serviceId: Hex, { blocked, note, at }: Decision): Promise<void> {
   await client.query("INSERT INTO listing_block (service_id, blocked, note, at) VALUES ($1, $2, $3, $4)", [toBytes(serviceId), blocked, note, at]);

@@ -19,7 +19,7 @@ export type GroupReceipts = { root: Hex; leaves: Buffer; ranges: ReadonlyMap<Hex
 const MOST_LEAVES = 100_000;
 /** Read at once, so that neither memory nor a sort grows with the claim. */
 const PAGE = 10_000;
-const CHANNELS = 50;
+const CHANNELS = 10;
 /** A receipt's digest takes as long as so many hashes of a tree. */
 const DIGEST_WORK = 10;
 

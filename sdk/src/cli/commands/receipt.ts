@@ -1,7 +1,7 @@
 // tallystick receipt verify: is this receipt real, and is it about what I sent and got?
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { isAddress, isHex, type Address, type Hex } from "viem";
-import { fromWireReceipt, NO_CHANNEL, receiptHash } from "../../receipt.ts";
+import { fromWireReceipt, NO_CHANNEL, receiptHash, type SignedReceipt } from "../../receipt.ts";
 import { discoverChannels } from "../channels.ts";
 import type { Command, Input, Outcome } from "../command.ts";
 import type { Context } from "../context.ts";
@@ -10,19 +10,24 @@ import { usdc } from "../money.ts";
 import { columns, utc, type Paint } from "../output.ts";
 import { wholeNumber } from "../parse.ts";
 import { checkReceipt, readReceiptFile, type Check, type Evidence, type ReceiptFile } from "../receipt-check.ts";
-import { fetchReceipt } from "../relayer-api.ts";
+import { checkProof } from "../receipt-proof.ts";
+import { callRelayer, fetchReceipt } from "../relayer-api.ts";
 
 const PAYMENT_ID = /^pay_[0-9a-f]{32}$/;
 const COLOUR: Record<Check["result"], Paint> = { ok: "green", fail: "red", unknown: "yellow" };
 
 export const receiptVerify: Command = {
   path: "receipt verify",
-  about: "Check a receipt offline: signature, signer, hashes of what was sent and got, acknowledgement",
+  about: "Check a receipt: signature, signer, hashes of what was sent and got, acknowledgement, its proof",
   args: "<file | - | payment id>",
   positionals: [1, 1],
   details: `Takes what pay --save-receipt wrote, a receipt, or a PAYMENT-RESPONSE header; - reads stdin; a payment id is fetched from the
 relayer first (its parties only). Checks that lack something to compare with are shown as unknown. With --rpc, or --local, the
 channel's terms are read from the chain, which name the key that may sign.
+
+What receipt prove wrote has a proof beside the receipt. It is checked offline, and with --rpc on chain too: that the root rode in the
+PackedClaimed event of the transaction, by the key that signed the receipt, that the claim covers the receipt's charge, and that the
+BazaarRegistry takes the proof.
 
 Exit code 1 when a check fails; with --strict also when one is unknown.`,
   needs: ["chain", "relayer", "key"],
@@ -46,10 +51,31 @@ Exit code 1 when a check fails; with --strict also when one is unknown.`,
   async run(context, input) {
     const file = await load(context, input.positionals[0]!);
     const evidence = await gather(context, file, input);
-    const checks = await checkReceipt(evidence);
+    const checks = [...(await checkReceipt(evidence)), ...(await checkProof(file, context.settings.rpcUrl === undefined ? undefined : await context.chain()))];
     return outcome(context, file, checks, input.values["strict"] === true);
   },
 };
+
+export const receiptProve: Command = {
+  path: "receipt prove",
+  about: "Fetch a receipt of yours with the proof that it is under the root of a claim on chain",
+  args: "<payment id>",
+  positionals: [1, 1],
+  details: "Only the parties of a payment get it. The file says all that tallystick receipt verify needs; whoever has it can check it without the relayer.",
+  needs: ["relayer", "key"],
+  options: { out: { type: "string", value: "file", about: "where to write it; printed when left out" } },
+  examples: [{ about: "prove it, and check the proof on chain", line: "tallystick receipt prove pay_0193b1c2d4e5f60718293a4b5c6d7e8f --out proof.json\n  tallystick receipt verify proof.json --rpc https://mainnet.base.org" }],
+  async run(context, { positionals: [paymentId], values }) {
+    if (!PAYMENT_ID.test(paymentId!)) throw usageError("A payment id is pay_ and 32 hex digits.");
+    const { receipt, receiptHash: hash, ack, root, proof, transaction, state } = await callRelayer<Proved>(context, `/api/v1/receipts/${paymentId}/proof`);
+    const json = { receipt, ...(ack === undefined ? {} : { ack: ack.signature }), proof: { receiptHash: hash, root, proof, transaction, state } };
+    const file = values["out"] as string | undefined;
+    if (file !== undefined) await writeFile(file, `${JSON.stringify(json, undefined, 2)}\n`);
+    return { json: { ...json, ...(file === undefined ? {} : { file }) }, text: file === undefined ? JSON.stringify(json, undefined, 2) : columns([["root", root], ["transaction", `${transaction} (${state})`], ["steps", String(proof.length)], ["file", file]]) };
+  },
+};
+
+type Proved = { receipt: SignedReceipt; receiptHash: Hex; ack?: { signature: Hex }; root: Hex; proof: Hex[]; transaction: Hex; state: string };
 
 async function load(context: Context, from: string): Promise<ReceiptFile> {
   if (PAYMENT_ID.test(from)) return readReceiptFile(JSON.stringify(await fetchReceipt(context, from)));
