@@ -33,9 +33,11 @@ import { serviceRoutes } from "./capabilities/services/routes.ts";
 import { sessionRoutes } from "./capabilities/sessions/routes.ts";
 import { statementRoutes } from "./capabilities/statements/routes.ts";
 import { streamRoutes } from "./capabilities/streams/routes.ts";
+import { transactionRoutes } from "./capabilities/transactions/routes.ts";
 import { transferRoutes } from "./capabilities/transfers/routes.ts";
 import { isLedgerRewound, ledgerRewound } from "./db/continuity.ts";
 import { databaseUnavailable, isDatabaseUnavailable } from "./db/pool.ts";
+import { webhookRoutes } from "./capabilities/webhooks/routes.ts";
 import { allowPages } from "./http/cors.ts";
 import { EVENT } from "./telemetry/log.ts";
 
@@ -97,6 +99,8 @@ export async function buildApp(deps: GatewayDeps, guard?: HostedGuard): Promise<
     guardRoutes(scope, deps, guard);
     jobRoutes(scope, deps);
     disputeRoutes(scope, deps);
+    transactionRoutes(scope, deps);
+    webhookRoutes(scope, deps);
     streamRoutes(scope, deps);
     transferRoutes(scope, deps);
     firewallRoutes(scope, deps);

@@ -39,6 +39,7 @@ import { createSettlementWorker } from "./capabilities/settlement/service.ts";
 import { followSettled } from "./capabilities/statements/settled.ts";
 import { sweepStreams } from "./capabilities/streams/service.ts";
 import { sweepTransfers } from "./capabilities/transfers/service.ts";
+import { deliverWebhooks, sweepDeliveries } from "./capabilities/webhooks/service.ts";
 import { openChain } from "./chain/client.ts";
 import { checkContracts } from "./chain/contracts.ts";
 import { keyringFromPrivateKeys } from "./chain/keyring.ts";
@@ -126,8 +127,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   await applyTerms(deps);
   const app = await buildApp(deps, await openGuard(deps));
   const settlement = createSettlementWorker(deps);
-  const mandateFollower = createSweeper({ mandates: createMandateFollower(deps), listings: createListingFollower(deps), jobs: createJobFollower(deps), deadlines: () => watchJobs(deps) }, config.chainPollMs, log);
-  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, guard: sweepGuardAnswers, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions, discovery: syncDiscovery, documents: fetchDocuments, probes: probeServices, jobDrafts: sweepJobs };
+  const followers = createSweeper({ mandates: createMandateFollower(deps), listings: createListingFollower(deps), jobs: createJobFollower(deps), deadlines: () => watchJobs(deps), webhooks: () => deliverWebhooks(deps) }, config.chainPollMs, log);
+  const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, guard: sweepGuardAnswers, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions, discovery: syncDiscovery, documents: fetchDocuments, probes: probeServices, jobDrafts: sweepJobs, deliveries: sweepDeliveries };
   const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
     app,
@@ -141,7 +142,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await follower.start();
       await mandates.start();
       await listings.start();
-      if (config.role !== "server") mandateFollower.start();
+      if (config.role !== "server") followers.start();
       if (config.role !== "server") await settlement.start();
       if (config.role !== "server") sweeper.start();
       const address = await app.listen({ host: config.host, port: config.port });
@@ -152,7 +153,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await app.close();
       await sweeper.stop();
       await settlement.stop();
-      await mandateFollower.stop();
+      await followers.stop();
       await mandates.stop();
       await listings.stop();
       await follower.stop();

@@ -63,6 +63,7 @@ export const EVENT = {
   jobSent: "job.sent",
   jobSynced: "job.synced",
   validatorFailed: "job.validator_failed",
+  webhookAdded: "webhook.added",
   webhookFailed: "webhook.failed",
   started: "relayer.started",
   stopped: "relayer.stopped",
