@@ -12,6 +12,7 @@ import { mandateCreate, mandateList, mandateRevoke, mandateShow, mandateTree } f
 import { pay } from "./commands/pay.ts";
 import { policyApply, policyTest } from "./commands/policy.ts";
 import { payoutsNow, payoutsSchedule, payoutsShow } from "./commands/payouts.ts";
+import { negotiate } from "./commands/negotiate.ts";
 import { receiptVerify } from "./commands/receipt.ts";
 import { vouchersImport } from "./commands/vouchers-import.ts";
 import { sell } from "./commands/sell.ts";
@@ -20,4 +21,4 @@ import { trace } from "./commands/trace.ts";
 import { up } from "./commands/up.ts";
 import { withdraw } from "./commands/withdraw.ts";
 
-export const COMMANDS: readonly Command[] = [up, pay, mandateCreate, mandateList, mandateShow, mandateTree, mandateRevoke, guard, policyTest, policyApply, sell, statements, payoutsShow, payoutsSchedule, payoutsNow, invoicesList, invoicesPay, channelsList, channelsShow, channelsClose, withdraw, claim, vouchersImport, trace, receiptVerify, auditVerify, auditExport, doctor, keystoreCreate, keystoreImport, keystoreShow];
+export const COMMANDS: readonly Command[] = [up, pay, negotiate, mandateCreate, mandateList, mandateShow, mandateTree, mandateRevoke, guard, policyTest, policyApply, sell, statements, payoutsShow, payoutsSchedule, payoutsNow, invoicesList, invoicesPay, channelsList, channelsShow, channelsClose, withdraw, claim, vouchersImport, trace, receiptVerify, auditVerify, auditExport, doctor, keystoreCreate, keystoreImport, keystoreShow];
