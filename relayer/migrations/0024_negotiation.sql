@@ -246,7 +246,8 @@ BEGIN
         WHEN s.agent <> c.payer AND s.agent <> c.payer_authorizer AND NOT EXISTS (SELECT 1 FROM mandate m WHERE m.mandate_id = c.mandate_id AND m.delegate = s.agent) THEN 'session_payer'
         WHEN s.channel_id <> channels[i] THEN 'session_channel'
         -- A payment that is known is a repetition, and what it bought is fetched whatever became of the session.
-        WHEN EXISTS (SELECT 1 FROM payment p WHERE p.channel_id = channels[i] AND (p.ceiling = ceilings[i] OR p.client_id = client_ids[i]) AND p.state <> 'released') THEN 'conflict'
+        WHEN EXISTS (SELECT 1 FROM payment p WHERE p.channel_id = channels[i] AND p.state <> 'released'
+          AND ((p.ceiling = ceilings[i] AND (p.charged_atomic IS NULL OR p.charged_atomic > 0)) OR p.client_id = client_ids[i])) THEN 'conflict'
         WHEN s.expires_at <= now() THEN 'session_expired'
         WHEN s.calls_taken >= s.calls THEN 'session_exhausted' END;
       IF outcome IS NOT NULL THEN RETURN NEXT; CONTINUE; END IF;

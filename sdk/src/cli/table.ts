@@ -17,6 +17,8 @@ import { policyApply, policyTest } from "./commands/policy.ts";
 import { payoutsNow, payoutsSchedule, payoutsShow } from "./commands/payouts.ts";
 import { rate } from "./commands/rate.ts";
 import { receiptProve, receiptVerify } from "./commands/receipt.ts";
+import { negotiate } from "./commands/negotiate.ts";
+import { receiptVerify } from "./commands/receipt.ts";
 import { vouchersImport } from "./commands/vouchers-import.ts";
 import { sell } from "./commands/sell.ts";
 import { sellList, sellPause, sellRemove, sellResume, sellUpdate } from "./commands/sell-listing.ts";
@@ -25,4 +27,4 @@ import { trace } from "./commands/trace.ts";
 import { up } from "./commands/up.ts";
 import { withdraw } from "./commands/withdraw.ts";
 
-export const COMMANDS: readonly Command[] = [up, pay, find, mandateCreate, mandateList, mandateShow, mandateTree, mandateRevoke, guard, policyTest, policyApply, jobPost, jobQuote, jobHire, jobSubmit, jobAccept, jobReject, jobShow, jobList, disputeOpen, disputeVote, disputeReveal, disputeRule, disputeShow, sell, sellList, sellUpdate, sellPause, sellResume, sellRemove, statements, payoutsShow, payoutsSchedule, payoutsNow, invoicesList, invoicesPay, channelsList, channelsShow, channelsClose, withdraw, claim, vouchersImport, rate, trace, receiptProve, receiptVerify, auditVerify, auditExport, doctor, keystoreCreate, keystoreImport, keystoreShow];
+export const COMMANDS: readonly Command[] = [up, pay, negotiate, find, mandateCreate, mandateList, mandateShow, mandateTree, mandateRevoke, guard, policyTest, policyApply, jobPost, jobQuote, jobHire, jobSubmit, jobAccept, jobReject, jobShow, jobList, disputeOpen, disputeVote, disputeReveal, disputeRule, disputeShow, sell, sellList, sellUpdate, sellPause, sellResume, sellRemove, statements, payoutsShow, payoutsSchedule, payoutsNow, invoicesList, invoicesPay, channelsList, channelsShow, channelsClose, withdraw, claim, vouchersImport, rate, trace, receiptProve, receiptVerify, auditVerify, auditExport, doctor, keystoreCreate, keystoreImport, keystoreShow];

@@ -43,13 +43,19 @@ export async function sessionFaults(domain: NegotiationDomain, agreement: Agreem
   const sessionId = messageHash(domain, "Acceptance", agreement.acceptance.message);
   const faults = await agreementFaults(domain, agreement);
   for (const receipt of receipts) faults.push(...(await receiptFaults(offer, sessionId, messageHash(domain, "Offer", offer), receipt, signer)));
+  return [...faults, ...totalFaults(agreement, receipts)];
+}
+
+/** What receipts come to together; `receipts` may be any of the session's. */
+export function totalFaults({ offer: { message: offer }, acceptance }: Agreement, receipts: readonly SignedReceipt[]): Fault[] {
+  const faults: Fault[] = [];
   const unique = new Map(receipts.map(({ payload }) => [payload.paymentId, BigInt(payload.amount)]));
   const total = [...unique.values()].reduce((sum, amount) => sum + amount, 0n);
   // Whatever receipts there are, the nth of them was at least the nth call, and later calls never cost more.
   const allowed = priceOfCalls(offer, unique.size);
   if (total > allowed) faults.push({ code: "charged_above_agreed", detail: `${unique.size} calls were charged ${total}, agreed are at most ${allowed}.` });
-  if (total > agreement.acceptance.message.budget) faults.push({ code: "charged_above_budget", detail: `${total} were charged of a budget of ${agreement.acceptance.message.budget}.` });
-  const calls = callsFor(offer, agreement.acceptance.message.budget);
+  if (total > acceptance.message.budget) faults.push({ code: "charged_above_budget", detail: `${total} were charged of a budget of ${acceptance.message.budget}.` });
+  const calls = callsFor(offer, acceptance.message.budget);
   if (unique.size > calls) faults.push({ code: "too_many_calls", detail: `${unique.size} calls were charged, the session has ${calls}.` });
   return faults;
 }

@@ -4,6 +4,7 @@ import { toWire } from "../../../../sdk/src/negotiation/messages.ts";
 import { priceOfCall } from "../../../../sdk/src/negotiation/terms.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import type { Service } from "../gateway/store.ts";
+import { findOffer } from "./store.ts";
 import { sessionRefused, type SessionRefusal } from "./refusals.ts";
 import { renewalFor } from "./service.ts";
 import { findSession, type NegotiatedSession } from "./session-store.ts";
@@ -30,13 +31,13 @@ export const soldAs = ({ over, service }: AgreedService, listed: Service, amount
 
 export const refusalOfSession = ({ session, over }: AgreedService) => (over === undefined ? undefined : sessionRefused(over, session.sessionId));
 
-/** What a 402 tells of the session: how it stands, and how to go on when it is over. */
+/** What a 402 tells of the session: how it stands, with the offer it goes by, or the one to go on with when it is over. */
 export async function sessionExtension(deps: GatewayDeps, { session }: AgreedService): Promise<Record<string, unknown>> {
   const { sessionId, intentId, offerHash, state, calls, callsTaken, expiresAt, pricePerRequest } = session;
-  const renewal = state === "active" ? undefined : await renewalFor(deps, session);
+  const offer = state === "active" ? await findOffer(deps.db, offerHash) : await renewalFor(deps, session);
   const info = {
     sessionId, intentId, offerHash, state, calls, callsLeft: calls - callsTaken, priceAtomic: pricePerRequest.toString(), expiresAt: Math.floor(expiresAt.getTime() / 1000),
-    ...(renewal === undefined ? {} : { offer: { ...toWire("Offer", renewal.offer), offerHash: renewal.offerHash } }),
+    ...(offer === undefined ? {} : { offer: { ...toWire("Offer", offer.offer), offerHash: offer.offerHash } }),
   };
   return { [NEGOTIATION_EXTENSION]: { info } };
 }

@@ -1,0 +1,173 @@
+// One agent calls another's API by what it can do: intent, offers, one counter-offer, session, payment, and every receipt held against what
+// was agreed. Sessions are kept, so that the next call of the same kind goes straight to paying. Browser-safe.
+import { bytesToHex, type Hex } from "viem";
+import { createAgent, type Agent, type AgentOptions } from "../agent/agent.ts";
+import { receiptIn } from "../agent/receipts.ts";
+import { readSettlement } from "../agent/wire.ts";
+import { BASE_SEPOLIA, chainById, SESSION_CHANNELS } from "../constants.ts";
+import { TallystickError } from "../errors.ts";
+import type { SignedReceipt } from "../receipt.ts";
+import { sessionFaults, totalFaults, type Agreement } from "./check.ts";
+import { fault, NegotiationClient, type Declined, type ProvenOffer } from "./client.ts";
+import { formatAmount, parseAmount } from "./decimal.ts";
+import type { Sla } from "./fields.ts";
+import { negotiationDomain, type Intent, type MessageSigner, type Offer } from "./messages.ts";
+import { priceOfCall } from "./terms.ts";
+
+export type A2AOptions = Omit<AgentOptions, "fetch" | "onPayment" | "mandate"> & {
+  relayerUrl: string;
+  fetch?: typeof fetch;
+  /** Calls that a session is opened for (100). */
+  calls?: number;
+};
+
+export type A2ACall = {
+  /** The service's name; left out: whoever has the capability, the cheapest first. */
+  agentId?: string;
+  capability?: string;
+  /** JSON that is posted; or the request itself. */
+  input?: unknown;
+  path?: string;
+  method?: string;
+  /** Most that one call may cost, token units: "0.008". */
+  maxCost: string;
+  sla?: Sla;
+};
+
+export type A2AResult = {
+  status: number;
+  output: unknown;
+  /** Token units. */
+  cost: string;
+  service: string;
+  sessionId: Hex;
+  offer: Offer;
+  receipt: SignedReceipt;
+  /** What the first offer asked, token units: what negotiating saved is the difference. */
+  firstOffered: string;
+};
+
+type Session = { sessionId: Hex; offer: Offer; agreement: Agreement; agent: Agent; receipts: SignedReceipt[]; firstOffered: bigint; expiresAt: number };
+
+const INTENT_S = 300;
+const COUNTER_S = 60;
+const DEFAULT_CALLS = 100;
+const NO_SLA: Sla = { maxLatencyMs: 0, minUptimePercent: 0 };
+
+export type A2A = { call(request: A2ACall): Promise<A2AResult>; close(): Promise<void> };
+
+export function createA2A(options: A2AOptions): A2A {
+  const chainId = options.chainId ?? BASE_SEPOLIA.chainId;
+  const domain = negotiationDomain(chainId, options.sessionChannels ?? SESSION_CHANNELS);
+  const client = new NegotiationClient({ relayerUrl: options.relayerUrl, account: options.account as unknown as MessageSigner, domain, ...(options.fetch === undefined ? {} : { fetch: options.fetch }) });
+  const sessions = new Map<string, Promise<Session>>();
+
+  async function agree({ agentId = "", capability = "", maxCost, sla = NO_SLA }: A2ACall): Promise<Session> {
+    const maxPricePerRequest = parseAmount(maxCost, "maxCost");
+    const now = Math.floor(Date.now() / 1000);
+    const intent: Intent = { intentId: random(), agent: options.account.address, service: agentId, capability, maxPricePerRequest, token: tokenOf(chainId), sla, expiresAt: now + INTENT_S };
+    const { offers, declined } = await client.publishIntent(intent);
+    const first = cheapest(offers, maxPricePerRequest, declined);
+    const chosen = await bargain(intent, first);
+    const { message: offer } = chosen.offer;
+    const budget = offer.pricePerRequest * BigInt(Math.min(options.calls ?? DEFAULT_CALLS, offer.maxCalls));
+    const { session, acceptance } = await client.accept(offer, { offerHash: chosen.offerHash, agent: intent.agent, budget, sessionExpiresAt: now + offer.sessionTtlS });
+    const opened: Session = {
+      sessionId: session.sessionId, offer, agreement: { offer: chosen.offer, policy: chosen.policy, acceptance }, receipts: [], firstOffered: first.offer.message.pricePerRequest, expiresAt: acceptance.message.sessionExpiresAt,
+      agent: undefined as unknown as Agent,
+    };
+    opened.agent = payer(opened, session.calls, budget);
+    return opened;
+  }
+
+  /** One counter-offer; where the provider has to come by for it, the first offer is taken. */
+  async function bargain(intent: Intent, first: ProvenOffer): Promise<ProvenOffer> {
+    const asked = (first.offer.message.pricePerRequest * 3n) / 4n;
+    if (asked === 0n) return first;
+    const answer = await client.counter(intent, { offerHash: first.offerHash, agent: intent.agent, pricePerRequest: asked, expiresAt: Math.floor(Date.now() / 1000) + COUNTER_S }).catch((error: unknown) => {
+      if (error instanceof TallystickError && error.status === 409) return undefined; // it does not bargain any more
+      throw error;
+    });
+    return answer !== undefined && answer.offer.message.pricePerRequest < first.offer.message.pricePerRequest ? answer : first;
+  }
+
+  /** Pays within the session only: one deposit for all its calls, and never above the agreed price. */
+  function payer(session: Session, calls: number, budget: bigint): Agent {
+    const fetcher = options.fetch ?? globalThis.fetch.bind(globalThis);
+    const named: typeof fetch = (input, init) => {
+      const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
+      headers.set("X-402-Session-Id", session.sessionId);
+      return fetcher(input, { ...init, headers });
+    };
+    const limits = { ...options.limits, perCall: session.offer.pricePerRequest };
+    return createAgent({ ...options, chainId, limits, deposit: { calls, max: budget, ...options.deposit }, schemes: ["batch-settlement"], fetch: named });
+  }
+
+  async function sessionOf(request: A2ACall): Promise<Session> {
+    const key = JSON.stringify([request.agentId, request.capability, request.maxCost, request.sla]);
+    const known = await sessions.get(key)?.catch(() => undefined);
+    if (known !== undefined && known.expiresAt > Date.now() / 1000 + 5 && (await hasCalls(known))) return known;
+    const opening = agree(request);
+    sessions.set(key, opening);
+    opening.catch(() => sessions.delete(key));
+    return opening;
+  }
+
+  const hasCalls = async ({ receipts, agreement, offer }: Session): Promise<boolean> => BigInt(receipts.length) < agreement.acceptance.message.budget / offer.pricePerRequest;
+
+  async function call(request: A2ACall): Promise<A2AResult> {
+    const session = await sessionOf(request);
+    const { input, path = "/", method = input === undefined ? "GET" : "POST" } = request;
+    const response = await session.agent.fetch(`${options.relayerUrl}/s/${session.offer.service}${path}`, {
+      method, ...(input === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(input) }),
+    });
+    const settlement = readSettlement(response.headers);
+    const receipt = settlement && receiptIn(settlement);
+    if (!response.ok || receipt === undefined) throw fault("a2a_call_failed", `${session.offer.service} answered ${response.status}; nothing was charged.`);
+    session.receipts.push(receipt);
+    // The signer is the channel's receiverAuthorizer: the agent held the receipt against that before it handed the answer out.
+    const [wrong] = [...(await sessionFaults(domain, session.agreement, [receipt], receipt.signer)), ...totalFaults(session.agreement, session.receipts)];
+    if (wrong !== undefined) {
+      sessions.clear();
+      throw fault("agreement_broken", `${wrong.code}: ${wrong.detail}`);
+    }
+    return {
+      status: response.status, output: await readOutput(response), cost: formatAmount(BigInt(receipt.payload.amount)), service: session.offer.service, sessionId: session.sessionId, offer: session.offer, receipt, firstOffered: formatAmount(session.firstOffered),
+    };
+  }
+
+  return {
+    call,
+    async close() {
+      for (const opened of sessions.values()) await (await opened.catch(() => undefined))?.agent.close();
+    },
+  };
+
+  function random(): Hex {
+    return bytesToHex(crypto.getRandomValues(new Uint8Array(32)));
+  }
+}
+
+function cheapest(offers: readonly ProvenOffer[], most: bigint, declined: readonly Declined[]): ProvenOffer {
+  const fitting = offers.filter(({ offer: { message } }) => message.pricePerRequest <= most && message.expiresAt > Date.now() / 1000);
+  const [best] = fitting.sort((a, b) => Number(priceOfCall(a.offer.message, 1) - priceOfCall(b.offer.message, 1)));
+  if (best !== undefined) return best;
+  throw new TallystickError({ code: "no_offer", status: 404, retry: "safe", detail: `Nobody offers it for ${formatAmount(most)}: ${declined.map(({ service, reason }) => `${service}: ${reason}`).join("; ") || "no service answers"}.` });
+}
+
+async function readOutput(response: Response): Promise<unknown> {
+  const text = await response.text();
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text; // not JSON: as it is
+  }
+}
+
+/** What is paid in on a chain. */
+function tokenOf(chainId: number) {
+  const chain = chainById(chainId);
+  if (chain === undefined) throw new TypeError(`no chain ${chainId}`);
+  return chain.usdc.address;
+}
+

@@ -1,0 +1,103 @@
+// a2a.call does it all: intent, offers, a counter-offer, session, one deposit, receipts held against the offer.
+import { expect } from "chai";
+import fc from "fast-check";
+import { zeroHash } from "viem";
+import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
+import { createA2A } from "../../sdk/src/negotiation/a2a.ts";
+import { agreementFaults, offerFaults } from "../../sdk/src/negotiation/check.ts";
+import { formatAmount, parseAmount } from "../../sdk/src/negotiation/decimal.ts";
+import { messageHash, signMessage, type MessageSigner, type Offer } from "../../sdk/src/negotiation/messages.ts";
+import { callsFor, lowestIn, policyPrice, priceOfCall, priceOfCalls } from "../../sdk/src/negotiation/terms.ts";
+import { intentOf, liveOffer, NEGOTIATION, policyOf, PROVIDER, publishPolicy, randomHash } from "../support/negotiation.ts";
+import { startTestWorld, type TestWorld } from "../support/relayer.ts";
+
+const amount = fc.bigInt(1n, 10n ** 12n);
+const terms = fc.record({ pricePerRequest: fc.bigInt(1_000n, 100_000n), cuts: fc.array(fc.tuple(fc.integer({ min: 2, max: 300 }), fc.bigInt(1n, 1_500n)), { maxLength: 4 }) }).map(({ pricePerRequest, cuts }) => ({
+  pricePerRequest, tiers: [...new Map(cuts)].sort(([a], [b]) => a - b).map(([minCalls], index) => ({ minCalls, pricePerRequest: pricePerRequest - BigInt(index + 1) })), maxCalls: 1_000,
+}));
+
+describe("negotiation: pure parts", () => {
+  it("decimals are exact, there and back", () => {
+    expect(parseAmount("0.008", "x")).equal(8_000n);
+    fc.assert(fc.property(amount, (value) => void expect(parseAmount(formatAmount(value), "x")).equal(value)));
+  });
+
+  it("a budget buys as many calls as it pays for, one by one", () => {
+    expect(callsFor({ pricePerRequest: 8_000n, tiers: [], maxCalls: 1_000 }, 1_000_000n)).equal(125);
+    fc.assert(fc.property(terms, fc.bigInt(1n, 20_000_000n), (agreed, budget) => {
+      let [calls, left] = [0, budget];
+      while (calls < agreed.maxCalls && priceOfCall(agreed, calls + 1) <= left) left -= priceOfCall(agreed, ++calls);
+      expect(callsFor(agreed, budget)).equal(calls);
+      expect(priceOfCalls(agreed, calls)).equal(budget - left);
+    }));
+  });
+
+  it("a policy never goes below its floor, above what it said before, or above what the agent pays", () => {
+    fc.assert(fc.property(fc.bigInt(1n, 1_000n), fc.bigInt(0n, 1_000n), fc.bigInt(1n, 3_000n), fc.array(fc.bigInt(1n, 3_000n), { maxLength: 4 }), (floorPrice, above, most, counters) => {
+      fc.pre(most >= floorPrice);
+      const policy = policyOf({ floorPrice, listPrice: floorPrice + above });
+      const intent = intentOf(PROVIDER, { maxPricePerRequest: most });
+      let price = policyPrice(policy, intent, 0);
+      expect(price >= floorPrice && price <= policy.listPrice && price <= most).equal(true);
+      for (const [index, pricePerRequest] of counters.entries()) {
+        const next = policyPrice(policy, intent, index + 1, price, { offerHash: zeroHash, agent: PROVIDER.address, pricePerRequest, expiresAt: 1 });
+        expect(next >= floorPrice && next <= price).equal(true);
+        expect(next >= lowestIn(policy, index + 1) || next === price).equal(true);
+        price = next;
+      }
+    }));
+  });
+
+  it("an offer is its provider's, or within the policy that names who made it; every other is found out", async () => {
+    const [operator, thief] = [privateKeyToAccount(generatePrivateKey()), privateKeyToAccount(generatePrivateKey())];
+    const policy = await signMessage(PROVIDER as unknown as MessageSigner, NEGOTIATION, "PricePolicy", policyOf({ operator: operator.address }));
+    const policyHash = messageHash(NEGOTIATION, "PricePolicy", policy.message);
+    const live = liveOffer({ intentId: randomHash(), intentHash: randomHash() }, thief.address, 7_000n);
+    const made = (by: typeof operator, change: Partial<Offer> = {}) => signMessage(by as unknown as MessageSigner, NEGOTIATION, "Offer", { ...live, policyHash, ...change });
+    const codes = async (offer: Awaited<ReturnType<typeof made>>, behind: typeof policy | undefined = policy) => (await offerFaults(NEGOTIATION, offer, behind)).map(({ code }) => code);
+    expect(await codes(await made(PROVIDER))).deep.equal([]);
+    expect(await codes(await made(operator))).deep.equal([]);
+    expect(await codes(await made(thief))).deep.equal(["offer_signature"]);
+    expect(await codes(await made(operator, { policyHash: zeroHash }))).deep.equal(["offer_signature"]);
+    expect((await offerFaults(NEGOTIATION, await made(operator), undefined)).map(({ code }) => code)).deep.equal(["policy_missing"]);
+    expect(await codes(await made(operator, { policyHash: randomHash() }))).deep.equal(["policy_other"]);
+    for (const change of [{ pricePerRequest: 5_999n }, { pricePerRequest: 10_001n }, { payTo: thief.address }, { maxCalls: 2_000_000 }, { sla: { maxLatencyMs: 1, minUptimePercent: 99 } }, { tiers: [{ minCalls: 2, pricePerRequest: 1n }] }]) {
+      expect(await codes(await made(operator, change)), Object.keys(change).join()).deep.equal(["offer_outside_policy"]);
+    }
+    const forged = { ...policy, signature: (await signMessage(thief as unknown as MessageSigner, NEGOTIATION, "PricePolicy", policy.message)).signature };
+    expect(await codes(await made(operator), forged)).deep.equal(["policy_signature"]);
+    const acceptance = await signMessage(operator as unknown as MessageSigner, NEGOTIATION, "Acceptance", { offerHash: zeroHash, agent: thief.address, budget: 1n, sessionExpiresAt: 1 });
+    expect((await agreementFaults(NEGOTIATION, { offer: await made(PROVIDER), acceptance })).map(({ code }) => code)).deep.equal(["acceptance_other", "acceptance_signature"]);
+  });
+});
+
+describe("a2a.call", function () {
+  this.timeout(120_000);
+  let world: TestWorld;
+  before(async () => {
+    world = await startTestWorld();
+    await publishPolicy(world.url, policyOf());
+  });
+  after(() => world.stop());
+
+  it("finds by capability, bargains once, pays in one session with one deposit, and holds receipts against the offer", async () => {
+    const account = privateKeyToAccount(generatePrivateKey());
+    await world.chain.mintUSDC(account.address, 2_000_000n);
+    const a2a = createA2A({ relayerUrl: world.url, account, rpcUrl: world.chain.url, calls: 20 });
+    const first = await a2a.call({ capability: "echo.text", input: { text: "hello" }, maxCost: "0.012" });
+    expect(first).deep.include({ status: 200, service: "echo", cost: "0.009", firstOffered: "0.01" });
+    expect((first.output as { body: string }).body).equal('{"text":"hello"}');
+    const more = await Promise.all([1, 2, 3].map((n) => a2a.call({ capability: "echo.text", input: { n }, maxCost: "0.012" })));
+    expect(more.map(({ sessionId, cost }) => [sessionId, cost])).deep.equal(more.map(() => [first.sessionId, "0.009"]));
+    const { rows } = await world.relayer.deps.db.query("SELECT count(*) AS payments, count(deposit_tx) AS deposits, count(DISTINCT channel_id) AS channels FROM payment WHERE payer = $1 AND state = 'charged'", [Buffer.from(account.address.slice(2), "hex")]);
+    expect(rows[0]).deep.equal({ payments: 4n, deposits: 1n, channels: 1n });
+    await a2a.close();
+  });
+
+  it("says why nobody sells for so little, and signs nothing away", async () => {
+    const a2a = createA2A({ relayerUrl: world.url, account: privateKeyToAccount(generatePrivateKey()), rpcUrl: world.chain.url });
+    const refused = await a2a.call({ agentId: "echo", maxCost: "0.005" }).then(() => undefined, (error: unknown) => error as { code: string; message: string });
+    expect(refused).include({ code: "no_offer" });
+    expect(refused!.message).include("it is not sold for so little");
+  });
+});
