@@ -5,8 +5,8 @@ import { getAddress, isAddress, type Address, type Hex } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { TallystickError } from "../../sdk/src/errors.ts";
 import { AUDIT_KEYS, readAuditConfig, type AuditConfig } from "./audit-config.ts";
-import { BAZAAR_KEYS, readBazaarConfig, type BazaarConfig } from "./config-bazaar.ts";
-import { DISCOVERY_KEYS, readDiscoveryConfig, type DiscoveryConfig } from "./config-discovery.ts";
+import { BAZAAR_KEYS, readBazaarConfig, type BazaarConfig } from "./bazaar-config.ts";
+import { DISCOVERY_KEYS, readDiscoveryConfig, type DiscoveryConfig } from "./discovery-config.ts";
 import { FEE_KEYS, readFeeConfig, type FeeConfig } from "./fee-config.ts";
 import { JOBS_KEYS, readJobsConfig, type JobsConfig } from "./jobs-config.ts";
 
@@ -84,9 +84,7 @@ export type Config = {
   exposure: { perChannelAtomic: bigint; perPayerAtomic: bigint };
   /** Seal stored answers; the first seals, all open. */
   answerKeys: Hex[];
-  fee: FeeConfig;
-  audit: AuditConfig;
-  bazaar: BazaarConfig; discovery: DiscoveryConfig; jobs: JobsConfig;
+  fee: FeeConfig; audit: AuditConfig; bazaar: BazaarConfig; discovery: DiscoveryConfig; jobs: JobsConfig;
   limits: { requestBytes: number; answerBytes: number; unbilledRunsPerMinute: number; answerTtlS: number; storedAnswerBytes: number };
   /** Where this process keeps what outlives it and the database: how far the ledger was. */
   stateDir: string | undefined;
@@ -144,8 +142,7 @@ export const CONFIG_KEYS: readonly Key[] = [
   { name: "RELAYER_MAX_ANSWER_BYTES", about: "largest upstream answer", fallback: "16777216" },
   { name: "RELAYER_MAX_UNBILLED_RUNS", about: "upstream runs a payer may cause in a minute without being charged", fallback: "30" },
   { name: "RELAYER_ANSWER_TTL_S", about: "how long an answer can be fetched again", fallback: "86400" },
-  ...FEE_KEYS,
-  ...AUDIT_KEYS, ...BAZAAR_KEYS, ...DISCOVERY_KEYS, ...JOBS_KEYS,
+  ...FEE_KEYS, ...AUDIT_KEYS, ...BAZAAR_KEYS, ...DISCOVERY_KEYS, ...JOBS_KEYS,
   { name: "RELAYER_MAX_STORED_ANSWER_BYTES", about: "bytes of answers kept for one payer; who is full buys nothing until some expire or are deleted", fallback: "268435456" },
   { name: "RELAYER_STATE_DIR", about: "folder on this machine's own disk that remembers how far the ledger was, so that a restored backup is noticed; empty: memory only", fallback: "" },
   { name: "RELAYER_TRUST_FAILOVER", about: "true when every standby of the database is synchronous, so that a failover loses nothing; else sales by channel stop until an operator resumes", fallback: "false" },

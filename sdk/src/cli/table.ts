@@ -18,7 +18,6 @@ import { payoutsNow, payoutsSchedule, payoutsShow } from "./commands/payouts.ts"
 import { rate } from "./commands/rate.ts";
 import { receiptProve, receiptVerify } from "./commands/receipt.ts";
 import { negotiate } from "./commands/negotiate.ts";
-import { receiptVerify } from "./commands/receipt.ts";
 import { vouchersImport } from "./commands/vouchers-import.ts";
 import { sell } from "./commands/sell.ts";
 import { sellList, sellPause, sellRemove, sellResume, sellUpdate } from "./commands/sell-listing.ts";
