@@ -159,7 +159,7 @@ describe("agents", function () {
     await until(async () => (await other("GET", "/agents/own")).body["status"] === "suspended");
   });
 
-  it("a listing whose block is reorganised away is no listing any more", async () => {
+  it("a listing whose block is reorganised away comes back with the relayer's own transaction", async () => {
     const snapshot = await world.chain.client.snapshot();
     const { agent } = await listingClientOf(world, 14).list({ name: "brief", origin: world.provider.origin, metadata: metadataOf() });
     expect(agent.status).equal("listed");
