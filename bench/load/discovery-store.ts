@@ -32,19 +32,27 @@ export async function seedServices(deps: Pick<Deps, "db" | "config">, count: num
   for (let from = 0; from < count; from += 500) {
     const page = Array.from({ length: Math.min(500, count - from) }, (_, at) => seeded(from + at, config.token.address));
     await upsertServices(db, page.map(({ service }) => service), "indexer");
-    for (const { service, metadata } of page) {
+    await inTurns(page, async ({ service, metadata }) => {
       await setDocument(db, service, readDocument(metadataBytes(metadata), service.contentHash, service), `https://provider.example/s/${service.serviceId.slice(2, 12)}`);
-    }
+    });
     await setReputations(db, page.filter((_, at) => at % 3 !== 0).map(({ service, nth }) => ({ serviceId: service.serviceId, updatedAt: 1n, reputation: { overall: noise(nth, 101), trust: "trusted" } })));
-    for (const { service, nth } of page.filter((_, at) => at % 4 !== 0)) {
+    await inTurns(page.filter((_, at) => at % 4 !== 0), async ({ service, nth }) => {
       const p50Ms = 20 + noise(nth, 900);
       await copyHealth(db, service.serviceId, {
         probes: 100, since: new Date(0), lastProbedAt: new Date(), uptimePercent: 90 + noise(nth, 11), p50Ms, p90Ms: p50Ms * 2, p99Ms: p50Ms * 4, priceHonestyPercent: 100, hidden: undefined,
       });
-    }
+    });
   }
   await rankAgain(deps, new Date(0));
   await db.query("VACUUM ANALYZE discovery_service");
+}
+
+async function inTurns<T>(items: readonly T[], once: (item: T) => Promise<void>): Promise<void> {
+  const next = items.values();
+  const lane = async (): Promise<void> => {
+    for (const item of next) await once(item);
+  };
+  await Promise.all(Array.from({ length: 8 }, lane));
 }
 
 function seeded(nth: number, token: Address): { nth: number; metadata: Metadata; service: ChainService } {

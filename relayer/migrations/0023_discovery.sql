@@ -52,10 +52,11 @@ CREATE TABLE discovery_service (
 
   quality double precision NOT NULL DEFAULT 0, -- of everything but the text: logic.ts says what goes in
   words tsvector NOT NULL DEFAULT ''::tsvector,
-  updated_at timestamptz NOT NULL DEFAULT now()
+  updated_at timestamptz NOT NULL DEFAULT now(),
+  -- What search shows; one column, so that the planner knows how many they are. The documents of the others are read too.
+  shown boolean NOT NULL GENERATED ALWAYS AS (coalesce(status = 'listed' AND visibility = 'public' AND hidden_since IS NULL AND url IS NOT NULL AND read_hash::bytea = content_hash::bytea, false)) STORED
 );
--- What search shows. The documents of the others are read too: what is listed tomorrow is known then.
-CREATE INDEX discovery_service_best ON discovery_service (quality DESC, service_id) WHERE status = 'listed' AND visibility = 'public' AND hidden_since IS NULL AND url IS NOT NULL;
+CREATE INDEX discovery_service_best ON discovery_service (quality DESC, service_id) WHERE shown;
 CREATE INDEX discovery_service_words ON discovery_service USING gin (words) WITH (fastupdate = off);
 CREATE INDEX discovery_service_capability ON discovery_service (capability, quality DESC);
 CREATE INDEX discovery_service_pay_to ON discovery_service (pay_to);

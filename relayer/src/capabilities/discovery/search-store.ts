@@ -35,23 +35,23 @@ type Row = {
 const COLUMNS = `d.service_id, d.service, d.owner, d.agent_key, d.pay_to, d.token, d.price_atomic, d.capability, d.categories, d.schemes, d.visibility, d.status, d.version, d.content_hash, d.uri, d.bond_atomic, d.rating_count,
   d.chain_updated_at, d.availability, d.available_at, d.url, d.name, d.description, d.facts, d.max_latency_ms, d.min_uptime, d.reputation, d.reputation_detail, d.uptime, d.p50_ms, d.p90_ms, d.p99_ms, d.honesty, d.quality, d.updated_at`;
 
-/** As the index discovery_service_best has it. */
-const VISIBLE = "status = 'listed' AND visibility = 'public' AND hidden_since IS NULL AND url IS NOT NULL AND read_hash = content_hash";
-
 /** ts_rank's 32 maps any rank into 0..1; its own values are small, so that it is stretched: two weighty words in a title come close to 1. */
-const TEXT_RANK = "least(1, 2.5 * ts_rank(words, query.q, 32))";
+const textRank = (query: string): string => `least(1, 2.5 * ts_rank(words, ${query}, 32))`;
 
-/** Conditions and the values they speak of; the text is always $1. */
+/** Of more matches than that, those of the best quality are compared by their words: a word that everybody has costs no more than a rare one. */
+const MOST_COMPARED = 2_000;
+
+/** Conditions and the values they speak of; where there is a text, it is $1. */
 function conditions(filter: Filter): { where: string; values: unknown[] } {
-  const values: unknown[] = [filter.text ?? ""];
-  const where = [VISIBLE];
+  const values: unknown[] = filter.text === undefined ? [] : [filter.text];
+  const where = ["shown"];
   const add = (value: unknown, condition: (at: string) => string): void => {
     if (value === undefined) return;
     values.push(value);
     where.push(condition(`$${values.length}`));
   };
   if (filter.described === true) where.push("jsonb_array_length(facts -> 'endpoints') > 0");
-  if (filter.text !== undefined) where.push("words @@ query.q");
+  if (filter.text !== undefined) where.push(`words @@ ${queryOf(filter)}`);
   add(filter.capability, (at) => `capability = ${at}`);
   add(filter.category, (at) => `mod(trunc(categories / 2::numeric ^ ${at}::int), 2) = 1`);
   add(filter.owner && toBytes(filter.owner), (at) => `owner = ${at}::bytea`);
@@ -70,24 +70,27 @@ function conditions(filter: Filter): { where: string; values: unknown[] } {
 const queryOf = ({ anyWord }: Filter): string =>
   anyWord === true ? "replace(plainto_tsquery('english', $1)::text, ' & ', ' | ')::tsquery" : "websearch_to_tsquery('english', $1)";
 
-/** A page, best first, and how many there are in all. `textWeight` is the text's share of the place. */
-export async function search(db: Queryable, filter: Filter, textWeight: number, page: { limit: number; offset: number }): Promise<FoundService[]> {
+/** A page, best first. `textWeight` is the text's share of the place. */
+export async function search(db: Queryable, filter: Filter, textWeight: number, { limit, offset }: { limit: number; offset: number }): Promise<FoundService[]> {
   const { where, values } = conditions(filter);
-  const withText = filter.text !== undefined;
-  const place = withText ? `$${values.length + 1}::double precision * ${TEXT_RANK} + (1 - $${values.length + 1}::double precision) * quality` : "quality";
-  const at = values.length + (withText ? 2 : 1);
+  const matches = `SELECT service_id, words, quality FROM discovery_service WHERE ${where} ORDER BY quality DESC, service_id`;
+  const rank = textRank(queryOf(filter));
+  const text = filter.text === undefined
+    ? `WITH best AS MATERIALIZED (SELECT service_id, NULL::double precision AS text_match, quality AS place FROM (${matches} LIMIT $${values.length + 1} OFFSET $${values.length + 2}) matches)`
+    : `WITH matches AS MATERIALIZED (${matches} LIMIT ${MOST_COMPARED}), best AS MATERIALIZED (
+         SELECT service_id, text_match, $${values.length + 3}::double precision * text_match + (1 - $${values.length + 3}::double precision) * quality AS place
+         FROM (SELECT service_id, quality, ${rank} AS text_match FROM matches) ranked ORDER BY place DESC, service_id LIMIT $${values.length + 1} OFFSET $${values.length + 2}
+       )`;
   const { rows } = await db.query<Row>({
-    text: `WITH query AS (SELECT ${withText ? queryOf(filter) : "$1::text"} AS q), best AS (
-       SELECT service_id, ${withText ? TEXT_RANK : "NULL::double precision"} AS text_match, ${place} AS place FROM discovery_service, query WHERE ${where} ORDER BY place DESC, service_id LIMIT $${at} OFFSET $${at + 1}
-     ) SELECT ${COLUMNS}, best.text_match FROM best JOIN discovery_service d USING (service_id) ORDER BY best.place DESC, best.service_id`,
-    values: [...values, ...(withText ? [textWeight] : []), page.limit, page.offset],
+    text: `${text} SELECT ${COLUMNS}, best.text_match FROM best JOIN discovery_service d USING (service_id) ORDER BY best.place DESC, best.service_id`,
+    values: [...values, limit, offset, ...(filter.text === undefined ? [] : [textWeight])],
   });
   return rows.map(found);
 }
 
 export async function count(db: Queryable, filter: Filter): Promise<number> {
   const { where, values } = conditions(filter);
-  const { rows } = await db.query<{ total: bigint }>({ text: `WITH query AS (SELECT ${filter.text === undefined ? "$1::text" : queryOf(filter)} AS q) SELECT count(*) AS total FROM discovery_service, query WHERE ${where}`, values });
+  const { rows } = await db.query<{ total: bigint }>({ text: `SELECT count(*) AS total FROM discovery_service WHERE ${where}`, values });
   return Number(rows[0]!.total);
 }
 
@@ -95,7 +98,7 @@ export async function count(db: Queryable, filter: Filter): Promise<number> {
 export async function findKnown(db: Queryable, idOrName: string): Promise<{ serviceId: Hex; shown: boolean; hiddenSince: Date | undefined } | undefined> {
   const byId = /^0x[0-9a-fA-F]{64}$/.test(idOrName);
   const { rows } = await db.query<{ service_id: Buffer; shown: boolean; hidden_since: Date | null }>(
-    `SELECT service_id, (${VISIBLE}) AS shown, hidden_since FROM discovery_service WHERE ${byId ? "service_id = $1::bytea" : "service = $1::text"}`,
+    `SELECT service_id, shown, hidden_since FROM discovery_service WHERE ${byId ? "service_id = $1::bytea" : "service = $1::text"}`,
     [byId ? toBytes(idOrName as Hex) : idOrName],
   );
   const [row] = rows;
