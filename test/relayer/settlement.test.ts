@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { setTimeout as sleep } from "node:timers/promises";
 import { zeroAddress, type Hex } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
 import { rpc } from "../../scripts/local/chain.ts";
@@ -7,6 +8,7 @@ import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { createFollower } from "../../relayer/src/capabilities/channels/follower.ts";
 import { carryDeposit, readView } from "../../relayer/src/capabilities/channels/service.ts";
 import { findChannel } from "../../relayer/src/capabilities/channels/store.ts";
+import { writeOff } from "../../relayer/src/capabilities/settlement/due-store.ts";
 import { createSettlementWorker } from "../../relayer/src/capabilities/settlement/service.ts";
 import { toBytes } from "../../relayer/src/db/codec.ts";
 import { charge, depositRequest, mineOther, newBuyer, sendToChannels, sendToToken, signVoucher, startWorld, USDC, type Buyer, type TestDeps, type World } from "../support/settlement-world.ts";
@@ -215,6 +217,27 @@ for (const mode of ["tallystick", "canonical"] as const) {
       await charge(world.db, buyer, 8000n);
       await createSettlementWorker(deps).flush();
       expect(await total(buyer)).to.equal(5000n);
+    });
+
+    it("a channel that looked empty while the chain came back stays in the queue, and one that moved is not given up", async () => {
+      const buyer = await open();
+      await charge(world.db, buyer, 1000n);
+      const id = toBytes(buyer.channelId);
+      // As after a reorganisation that took the deposit back...
+      await world.db.query("UPDATE channel SET balance = 0 WHERE channel_id = $1", [id]);
+      const returning = await world.db.connect();
+      await returning.query("BEGIN");
+      // ...and it is there again, in a transaction that commits after the worker has looked.
+      await returning.query("UPDATE channel SET balance = 10000 WHERE channel_id = $1", [id]);
+      const looked = createSettlementWorker(deps).flush();
+      const waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%settlement_due%'";
+      while ((await world.db.query(waits)).rowCount === 0) await sleep(5);
+      await returning.query("COMMIT");
+      returning.release();
+      await looked;
+      expect(await writeOff(world.db, { channelId: buyer.channelId, charged: 1000n, totalClaimed: 0n, balance: 0n, value: 1000n, claimCost: 1n })).to.equal(false);
+      expect(await createSettlementWorker(deps).flush()).to.equal(true);
+      expect(await total(buyer)).to.equal(1000n);
     });
 
     it("two workers at once: one works, nothing is claimed twice", async () => {

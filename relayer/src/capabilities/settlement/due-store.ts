@@ -1,9 +1,9 @@
 // SQL of the queue: which channels can be claimed and should be looked at now. It must not grow slower with the number of channels.
 import type { Hex } from "viem";
-import { toAddress, toBytes } from "../../db/codec.ts";
+import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import type { Queryable } from "../../db/pool.ts";
 import { channelFromRow, type ChannelRow } from "../channels/store.ts";
-import type { Claimable } from "./logic.ts";
+import type { Claimable, WrittenOff } from "./logic.ts";
 import type { Payee } from "./payout-store.ts";
 
 /** Rows looked at in one pass; what does not fit comes with the next. */
@@ -94,13 +94,27 @@ export async function youngerThan(client: Queryable, channelIds: readonly Hex[],
   );
 }
 
-/** Out of the queue until the chain moves under them: see the triggers of migration 0012. */
-export async function dropFromQueue(db: Queryable, channelIds: readonly Hex[]): Promise<void> {
-  await db.query("DELETE FROM settlement_due WHERE channel_id IN (SELECT channel_id FROM settlement_due WHERE channel_id = ANY($1::bytea[]) ORDER BY channel_id FOR UPDATE)", [channelIds.map(toBytes)]);
+/**
+ * Takes those of which nothing can be claimed out of the queue, until the chain moves under them: see the triggers of migration 0012. Whether
+ * nothing can be is asked again under the channels' locks: the chain may have moved since they were looked at, and its trigger comes but once.
+ * @returns those that were taken out.
+ */
+export async function dropEmptied(db: Queryable, channelIds: readonly Hex[]): Promise<Hex[]> {
+  const { rows } = await db.query<{ channel_id: Buffer }>(
+    `WITH held AS (SELECT channel_id FROM channel WHERE channel_id = ANY($1::bytea[]) AND LEAST(charged, balance, signed_ceiling) <= total_claimed ORDER BY channel_id FOR UPDATE)
+     DELETE FROM settlement_due d USING held WHERE d.channel_id = held.channel_id RETURNING d.channel_id::bytea`,
+    [channelIds.map(toBytes)],
+  );
+  return rows.map((row) => toHex(row.channel_id));
 }
 
-/** Gives up what is unclaimed, and says so in the trail of every payment that will not be paid for. */
-export async function writeOff(client: Queryable, channelId: Hex, value: bigint, claimCost: bigint): Promise<void> {
+/**
+ * Gives up what is unclaimed, and says so in the trail of every payment that will not be paid for.
+ * @returns false when the channel is no longer as it was seen: then nothing is given up.
+ */
+export async function writeOff(client: Queryable, { channelId, charged, totalClaimed, balance, value, claimCost }: WrittenOff): Promise<boolean> {
+  const { rowCount } = await client.query("SELECT 1 FROM channel WHERE channel_id = $1 AND charged = $2 AND total_claimed = $3 AND balance = $4 FOR UPDATE", [toBytes(channelId), charged, totalClaimed, balance]);
+  if (rowCount !== 1) return false;
   await client.query(
     `INSERT INTO audit_outbox (kind, subject, rule, payer, payee, amount_atomic, data)
      SELECT 'payment.written_off', p.payment_id, 'written_off', p.payer, c.receiver, p.charged_atomic,
@@ -109,7 +123,8 @@ export async function writeOff(client: Queryable, channelId: Hex, value: bigint,
      WHERE p.channel_id = $1 AND p.state = 'charged' AND p.charged_cumulative > c.total_claimed AND p.charged_atomic > 0`,
     [toBytes(channelId), String(value), String(claimCost)],
   );
-  await client.query("UPDATE settlement_due d SET given_up = c.charged, queued_at = 'infinity' FROM channel c WHERE c.channel_id = d.channel_id AND d.channel_id = $1", [toBytes(channelId)]);
+  await client.query("UPDATE settlement_due SET given_up = $2, queued_at = 'infinity' WHERE channel_id = $1", [toBytes(channelId), charged]);
+  return true;
 }
 
 type DueRow = ChannelRow & { since: Date; queued_at: Date };

@@ -41,10 +41,13 @@ export type Now = { wallS: number; chainS: number };
 export type Plan = {
   batches: Batch[];
   /** A withdrawal is over and the rest is worth less than its claim. */
-  writtenOff: { channelId: Hex; value: bigint; claimCost: bigint }[];
+  writtenOff: WrittenOff[];
   /** Charged, but nothing of it is there to be claimed. */
   emptied: Hex[];
 };
+
+/** What was seen of a channel that is to be given up. */
+export type WrittenOff = Pick<Claimable, "channelId" | "charged" | "totalClaimed" | "balance"> & { value: bigint; claimCost: bigint };
 
 type Candidate = { row: PlannedRow; leavesAtS: number | undefined; unclaimedSinceS: number };
 
@@ -53,6 +56,7 @@ const LAST_CALL_S = 600;
 
 export function chooseBatches(claimables: readonly Claimable[], policy: Policy, now: Now): Plan {
   const candidates = claimables.flatMap(candidateOf);
+  const seen = new Map(claimables.map((claimable) => [claimable.channelId, claimable]));
   const known = new Set(candidates.map(({ row }) => row.channelId));
   const atRisk = payeesAtRisk(candidates, policy);
   const groups = [...Map.groupBy(candidates, ({ row }) => groupKey(row.config, policy))].sort(([a], [b]) => (a < b ? -1 : 1));
@@ -64,10 +68,12 @@ export function chooseBatches(claimables: readonly Claimable[], policy: Policy, 
     writtenOff: candidates
       .filter(({ row, leavesAtS }) => leavesAtS !== undefined && leavesAtS <= now.chainS && !sent.has(row.channelId))
       .filter(({ row }) => row.value <= loneCost(row, policy))
-      .map(({ row }) => ({ channelId: row.channelId, value: row.value, claimCost: loneCost(row, policy) })),
+      .map(({ row }) => ({ ...seenOf(seen.get(row.channelId)!), value: row.value, claimCost: loneCost(row, policy) })),
     emptied: claimables.map(({ channelId }) => channelId).filter((channelId) => !known.has(channelId)),
   };
 }
+
+const seenOf = ({ channelId, charged, totalClaimed, balance }: Claimable) => ({ channelId, charged, totalClaimed, balance });
 
 /** What can be claimed of a channel: charged, but never beyond what was signed or what is there. */
 function candidateOf({ channelId, config, charged, totalClaimed, balance, ceiling, signature, leavesAtS, unclaimedSinceS }: Claimable): Candidate[] {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { inTransaction } from "../../db/pool.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { chainNow } from "./adapter.ts";
-import { claimableChannels, dropFromQueue, dueChannels, requeue, richPayees, writeOff, type Due } from "./due-store.ts";
+import { claimableChannels, dropEmptied, dueChannels, requeue, richPayees, writeOff, type Due } from "./due-store.ts";
 import { chooseBatches, nextTurnS, type Plan, type Policy } from "./logic.ts";
 import { payReceivers } from "./payout.ts";
 import { payoutsInFlight, type Payee } from "./payout-store.ts";
@@ -103,13 +103,14 @@ async function choose(deps: SettlementDeps, flush: boolean, scan: () => Promise<
   const { gasPriceWei, timestampS } = await chainNow(deps);
   const clock = { wallS: Math.floor(now.getTime() / 1000), chainS: timestampS };
   const plan = chooseBatches(due, policyOf(deps, gasPriceWei, flush), clock);
-  for (const { channelId, value, claimCost } of plan.writtenOff) {
-    await inTransaction(deps.db, (client) => writeOff(client, channelId, value, claimCost));
+  for (const lost of plan.writtenOff) {
+    const { channelId, value, claimCost } = lost;
+    if (!(await inTransaction(deps.db, (client) => writeOff(client, lost)))) continue;
     deps.metrics.settlementRows.inc({ result: "written_off" });
     deps.log.warn({ event: EVENT.rowSkipped, channelId, reason: "written_off", value: String(value), claimCost: String(claimCost) });
   }
-  if (plan.emptied.length > 0) await dropFromQueue(deps.db, plan.emptied);
-  for (const channelId of plan.emptied) deps.log.warn({ event: EVENT.rowSkipped, channelId, reason: "emptied" });
+  const emptied = plan.emptied.length > 0 ? await dropEmptied(deps.db, plan.emptied) : [];
+  for (const channelId of emptied) deps.log.warn({ event: EVENT.rowSkipped, channelId, reason: "emptied" });
   if (!flush) await requeueLeft(deps, due, plan, turn);
   return plan;
 }
