@@ -61,7 +61,7 @@ export const receiptProve: Command = {
   about: "Fetch a receipt of yours with the proof that it is under the root of a claim on chain",
   args: "<payment id>",
   positionals: [1, 1],
-  details: "Only the parties of a payment get it. The file says all that tallystick receipt verify needs; whoever has it can check it without the relayer.",
+  details: "Only the parties of a payment get it. The file has all that receipt verify needs: whoever has it can check it without the relayer.",
   needs: ["relayer", "key"],
   options: { out: { type: "string", value: "file", about: "where to write it; printed when left out" } },
   examples: [{ about: "prove it, and check the proof on chain", line: "tallystick receipt prove pay_0193b1c2d4e5f60718293a4b5c6d7e8f --out proof.json\n  tallystick receipt verify proof.json --rpc https://mainnet.base.org" }],
