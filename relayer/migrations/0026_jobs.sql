@@ -1,7 +1,7 @@
 -- Jobs: what was asked for and quoted here, what the chain says of those that were hired, and what is to be done about them in time.
 ALTER TABLE chain_tx DROP CONSTRAINT chain_tx_purpose_check;
 ALTER TABLE chain_tx ADD CONSTRAINT chain_tx_purpose_check
-  CHECK (purpose IN ('deposit', 'claim', 'settle', 'refund', 'cancel', 'exact', 'fill', 'anchor', 'job'));
+  CHECK (purpose IN ('deposit', 'claim', 'settle', 'refund', 'cancel', 'exact', 'fill', 'anchor', 'listing', 'job'));
 
 CREATE TABLE job (
   job_id text PRIMARY KEY CHECK (job_id ~ '^job_[0-9a-f]{32}$'),
