@@ -11,8 +11,9 @@ export const negotiate: Command = {
   about: "Agree a price for a service or a capability, call it, and check the receipt against the offer",
   args: "[service]",
   positionals: [0, 1],
-  details: `Publishes a signed intent, takes the cheapest offer after one counter-offer, opens a session with one deposit for --calls calls, and pays the
-first. Offers have to be signed by their provider, or lie within a price policy that it signed; the receipt is held against the offer.
+  details: `Publishes a signed intent, takes the cheapest offer after one counter-offer, opens a session with one deposit for --calls
+calls, and pays the first. Offers have to be signed by their provider, or lie within a price policy that it signed; the
+receipt is held against the offer.
 The answer goes to stdout, what was agreed to stderr.`,
   needs: ["chain", "relayer", "key"],
   options: {
