@@ -7,6 +7,7 @@ const benches: Record<string, () => Promise<Bench>> = {
   gas: () => import("./gas.ts"),
   "mandate-gas": () => import("./mandate-gas.ts"),
   "job-gas": () => import("./job-gas.ts"),
+  "verdict-cost": () => import("./verdict-cost.ts"),
   "bazaar-gas": () => import("./bazaar-gas.ts"),
   exact: () => import("./exact.ts"),
   paid: () => import("./paid.ts"),
