@@ -1,7 +1,8 @@
 // Writes what is generated: ABIs from the compiled contracts into sdk/src/abi, as const, for viem's types; addresses of
-// public chains from the deployment journals into sdk/src/addresses.ts.
+// public chains from the deployment journals into sdk/src/addresses.ts; the commands into docs/CLI.md.
 // `npm run build` writes them; `npm run build -- --check` writes nothing and exits 1 when one is stale.
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { renderAddresses } from "./addresses.ts";
 import { artifact, compile, CONTRACTS, type ContractName } from "./artifacts.ts";
@@ -28,17 +29,22 @@ const withoutInternalType = (key: string, value: unknown) => (key === "internalT
 const check = process.argv.includes("--check");
 compile();
 const stale: string[] = [];
-const abis = (Object.keys(CONTRACTS) as ContractName[]).map((name) => [fileOf(name), render(name)] as const);
-for (const [file, text] of [...abis, ["sdk/src/addresses.ts", renderAddresses()] as const]) {
-  const path = fileURLToPath(new URL(`../${file}`, import.meta.url));
-  if (text === read(path)) continue;
-  stale.push(file);
-  if (check) continue;
-  mkdirSync(fileURLToPath(new URL("../sdk/src/abi", import.meta.url)), { recursive: true });
-  writeFileSync(path, text);
-}
+for (const name of Object.keys(CONTRACTS) as ContractName[]) write(fileOf(name), render(name));
+write("sdk/src/addresses.ts", renderAddresses());
+// Commands import ABIs and addresses, so they are read when those are there.
+const [{ COMMANDS }, { markdown }] = await Promise.all([import("../sdk/src/cli/table.ts"), import("../sdk/src/cli/help.ts")]);
+write("docs/CLI.md", markdown(COMMANDS));
 for (const file of stale) process.stderr.write(`${check ? "stale" : "wrote"} ${file}\n`);
 if (check && stale.length > 0) process.exitCode = 1;
+
+function write(file: string, text: string): void {
+  const path = fileURLToPath(new URL(`../${file}`, import.meta.url));
+  if (text === read(path)) return;
+  stale.push(file);
+  if (check) return;
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, text);
+}
 
 function read(path: string): string | undefined {
   try {
