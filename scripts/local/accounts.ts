@@ -23,6 +23,9 @@ export const SUB_AGENT_INDEX = 18;
 export const EMPLOYER_INDEX = 19;
 export const WORKER_INDEX = 20;
 export const VERIFIER_INDEXES = [21, 22, 23];
+/** Who list the same kind of work in the bazaar, and who bargains with them. */
+export const SELLER_INDEXES = [24, 25];
+export const SHOPPER_INDEX = 26;
 /** Left alone, for whoever wants to pay something. */
 export const NEWCOMER_INDEX = 9;
 /** Outside of the ten, so that nobody who uses those by hand disturbs a nonce or a key of the relayer. */

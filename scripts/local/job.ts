@@ -9,6 +9,7 @@ import { readContract, readIndex, readTransfers, type Totals } from "./chain-tot
 import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import type { Document } from "./documents.ts";
 import { readDirectPayers, readPayers, readProgress, readTransactions, type DirectBooks, type MinedTransaction, type PayerBooks } from "./ledger-store.ts";
+import { runBazaar, type BazaarResult } from "./bazaar.ts";
 import { runJobs, type JobsResult } from "./jobs.ts";
 import { grantMandates, readMandateBooks, tryForbidden, type Household, type MandateBooks } from "./mandate.ts";
 import { startProgress, type Counts } from "./progress.ts";
@@ -32,6 +33,7 @@ export type JobResult = {
   unsettled: string | undefined;
   mandate: MandateBooks;
   jobs: JobsResult;
+  bazaar: BazaarResult;
 };
 
 /** Each such call is a transaction of its own: enough to show what that costs. */
@@ -57,6 +59,8 @@ export async function runMainJob(world: World, documents: Document[], signal: Ab
   // Beside the calls: most of it is waiting for windows to end.
   const hired = runJobs(world, signal);
   hired.catch(() => {}); // told when it is waited for
+  const traded = runBazaar(world, signal);
+  traded.catch(() => {});
   const plan = shifts(world, household, documents);
   const planned = plan.reduce((total, shift) => total + shift.documents.length, 0);
   const progress = startProgress(planned);
@@ -79,10 +83,10 @@ export async function runMainJob(world: World, documents: Document[], signal: Ab
     const purchases: Purchase[] = [];
     for (const shift of plan) purchases.push(...(await buyAll({ ...shift, url: world.serviceUrl, signal, onPurchase })));
     const refusal = await tryForbidden(household, world);
-    const jobs = await hired;
+    const [jobs, bazaar] = await Promise.all([hired, traded]);
     const unsettled = await waitForSettlement(db, signal);
     progress.show(Object.assign(counts, { settledAtomic: (await readProgress(db)).settledAtomic + direct }));
-    const books = await readPayers(db);
+    const books = await readPayers(db, world.receiver);
     const contract = await readContract(world, books);
     const transfers = await readTransfers(world, fromBlock);
     await world.indexer.waitForBlock(await chain.getBlockNumber());
@@ -93,7 +97,7 @@ export async function runMainJob(world: World, documents: Document[], signal: Ab
     const seconds = (performance.now() - started) / 1_000;
     const totals = { contract: since(contract, before, books), index: since(index, before, books), reconciliation };
     const paidDirectly = (await readDirectPayers(db)).map((payer) => ({ ...payer, transferredAtomic: transfers.get(payer.payer) ?? 0n }));
-    return { planned, seconds, purchases, books, direct: paidDirectly, transactions, unsettled, mandate, jobs, ...totals };
+    return { planned, seconds, purchases, books, direct: paidDirectly, transactions, unsettled, mandate, jobs, bazaar, ...totals };
   } finally {
     watch.stop();
     progress.stop();

@@ -12,13 +12,14 @@ export type PayerBooks = {
   channelIds: Hex[];
 };
 
-/** What every payer was charged, with its channels. */
-export async function readPayers(db: Db): Promise<PayerBooks[]> {
+/** What every payer of a receiver was charged, with its channels. */
+export async function readPayers(db: Db, receiver: Address): Promise<PayerBooks[]> {
   const { rows } = await db.query<{ payer: Buffer; calls: bigint; charged: bigint; opening: bigint; channels: Buffer[] }>(
     `WITH sold AS (SELECT channel_id, count(*) AS calls, sum(charged_atomic) AS charged FROM payment WHERE state = 'charged' GROUP BY channel_id)
      SELECT c.payer, sum(s.calls)::bigint AS calls, sum(s.charged) AS charged, sum(c.opening_charged) AS opening,
        array_agg(c.channel_id::bytea ORDER BY c.channel_id) AS channels
-     FROM sold s JOIN channel c USING (channel_id) GROUP BY c.payer ORDER BY c.payer`,
+     FROM sold s JOIN channel c USING (channel_id) WHERE c.receiver = $1::bytea GROUP BY c.payer ORDER BY c.payer`,
+    [toBytes(receiver)],
   );
   return rows.map((row) => ({
     payer: toAddress(row.payer),

@@ -115,6 +115,7 @@ export function printReport(world: World, job: JobResult, faults: string[]): str
     ),
     ...mandateLines(job),
     jobsLine(job),
+    bazaarLine(job),
     `  ${reconciliation.logs} raw logs replayed, ${reconciliation.differences.length} differences to the indexed tables and the contract.`,
     "",
     ...(faults.length === 0 ? [] : ["  NOT IN ORDER:", ...faults.map((fault) => `  - ${fault}`), ""]),
@@ -135,6 +136,10 @@ function mandateLines({ mandate }: JobResult): string[] {
 
 function jobsLine({ jobs: { completed, split, refunded, escrowAtomic, openBudgetsAtomic } }: JobResult): string {
   return `  jobs: ${completed} paid by silence, ${split} split by a panel with a liar, ${refunded} refunded; the escrow holds ${usdc(escrowAtomic)}, open jobs come to ${usdc(openBudgetsAtomic)}.`;
+}
+
+function bazaarLine({ bazaar: { services, negotiated, savedPercent, chargesAboveAgreed, rating } }: JobResult): string {
+  return `  bazaar: ${services} providers listed themselves; ${negotiated} calls at an agreed price, ${savedPercent} % below the listed one, ${chargesAboveAgreed} above the agreed one; rating ${rating}.`;
 }
 
 function purposes({ transactions }: JobResult): string {
@@ -182,6 +187,7 @@ export function jsonReport(job: JobResult, world: World, faults: string[], trace
     agents,
     mandate: { limitAtomic: String(job.mandate.limitAtomic), spentAtomic: String(job.mandate.chargedAtomic), refused: job.mandate.refused, overspentAtomic: String(job.mandate.overspentAtomic) },
     jobs: { completed: job.jobs.completed, split: job.jobs.split, refunded: job.jobs.refunded, escrowAtomic: String(job.jobs.escrowAtomic), openBudgetsAtomic: String(job.jobs.openBudgetsAtomic) },
+    bazaar: { services: job.bazaar.services, negotiated: job.bazaar.negotiated, savedPercent: job.bazaar.savedPercent, chargesAboveAgreed: job.bazaar.chargesAboveAgreed },
     indexedAtomic: String(job.index.settledAtomic),
     contractAtomic: String(job.contract.settledAtomic),
     relayerUrl: world.relayerUrl,

@@ -5,7 +5,7 @@ const DETAILS_SHOWN = 5;
 
 /** Everything that disagrees, in words; empty when all is well. */
 export function faultsOf(job: JobResult): string[] {
-  return [...faultsOfPurchases(job), ...faultsOfTotals(job), ...faultsOfPayers(job), ...faultsOfDirect(job), ...faultsOfIndex(job), ...faultsOfMandate(job), ...faultsOfJobs(job)];
+  return [...faultsOfPurchases(job), ...faultsOfTotals(job), ...faultsOfPayers(job), ...faultsOfDirect(job), ...faultsOfIndex(job), ...faultsOfMandate(job), ...faultsOfJobs(job), ...faultsOfBazaar(job)];
 }
 
 /** Bought by channel: what the contract and the index know of. */
@@ -73,6 +73,15 @@ function faultsOfJobs({ jobs: { completed, split, refunded, escrowAtomic, openBu
   return [
     ...(completed === 1 && split === 1 && refunded === 1 ? [] : [`of three jobs ${completed} were completed, ${split} split and ${refunded} refunded`]),
     ...(escrowAtomic === openBudgetsAtomic ? [] : [`the escrow holds ${escrowAtomic}, open jobs come to ${openBudgetsAtomic}`]),
+  ];
+}
+
+/** Both providers were found, and nothing cost more than was agreed. */
+function faultsOfBazaar({ bazaar: { services, negotiated, chargesAboveAgreed, savedPercent } }: JobResult): string[] {
+  return [
+    ...(services === 2 ? [] : [`${services} of two listed services were found`]),
+    ...(negotiated > 0 && savedPercent > 0 ? [] : [`${negotiated} calls were negotiated, which saved ${savedPercent} %`]),
+    ...(chargesAboveAgreed === 0 ? [] : [`${chargesAboveAgreed} calls cost more than was agreed`]),
   ];
 }
 

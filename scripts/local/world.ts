@@ -38,6 +38,8 @@ export type World = {
   guard: LocalGuard;
   /** Sold by somebody whom the main job's mandate does not name. */
   forbiddenUrl: string;
+  /** The example API itself, behind the relayer. */
+  providerUrl: string;
   /** What a buyer pays at. */
   serviceUrl: string;
   priceAtomic: bigint;
@@ -91,7 +93,7 @@ export async function startWorld(options: WorldOptions, steps: Steps, children: 
   await Promise.allSettled([indexed, relayer, guarding]);
   const [, { url: relayerUrl }, guard] = await Promise.all([indexed, relayer, guarding]);
   const serviceUrl = `${relayerUrl}/s/${SERVICE}/analyze`;
-  const world: World = { rpcUrl, relayerUrl, indexer, ledgerUrl, receiver, guard, forbiddenUrl: `${relayerUrl}/s/${ELSEWHERE}/analyze`, serviceUrl, priceAtomic: PRICE_ATOMIC, relayerLog };
+  const world: World = { rpcUrl, relayerUrl, indexer, ledgerUrl, receiver, guard, forbiddenUrl: `${relayerUrl}/s/${ELSEWHERE}/analyze`, providerUrl, serviceUrl, priceAtomic: PRICE_ATOMIC, relayerLog };
   stoppers.push(await publishWorld(slot.folder, world));
   return world;
 }

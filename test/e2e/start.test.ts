@@ -54,6 +54,9 @@ describe("npm start", function () {
       expect(ended.stdout).contain("blocked: $0 moved. mandate.payees:").and.match(/audit row \d+ of the guard's journal, 0x[0-9a-f]{64}/);
       // One job stays open; what the escrow holds is its budget.
       expect(report.jobs).deep.equal({ completed: 1, split: 1, refunded: 1, escrowAtomic: "500000", openBudgetsAtomic: "500000" });
+      // Two providers listed themselves, and what was bought from them was bought below the listed price.
+      expect(report.bazaar).include({ services: 2, negotiated: 20, chargesAboveAgreed: 0 });
+      expect(report.bazaar.savedPercent).within(1, 60);
       for (const agent of report.agents) expect(agent.p50Ms).within(0.1, agent.p99Ms);
       expect(ended.stdout).contain(`tallystick trace ${report.tracedPayment}`);
       for (const step of ["offer (402)", "decision", "voucher", "charge", "receipt", "settlement", "indexed claim"]) expect(ended.stdout).contain(step);
