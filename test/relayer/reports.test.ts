@@ -31,6 +31,8 @@ describe("ratings and reports", function () {
     } as const;
     serviceId = (await listing.list({ name: "shop", metadata: metadata as never, origin: world.provider.origin })).agent.id;
     channelId = await buy(payer!, "shop");
+    // Before the chain has seen the payment a rating can only wait.
+    expect(await codeOf(rate(payer!))).to.equal("payment_unclaimed");
     expect(await world.relayer.settlement.flush()).to.equal(true);
   });
   after(() => world.stop());

@@ -32,7 +32,7 @@ export type Rated = { rating: Rating; sent: { hash: Hex; status: "confirmed" | "
 
 /**
  * Without a signature: what the channel's payer has to sign. With one: sends it.
- * @throws TallystickError 404 `listing_unknown`, `channel_unknown`; 403 `signature_invalid`, `signature_expired`; 409 `rating_refused`; 429 `rating_quota`; 503.
+ * @throws TallystickError 404 `listing_unknown`, `channel_unknown`; 403 `signature_invalid`, `signature_expired`; 409 `payment_unclaimed` (safe), `rating_refused`; 429 `rating_quota`; 503.
  */
 export async function rate(deps: GatewayDeps, id: string, wish: Wish): Promise<Rated> {
   const listing = await listingOf(deps, id);
@@ -40,6 +40,7 @@ export async function rate(deps: GatewayDeps, id: string, wish: Wish): Promise<R
   if (channel === undefined) throw refusal("channel_unknown", 404, "This relayer knows no such channel; its payer can send the rating itself.", "channelId");
   const nowS = BigInt(Math.floor(deps.now().getTime() / 1_000));
   const claimed = wish.claimed ?? (await readView(deps, [wish.channelId])).get(wish.channelId)?.totalClaimed ?? 0n;
+  if (claimed === 0n) throw new TallystickError({ code: "payment_unclaimed", status: 409, retry: "safe", field: "channelId", detail: "Nothing that this channel paid is claimed yet; it can be rated once it is." });
   const rating: Rating = { serviceId: listing.serviceId, source: wish.channelId, claimed, score: wish.score, details: wish.details, forward: false, deadline: wish.deadline ?? nowS + SIGN_WITHIN_S };
   if (wish.signature === undefined) return { rating, sent: undefined };
   if (rating.deadline < nowS || rating.deadline > nowS + MOST_DEADLINE_S) throw refusal("signature_expired", 403, "The deadline is past, or more than a day away.", "deadline");
