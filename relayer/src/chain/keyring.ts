@@ -13,6 +13,7 @@ import {
   type AuditDomain, type ReceiptDomain, type SessionChannelsDomain,
 } from "../../../sdk/src/typed-data.ts";
 import { messageHash, type NegotiationDomain, type Offer } from "../../../sdk/src/negotiation/messages.ts";
+import { concessionDigest, type DisputeEvaluatorDomain } from "../../../sdk/src/job-messages.ts";
 import { TallystickError } from "../../../sdk/src/errors.ts";
 import { receiptDigest } from "../crypto/receipt-digest.ts";
 import { signDigest } from "../crypto/secp256k1.ts";
@@ -37,8 +38,8 @@ export type AuthorizerSigner = {
   signPackedClaim(domain: SessionChannelsDomain, message: PackedClaimMessage): Promise<Hex>;
   signClaimBatch(domain: SessionChannelsDomain, claims: ClaimEntry[]): Promise<Hex>;
   signRefund(domain: SessionChannelsDomain, message: { channelId: Hex; nonce: bigint; amount: bigint }): Promise<Hex>;
-  /** Accepts a deliverable in the name of a client that asked for automatic release: a Concession of DisputeEvaluator, by its digest. */
-  signConcession(digest: Hex): Promise<Hex>;
+  /** Accepts a deliverable in the name of a client that asked for automatic release: a Concession of DisputeEvaluator. */
+  signConcession(domain: DisputeEvaluatorDomain, concession: Parameters<typeof concessionDigest>[1]): Promise<Hex>;
   /** What follows moves no money. The same message always gets the same signature: a replayed answer has the same receipt. */
   signReceipt(domain: ReceiptDomain, receipt: Receipt): Promise<Hex>;
   /** An offer that a provider's price policy lets this key make. */
@@ -90,7 +91,7 @@ function localSigner(key: Hex): AuthorizerSigner {
     signPackedClaim: async (domain, message) => signDigest(bytes, hashPackedClaim(domain)(message)),
     signClaimBatch: async (domain, claims) => signDigest(bytes, hashClaimBatch(domain)({ claims })),
     signRefund: async (domain, message) => signDigest(bytes, hashRefund(domain)(message)),
-    signConcession: async (digest) => signDigest(bytes, hexToBytes(digest)),
+    signConcession: async (domain, concession) => signDigest(bytes, hexToBytes(concessionDigest(domain, concession))),
     signReceipt: async (domain, receipt) => signDigest(bytes, receiptDigest(domain, receipt)),
     signOffer: async (domain, offer) => signDigest(bytes, hexToBytes(messageHash(domain, "Offer", offer))),
     signX402Offer: async (offer) => signDigest(bytes, hashX402Offer(offer)),

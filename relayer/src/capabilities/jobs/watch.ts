@@ -4,7 +4,7 @@
 import { encodeFunctionData, type Address, type Hex } from "viem";
 import { disputeEvaluatorAbi as judgeAbi } from "../../../../sdk/src/abi/dispute-evaluator.ts";
 import { jobEscrowAbi } from "../../../../sdk/src/abi/job-escrow.ts";
-import { concessionDigest, disputeEvaluatorDomain } from "../../../../sdk/src/job-messages.ts";
+import { disputeEvaluatorDomain } from "../../../../sdk/src/job-messages.ts";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { readChain } from "../../chain/client.ts";
 import { EVENT } from "../../telemetry/log.ts";
@@ -105,7 +105,7 @@ async function take(deps: JobDeps, job: LiveJob, step: Acting, nowS: number): Pr
 
 async function concession({ config, keyring }: JobDeps, { chainJobId, clientAgent }: LiveJob, deadline: bigint): Promise<Hex> {
   const message = { jobId: chainJobId, party: clientAgent, deadline };
-  const signature = await keyring.signerFor(clientAgent).signConcession(concessionDigest(disputeEvaluatorDomain(config.chainId, config.jobs.disputeEvaluator), message));
+  const signature = await keyring.signerFor(clientAgent).signConcession(disputeEvaluatorDomain(config.chainId, config.jobs.disputeEvaluator), message);
   return encodeFunctionData({ abi: judgeAbi, functionName: "concedeBySig", args: [chainJobId, clientAgent, deadline, signature] });
 }
 
