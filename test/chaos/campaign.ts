@@ -7,7 +7,7 @@ import type { World } from "./world.ts";
 
 export type Points = Map<string, { hits: number; kills: number }>;
 
-export type Campaign = { seed: number; kills: number; rounds: number; purchases: number; paid: number; points: Points; randomKills: number; failed: RoundResult | undefined };
+export type Campaign = { seed: number; kills: number; rounds: number; purchases: number; paid: number; points: Points; randomKills: number; failed: (RoundResult & { world: World }) | undefined };
 
 export type Say = (line: string) => void;
 
@@ -21,18 +21,25 @@ function isEnough({ kills, points }: Campaign, wanted: number): boolean {
   return kills >= wanted * LONGEST || COMMIT_POINTS.every((point) => (points.get(point)?.kills ?? 0) >= Math.floor(wanted * KILLS_A_POINT));
 }
 
-/** Runs the plans of a seed, in order, until `kills` processes were killed, enough of them at every point, or a round failed. */
-export async function runCampaign(world: World, seed: number, kills: number, say: Say): Promise<Campaign> {
+/**
+ * Runs the plans of a seed, in order, until `kills` processes were killed, enough of them at every point, or a round failed. In several
+ * worlds, which know nothing of each other, each takes the next plan when it is done with one.
+ */
+export async function runCampaign(worlds: readonly World[], seed: number, kills: number, say: Say): Promise<Campaign> {
   const campaign: Campaign = { seed, kills: 0, rounds: 0, purchases: 0, paid: 0, points: new Map(), randomKills: 0, failed: undefined };
-  for (const whole of plans(seed)) {
-    const plan = campaign.kills < kills ? atMost(whole, kills - campaign.kills) : whole;
-    for (const line of described(plan)) say(line);
-    const result = await runRound(world, plan, `${seed}.${plan.round}`);
-    add(campaign, result);
-    say(`  ${summaryOf(result)}; ${campaign.kills} of ${kills} kills`);
-    if (result.violations.length > 0) campaign.failed = result;
-    if (campaign.failed !== undefined || isEnough(campaign, kills)) return campaign;
-  }
+  const all = plans(seed);
+  const isOver = () => campaign.failed !== undefined || isEnough(campaign, kills);
+  const runIn = async (world: World): Promise<void> => {
+    for (; !isOver(); ) {
+      const whole = all.next().value as Plan;
+      const plan = campaign.kills < kills ? atMost(whole, kills - campaign.kills) : whole;
+      const result = await runRound(world, plan, `${seed}.${plan.round}`);
+      add(campaign, result);
+      for (const line of [...described(plan), `  ${summaryOf(result)}; ${campaign.kills} of ${kills} kills`]) say(line);
+      if (result.violations.length > 0) campaign.failed ??= { ...result, world };
+    }
+  };
+  await Promise.all(worlds.map(runIn));
   return campaign;
 }
 

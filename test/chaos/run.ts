@@ -1,4 +1,4 @@
-// `npm run chaos -- [--kills N] [--seed S] [--json] [--no-indexer]`: kills until N processes died; `--planted [name]`: every build with a
+// `npm run chaos -- [--kills N] [--seed S] [--worlds W] [--json] [--no-indexer]`: kills until N processes died; `--planted [name]`: every build with a
 // planted fault has to be found out.
 import { parseArgs } from "node:util";
 import { runCampaign, shrink } from "./campaign.ts";
@@ -13,10 +13,11 @@ const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
-  options: { kills: { type: "string", default: "100" }, seed: { type: "string" }, json: { type: "boolean", default: false }, planted: { type: "boolean", default: false }, "no-indexer": { type: "boolean", default: false }, "no-shrink": { type: "boolean", default: false } },
+  options: { kills: { type: "string", default: "100" }, seed: { type: "string" }, worlds: { type: "string", default: "1" }, json: { type: "boolean", default: false }, planted: { type: "boolean", default: false }, "no-indexer": { type: "boolean", default: false }, "no-shrink": { type: "boolean", default: false } },
 });
 const seed = number(options.seed ?? String(Date.now() % 1_000_000), "--seed");
 const kills = number(options.kills, "--kills");
+const count = Math.max(1, number(options.worlds, "--worlds"));
 
 function number(text: string, name: string): number {
   if (/^\d{1,9}$/.test(text)) return Number(text);
@@ -24,12 +25,13 @@ function number(text: string, name: string): number {
   process.exit(2);
 }
 
-async function campaign(world: World): Promise<boolean> {
-  const result = await runCampaign(world, seed, kills, say);
-  const indexed = result.failed !== undefined || options["no-indexer"] ? [] : await checkIndexed(world);
+async function campaign(): Promise<boolean> {
+  const result = await runCampaign(worlds, seed, kills, say);
+  const indexed: string[] = [];
+  if (result.failed === undefined && !options["no-indexer"]) for (const world of worlds) indexed.push(...(await checkIndexed(world)));
   const lines = options.json ? say : print;
   for (const line of coverage(result.points)) lines(line);
-  if (result.failed !== undefined) await tell(world, result.failed);
+  if (result.failed !== undefined) await tell(result.failed.world, result.failed);
   for (const difference of indexed) lines(`✗ ${difference}`);
   const violations = (result.failed?.violations.length ?? 0) + indexed.length;
   lines(`${result.kills} kills (${result.randomKills} at random) in ${result.rounds} rounds, ${result.purchases} purchases, ${result.paid} answered, ${violations} violations; seed ${seed}`);
@@ -59,12 +61,12 @@ async function planted(world: World): Promise<boolean> {
 }
 
 say(`seed ${seed}: starting a node, PostgreSQL, a provider`);
-const world = await startWorld();
-let ending: Promise<void> | undefined;
-const end = () => (ending ??= world.stop());
+const worlds = await Promise.all(Array.from({ length: options.planted ? 1 : count }, () => startWorld()));
+let ending: Promise<unknown> | undefined;
+const end = () => (ending ??= Promise.all(worlds.map((world) => world.stop())));
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => void end().finally(() => process.exit(130)));
 try {
-  process.exitCode = (await (options.planted ? planted(world) : campaign(world))) ? 0 : 1;
+  process.exitCode = (await (options.planted ? planted(worlds[0]!) : campaign())) ? 0 : 1;
 } finally {
   await end();
 }

@@ -40,7 +40,7 @@ describe("chaos", function () {
   });
 
   it(`seed ${seeds[0]!.seed}: ${KILLS} kills, every account of the money agrees`, async () => {
-    const { failed, kills, paid } = await runCampaign(world, seeds[0]!.seed, KILLS, say);
+    const { failed, kills, paid } = await runCampaign([world], seeds[0]!.seed, KILLS, say);
     expect(failed === undefined ? "" : story(failed).join("\n")).equal("");
     expect(kills).at.least(KILLS);
     expect(paid).greaterThan(0);
