@@ -3,16 +3,18 @@
 import { bytesToHex, isAddressEqual, zeroHash, type Hex } from "viem";
 import { createAgent, type Agent, type AgentOptions } from "../agent/agent.ts";
 import { receiptIn } from "../agent/receipts.ts";
-import { readSettlement } from "../agent/wire.ts";
+import { decodeHeader, readSettlement } from "../agent/wire.ts";
 import { BASE_SEPOLIA, chainById, SESSION_CHANNELS } from "../constants.ts";
 import { TallystickError } from "../errors.ts";
 import type { SignedReceipt } from "../receipt.ts";
+import type { ChannelConfig } from "../typed-data.ts";
 import { sessionFaults, totalFaults, type Agreement } from "./check.ts";
 import { fault, NegotiationClient, type Declined, type ProvenOffer } from "./client.ts";
 import { formatAmount, parseAmount } from "./decimal.ts";
 import type { Sla } from "./fields.ts";
 import { negotiationDomain, type Intent, type MessageSigner, type Offer } from "./messages.ts";
 import { BEST_FEW, candidates, createListings, firstPrice, noOffer, type SeenListing } from "./choose.ts";
+import { sessionFileOf, type SessionFile, type SignedVoucher } from "./session-file.ts";
 import { keepsSla } from "./terms.ts";
 
 export type A2AOptions = Omit<AgentOptions, "fetch" | "onPayment" | "mandate"> & {
@@ -48,7 +50,7 @@ export type A2AResult = {
   firstOffered: string;
 };
 
-type Session = { sessionId: Hex; offer: Offer; agreement: Agreement; agent: Agent; receipts: SignedReceipt[]; firstOffered: bigint; expiresAt: number };
+type Session = { sessionId: Hex; offer: Offer; agreement: Agreement; agent: Agent; receipts: SignedReceipt[]; firstOffered: bigint; expiresAt: number; /** The last voucher signed. */ paid?: { channelConfig: ChannelConfig; voucher: SignedVoucher } };
 
 const INTENT_S = 300;
 const COUNTER_S = 60;
@@ -56,7 +58,12 @@ const DEFAULT_CALLS = 100;
 const nowS = (): number => Math.floor(Date.now() / 1000);
 const NO_SLA: Sla = { maxLatencyMs: 0, minUptimePercent: 0 };
 
-export type A2A = { call(request: A2ACall): Promise<A2AResult>; close(): Promise<void> };
+export type A2A = {
+  call(request: A2ACall): Promise<A2AResult>;
+  /** All that was signed for a session, for whoever wants to check it; undefined before its first paid call. */
+  evidence(sessionId: Hex): Promise<SessionFile | undefined>;
+  close(): Promise<void>;
+};
 
 export function createA2A(options: A2AOptions): A2A {
   const chainId = options.chainId ?? BASE_SEPOLIA.chainId;
@@ -126,10 +133,25 @@ export function createA2A(options: A2AOptions): A2A {
     const named: typeof fetch = (input, init) => {
       const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
       headers.set("X-402-Session-Id", session.sessionId);
+      remember(session, headers.get("payment-signature"));
       return fetcher(input, { ...init, headers });
     };
     const limits = { ...options.limits, perCall: session.offer.pricePerRequest };
     return createAgent({ ...options, chainId, limits, deposit: { calls, max: budget, ...options.deposit }, schemes: ["batch-settlement"], fetch: named });
+  }
+
+  /** The voucher with the highest ceiling covers what all before it paid for. */
+  function remember(session: Session, header: string | null): void {
+    if (header === null) return;
+    const { payload } = decodeHeader("PAYMENT-SIGNATURE", header) as { payload: { channelConfig: ChannelConfig; voucher: SignedVoucher } };
+    if (BigInt(payload.voucher.maxClaimableAmount) >= BigInt(session.paid?.voucher.maxClaimableAmount ?? 0)) session.paid = { channelConfig: payload.channelConfig, voucher: payload.voucher };
+  }
+
+  async function evidence(sessionId: Hex): Promise<SessionFile | undefined> {
+    const opened = (await Promise.all([...sessions.values()].map((opening) => opening.catch(() => undefined)))).find((session) => session?.sessionId === sessionId);
+    if (opened?.paid === undefined) return undefined;
+    const { agreement, receipts, paid: { channelConfig, voucher } } = opened;
+    return sessionFileOf(chainId, options.sessionChannels ?? SESSION_CHANNELS, agreement, { channelConfig, vouchers: [voucher], receipts });
   }
 
   async function sessionOf(request: A2ACall): Promise<Session> {
@@ -167,6 +189,7 @@ export function createA2A(options: A2AOptions): A2A {
 
   return {
     call,
+    evidence,
     async close() {
       for (const opened of sessions.values()) await (await opened.catch(() => undefined))?.agent.close();
     },
