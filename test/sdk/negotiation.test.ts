@@ -1,14 +1,17 @@
 // a2a.call does it all: intent, offers, a counter-offer, session, one deposit, receipts held against the offer.
 import { expect } from "chai";
 import fc from "fast-check";
-import { zeroHash } from "viem";
+import { zeroHash, type Hex } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
 import { createA2A } from "../../sdk/src/negotiation/a2a.ts";
 import { agreementFaults, offerFaults } from "../../sdk/src/negotiation/check.ts";
+import { candidates } from "../../sdk/src/negotiation/choose.ts";
+import type { ProvenOffer } from "../../sdk/src/negotiation/client.ts";
 import { formatAmount, parseAmount } from "../../sdk/src/negotiation/decimal.ts";
 import { messageHash, signMessage, type MessageSigner, type Offer } from "../../sdk/src/negotiation/messages.ts";
 import { callsFor, lowestIn, policyPrice, priceOfCall, priceOfCalls } from "../../sdk/src/negotiation/terms.ts";
-import { intentOf, liveOffer, NEGOTIATION, policyOf, PROVIDER, publishPolicy, randomHash } from "../support/negotiation.ts";
+import { listingClientOf, metadataOf } from "../support/listing.ts";
+import { inSeconds, intentOf, liveOffer, NEGOTIATION, policyOf, PROVIDER, publishPolicy, randomHash } from "../support/negotiation.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
 
 const amount = fc.bigInt(1n, 10n ** 12n);
@@ -71,6 +74,34 @@ describe("negotiation: pure parts", () => {
   });
 });
 
+describe("whom a2a.call negotiates with", () => {
+  const [owner, payTo, other] = [1, 2, 3].map((n) => `0x${String(n).repeat(40)}` as const) as [Hex, Hex, Hex];
+  const [a, b] = [randomHash(), randomHash()];
+  const offered = (serviceId: Hex, pricePerRequest: bigint, change: Partial<Offer> = {}): ProvenOffer =>
+    ({ offerHash: randomHash(), policy: undefined, offer: { signature: "0x", message: { ...liveOffer({ intentId: zeroHash, intentHash: zeroHash }, other, pricePerRequest), serviceId, provider: owner, payTo, ...change } } });
+  const seen = [a, b].map((serviceId) => ({ serviceId, payTo, owner }));
+  const wanted = { most: 9_000n, sla: { maxLatencyMs: 2_000, minUptimePercent: 99 }, nowS: inSeconds(0) };
+  const prices = (offers: ProvenOffer[], listings = seen) => candidates(offers, listings, wanted).offers.map(({ offer }) => offer.message.pricePerRequest);
+
+  it("listed services before those that are not, the cheapest first, at the same price as they are ranked", () => {
+    expect(prices([offered(b, 8_000n), offered(a, 7_000n), offered(zeroHash, 1n)])).deep.equal([7_000n, 8_000n]);
+    expect(prices([offered(zeroHash, 2n), offered(zeroHash, 1n)], [])).deep.equal([1n, 2n]);
+    expect(candidates([offered(b, 7_000n), offered(a, 7_000n)], seen, wanted).offers.map(({ offer }) => offer.message.serviceId)).deep.equal([a, b]);
+  });
+
+  it("not those that differ from their listing, cost more, are over, or promise less", () => {
+    for (const [bad, reason] of [
+      [offered(a, 1n, { payTo: other }), "the offer pays somebody else than its listing"], [offered(a, 1n, { provider: other }), "the offer is another provider's than the listing"],
+      [offered(randomHash(), 1n), "its listing is not known"], [offered(a, 9_001n), "it asks for more"], [offered(a, 1n, { expiresAt: 1 }), "its offer is over"],
+      [offered(a, 1n, { sla: { maxLatencyMs: 2_001, minUptimePercent: 99 } }), "it does not promise the SLA"], [offered(a, 1n, { sla: { maxLatencyMs: 0, minUptimePercent: 99 } }), "it does not promise the SLA"],
+      [offered(a, 1n, { sla: { maxLatencyMs: 1, minUptimePercent: 98.99 } }), "it does not promise the SLA"],
+    ] as const) {
+      const { offers, refused } = candidates([bad, offered(b, 8_000n)], seen, wanted);
+      expect([offers.map(({ offer }) => offer.message.serviceId), refused.map((one) => one.reason)]).deep.equal([[b], [reason]]);
+    }
+  });
+});
+
 describe("a2a.call", function () {
   this.timeout(120_000);
   let world: TestWorld;
@@ -99,5 +130,46 @@ describe("a2a.call", function () {
     const refused = await a2a.call({ agentId: "echo", maxCost: "0.005" }).then(() => undefined, (error: unknown) => error as { code: string; message: string });
     expect(refused).include({ code: "no_offer" });
     expect(refused!.message).include("it is not sold for so little");
+  });
+
+  it("prefers who is listed, bargains with the best of them, and calls one that it names by its id", async () => {
+    const sold = [] as { serviceId: Hex; index: number }[];
+    for (const [name, index, listPrice, floorPrice] of [["words-a", 12, 10_000n, 9_000n], ["words-b", 13, 11_000n, 4_000n]] as const) {
+      const metadata = metadataOf({ name, capability: "echo.words" });
+      const { agent: { id: serviceId } } = await listingClientOf(world, index).list({ name, origin: world.provider.origin, metadata });
+      const { address } = world.chain.account(index);
+      const published = await publishPolicy(world.url, policyOf({ service: name, serviceId, capability: "echo.words", provider: address, payTo: address, listPrice, floorPrice }), world.chain.account(index));
+      expect(published.status, JSON.stringify(published.body)).equal(200);
+      sold.push({ serviceId, index });
+    }
+    // Not listed, and cheaper than both.
+    await publishPolicy(world.url, policyOf({ capability: "echo.words", listPrice: 3_000n, floorPrice: 3_000n }));
+    const account = privateKeyToAccount(generatePrivateKey());
+    await world.chain.mintUSDC(account.address, 5_000_000n);
+    const asked: string[] = [];
+    const watched: typeof fetch = (input, init) => {
+      asked.push(new URL(input instanceof Request ? input.url : input).pathname);
+      return fetch(input, init);
+    };
+    const a2a = createA2A({ relayerUrl: world.url, account, rpcUrl: world.chain.url, calls: 5, fetch: watched });
+    const best = await a2a.call({ capability: "echo.words", maxCost: "0.012" });
+    // b asks for more at first, and comes down further.
+    expect(best).deep.include({ service: "words-b", cost: "0.00925", firstOffered: "0.011" });
+    expect(best.offer).include({ serviceId: sold[1]!.serviceId, payTo: world.chain.account(13).address });
+    expect([asked[0], asked.filter((path) => path.endsWith("/counter")).length]).deep.equal(["/api/v1/a2a/discover", 2]);
+    expect(await a2a.call({ agentId: sold[0]!.serviceId, maxCost: "0.012" })).deep.include({ service: "words-a" });
+    await a2a.close();
+  });
+
+  it("refuses an offer that pays somebody else than the listing it saw", async () => {
+    const lying: typeof fetch = async (input, init) => {
+      const response = await fetch(input, init);
+      if (!String(input).endsWith("/api/v1/agents/words-a")) return response;
+      return Response.json({ ...((await response.json()) as object), payTo: world.chain.account(9).address });
+    };
+    const a2a = createA2A({ relayerUrl: world.url, account: privateKeyToAccount(generatePrivateKey()), rpcUrl: world.chain.url, fetch: lying });
+    const refused = await a2a.call({ agentId: "words-a", maxCost: "0.012" }).then(() => undefined, (error: unknown) => error as { code: string; message: string });
+    expect(refused).include({ code: "no_offer" });
+    expect(refused!.message).include("words-a: the offer pays somebody else than its listing");
   });
 });

@@ -1,18 +1,21 @@
 // One agent calls another's API by what it can do: intent, offers, one counter-offer, session, payment, and every receipt held against what
 // was agreed. Sessions are kept, so that the next call of the same kind goes straight to paying. Browser-safe.
-import { bytesToHex, type Hex } from "viem";
+import { bytesToHex, isAddressEqual, zeroHash, type Hex } from "viem";
 import { createAgent, type Agent, type AgentOptions } from "../agent/agent.ts";
 import { receiptIn } from "../agent/receipts.ts";
-import { readSettlement } from "../agent/wire.ts";
+import { decodeHeader, readSettlement } from "../agent/wire.ts";
 import { BASE_SEPOLIA, chainById, SESSION_CHANNELS } from "../constants.ts";
 import { TallystickError } from "../errors.ts";
 import type { SignedReceipt } from "../receipt.ts";
+import type { ChannelConfig } from "../typed-data.ts";
 import { sessionFaults, totalFaults, type Agreement } from "./check.ts";
 import { fault, NegotiationClient, type Declined, type ProvenOffer } from "./client.ts";
 import { formatAmount, parseAmount } from "./decimal.ts";
 import type { Sla } from "./fields.ts";
 import { negotiationDomain, type Intent, type MessageSigner, type Offer } from "./messages.ts";
-import { priceOfCall } from "./terms.ts";
+import { BEST_FEW, candidates, createListings, firstPrice, noOffer, type SeenListing } from "./choose.ts";
+import { sessionFileOf, type SessionFile, type SignedVoucher } from "./session-file.ts";
+import { keepsSla } from "./terms.ts";
 
 export type A2AOptions = Omit<AgentOptions, "fetch" | "onPayment" | "mandate"> & {
   relayerUrl: string;
@@ -22,7 +25,7 @@ export type A2AOptions = Omit<AgentOptions, "fetch" | "onPayment" | "mandate"> &
 };
 
 export type A2ACall = {
-  /** The service's name; left out: whoever has the capability, the cheapest first. */
+  /** One service, by its name or its id in the registry; left out: whoever has the capability, listed services first. */
   agentId?: string;
   capability?: string;
   /** JSON that is posted; or the request itself. */
@@ -47,28 +50,36 @@ export type A2AResult = {
   firstOffered: string;
 };
 
-type Session = { sessionId: Hex; offer: Offer; agreement: Agreement; agent: Agent; receipts: SignedReceipt[]; firstOffered: bigint; expiresAt: number };
+type Session = { sessionId: Hex; offer: Offer; agreement: Agreement; agent: Agent; receipts: SignedReceipt[]; firstOffered: bigint; expiresAt: number; /** The last voucher signed. */ paid?: { channelConfig: ChannelConfig; voucher: SignedVoucher } };
 
 const INTENT_S = 300;
 const COUNTER_S = 60;
 const DEFAULT_CALLS = 100;
+const nowS = (): number => Math.floor(Date.now() / 1000);
 const NO_SLA: Sla = { maxLatencyMs: 0, minUptimePercent: 0 };
 
-export type A2A = { call(request: A2ACall): Promise<A2AResult>; close(): Promise<void> };
+export type A2A = {
+  call(request: A2ACall): Promise<A2AResult>;
+  /** All that was signed for a session, for whoever wants to check it; undefined before its first paid call. */
+  evidence(sessionId: Hex): Promise<SessionFile | undefined>;
+  close(): Promise<void>;
+};
 
 export function createA2A(options: A2AOptions): A2A {
   const chainId = options.chainId ?? BASE_SEPOLIA.chainId;
   const domain = negotiationDomain(chainId, options.sessionChannels ?? SESSION_CHANNELS);
   const client = new NegotiationClient({ relayerUrl: options.relayerUrl, account: options.account as unknown as MessageSigner, domain, ...(options.fetch === undefined ? {} : { fetch: options.fetch }) });
+  const listings = createListings({ relayerUrl: options.relayerUrl, ...(options.fetch === undefined ? {} : { fetch: options.fetch }) });
   const sessions = new Map<string, Promise<Session>>();
 
   async function agree({ agentId = "", capability = "", maxCost, sla = NO_SLA }: A2ACall): Promise<Session> {
     const maxPricePerRequest = parseAmount(maxCost, "maxCost");
-    const now = Math.floor(Date.now() / 1000);
-    const intent: Intent = { intentId: random(), agent: options.account.address, service: agentId, capability, maxPricePerRequest, token: tokenOf(chainId), sla, expiresAt: now + INTENT_S };
+    const now = nowS();
+    const seen = agentId === "" ? await listings.withCapability(capability) : await ofOne(agentId);
+    const service = agentId === "" ? "" : (seen[0]?.service ?? agentId);
+    const intent: Intent = { intentId: random(), agent: options.account.address, service, capability, maxPricePerRequest, token: tokenOf(chainId), sla, expiresAt: now + INTENT_S };
     const { offers, declined } = await client.publishIntent(intent);
-    const first = cheapest(offers, maxPricePerRequest, declined);
-    const chosen = await bargain(intent, first);
+    const { first, chosen } = await best(intent, await candidatesOf(intent, offers, seen, declined));
     const { message: offer } = chosen.offer;
     const budget = offer.pricePerRequest * BigInt(Math.min(options.calls ?? DEFAULT_CALLS, offer.maxCalls));
     const { session, acceptance } = await client.accept(offer, { offerHash: chosen.offerHash, agent: intent.agent, budget, sessionExpiresAt: now + offer.sessionTtlS });
@@ -80,6 +91,27 @@ export function createA2A(options: A2AOptions): A2A {
     return opened;
   }
 
+  async function ofOne(agentId: string): Promise<SeenListing[]> {
+    const listing = await listings.find(agentId);
+    return listing === undefined ? [] : [listing];
+  }
+
+  /** Offers of listed services first; where discovery had none of them, what the relayer says of each is asked. */
+  async function candidatesOf({ maxPricePerRequest: most, sla }: Intent, offers: readonly ProvenOffer[], seen: readonly SeenListing[], declined: readonly Declined[]): Promise<ProvenOffer[]> {
+    const known = new Set(seen.map(({ serviceId }) => serviceId));
+    const unseen = new Set(offers.map(({ offer }) => offer.message.serviceId).filter((id) => id !== zeroHash && !known.has(id)));
+    const looked = await Promise.all([...unseen].map((id) => listings.find(id)));
+    const found = candidates(offers, [...seen, ...looked.filter((listing) => listing !== undefined)], { most, sla, nowS: nowS() });
+    if (found.offers.length > 0) return found.offers;
+    throw noOffer(most, [...declined, ...found.refused]);
+  }
+
+  /** Bargains with the best few, and takes what is cheapest then. */
+  async function best(intent: Intent, offers: readonly ProvenOffer[]): Promise<{ first: ProvenOffer; chosen: ProvenOffer }> {
+    const bargained = await Promise.all(offers.slice(0, BEST_FEW).map(async (first) => ({ first, chosen: await bargain(intent, first) })));
+    return bargained.reduce((least, other) => (firstPrice(other.chosen) < firstPrice(least.chosen) ? other : least));
+  }
+
   /** One counter-offer; where the provider has to come by for it, the first offer is taken. */
   async function bargain(intent: Intent, first: ProvenOffer): Promise<ProvenOffer> {
     const asked = (first.offer.message.pricePerRequest * 3n) / 4n;
@@ -88,8 +120,12 @@ export function createA2A(options: A2AOptions): A2A {
       if (error instanceof TallystickError && error.status === 409) return undefined; // it does not bargain any more
       throw error;
     });
-    return answer !== undefined && answer.offer.message.pricePerRequest < first.offer.message.pricePerRequest ? answer : first;
+    return answer !== undefined && isCheaper(answer, first) ? answer : first;
   }
+
+  /** The same service's, for less, and nothing else changed that it was chosen for. */
+  const isCheaper = ({ offer: { message: answer } }: ProvenOffer, { offer: { message: first } }: ProvenOffer): boolean =>
+    answer.pricePerRequest < first.pricePerRequest && answer.serviceId === first.serviceId && answer.service === first.service && isAddressEqual(answer.payTo, first.payTo) && isAddressEqual(answer.provider, first.provider) && keepsSla(answer.sla, first.sla);
 
   /** Pays within the session only: one deposit for all its calls, and never above the agreed price. */
   function payer(session: Session, calls: number, budget: bigint): Agent {
@@ -97,10 +133,25 @@ export function createA2A(options: A2AOptions): A2A {
     const named: typeof fetch = (input, init) => {
       const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
       headers.set("X-402-Session-Id", session.sessionId);
+      remember(session, headers.get("payment-signature"));
       return fetcher(input, { ...init, headers });
     };
     const limits = { ...options.limits, perCall: session.offer.pricePerRequest };
     return createAgent({ ...options, chainId, limits, deposit: { calls, max: budget, ...options.deposit }, schemes: ["batch-settlement"], fetch: named });
+  }
+
+  /** The voucher with the highest ceiling covers what all before it paid for. */
+  function remember(session: Session, header: string | null): void {
+    if (header === null) return;
+    const { payload } = decodeHeader("PAYMENT-SIGNATURE", header) as { payload: { channelConfig: ChannelConfig; voucher: SignedVoucher } };
+    if (BigInt(payload.voucher.maxClaimableAmount) >= BigInt(session.paid?.voucher.maxClaimableAmount ?? 0)) session.paid = { channelConfig: payload.channelConfig, voucher: payload.voucher };
+  }
+
+  async function evidence(sessionId: Hex): Promise<SessionFile | undefined> {
+    const opened = (await Promise.all([...sessions.values()].map((opening) => opening.catch(() => undefined)))).find((session) => session?.sessionId === sessionId);
+    if (opened?.paid === undefined) return undefined;
+    const { agreement, receipts, paid: { channelConfig, voucher } } = opened;
+    return sessionFileOf(chainId, options.sessionChannels ?? SESSION_CHANNELS, agreement, { channelConfig, vouchers: [voucher], receipts });
   }
 
   async function sessionOf(request: A2ACall): Promise<Session> {
@@ -138,6 +189,7 @@ export function createA2A(options: A2AOptions): A2A {
 
   return {
     call,
+    evidence,
     async close() {
       for (const opened of sessions.values()) await (await opened.catch(() => undefined))?.agent.close();
     },
@@ -146,13 +198,6 @@ export function createA2A(options: A2AOptions): A2A {
   function random(): Hex {
     return bytesToHex(crypto.getRandomValues(new Uint8Array(32)));
   }
-}
-
-function cheapest(offers: readonly ProvenOffer[], most: bigint, declined: readonly Declined[]): ProvenOffer {
-  const fitting = offers.filter(({ offer: { message } }) => message.pricePerRequest <= most && message.expiresAt > Date.now() / 1000);
-  const [best] = fitting.sort((a, b) => Number(priceOfCall(a.offer.message, 1) - priceOfCall(b.offer.message, 1)));
-  if (best !== undefined) return best;
-  throw new TallystickError({ code: "no_offer", status: 404, retry: "safe", detail: `Nobody offers it for ${formatAmount(most)}: ${declined.map(({ service, reason }) => `${service}: ${reason}`).join("; ") || "no service answers"}.` });
 }
 
 async function readOutput(response: Response): Promise<unknown> {

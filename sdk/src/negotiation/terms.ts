@@ -53,8 +53,14 @@ export function whyNoOffer(policy: PricePolicy, intent: Intent): string | undefi
   if (intent.capability !== "" && intent.capability !== policy.capability) return "it has another capability";
   if (intent.maxPricePerRequest < policy.floorPrice) return "it is not sold for so little";
   if (intent.sla.maxLatencyMs > 0 && (policy.sla.maxLatencyMs === 0 || policy.sla.maxLatencyMs > intent.sla.maxLatencyMs)) return "it does not promise so short a latency";
-  if (hundredths(policy.sla) < hundredths(intent.sla)) return "it does not promise so much uptime";
+  if (!keepsSla({ ...policy.sla, maxLatencyMs: intent.sla.maxLatencyMs }, intent.sla)) return "it does not promise so much uptime";
   return undefined;
+}
+
+/** Whether what is promised is at least what is wanted; a latency of 0 promises, or wants, none. */
+export function keepsSla(promised: Sla, wanted: Sla): boolean {
+  if (wanted.maxLatencyMs > 0 && (promised.maxLatencyMs === 0 || promised.maxLatencyMs > wanted.maxLatencyMs)) return false;
+  return hundredths(promised) >= hundredths(wanted);
 }
 
 const hundredths = ({ minUptimePercent }: Sla): number => parsePercent(minUptimePercent, "sla.minUptimePercent");

@@ -11,12 +11,15 @@ const OURS = new Set(["host", "content-length", "expect", "date", "access-contro
 
 type Headers = Record<string, string | string[] | undefined>;
 
+/** A session's token is this relayer's business. */
+const OUR_BEARER = /^bearer\s+tsn_/i;
+
 /** Headers to pass on, in either direction: no hop-by-hop, no payment, nothing the Connection header names. */
 export function forwardable(headers: Headers): Record<string, string | string[]> {
   const named = new Set(String(headers["connection"] ?? "").toLowerCase().split(",").map((name) => name.trim()));
   const kept = Object.entries(headers).filter(([name, value]) => {
     const lower = name.toLowerCase();
-    return value !== undefined && !HOP_BY_HOP.has(lower) && !OURS.has(lower) && !PAYMENT.test(lower) && !named.has(lower);
+    return value !== undefined && !HOP_BY_HOP.has(lower) && !OURS.has(lower) && !PAYMENT.test(lower) && !named.has(lower) && !(lower === "authorization" && OUR_BEARER.test(String(value)));
   });
   return Object.fromEntries(kept) as Record<string, string | string[]>;
 }

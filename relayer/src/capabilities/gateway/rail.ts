@@ -33,6 +33,8 @@ export type Order = {
   paymentId: string;
   /** x402 payment-identifier, when the client sent one. */
   clientId: string | undefined;
+  /** It came with a session's token instead of a voucher. */
+  standing?: true;
 };
 
 /** What the route sends: the answer, and the settle response when a payment took part. */

@@ -9,6 +9,7 @@ import { newPaymentId } from "../../payment-id.ts";
 import { problemResponse } from "../../problem-schema.ts";
 import { notMetered } from "../negotiation/refusals.ts";
 import { agreedFor, refusalOfSession, sessionExtension, soldAs, type AgreedService } from "../negotiation/agreed.ts";
+import { standingPayment } from "../negotiation/standing.ts";
 import { createLiveStreams, type LiveStreams } from "../streams/service.ts";
 import { payByTransfer } from "../transfers/service.ts";
 import { challengeOf, unpaid, type Challenge } from "./challenge.ts";
@@ -78,17 +79,20 @@ async function sell(deps: GatewayDeps, streams: LiveStreams, request: FastifyReq
   const path = normalisePath(request.raw.url ?? "", listed.name);
   const url = deps.config.publicUrl + gateway.targetOf(listed, path);
   const header = paymentHeader(request);
-  if (header === undefined) checkOnSale(listed);
-  if (header === undefined) return challenge(deps, request, reply, { ...(await termsOf(deps, listed, agreed)), url, paymentId: newPaymentId(), problem: (agreed && refusalOfSession(agreed)) ?? unpaid() });
+  const left = header === undefined && agreed !== undefined ? await standingPayment(deps, agreed, request.headers) : undefined;
+  if (header === undefined && left === undefined) checkOnSale(listed);
+  if (left instanceof TallystickError || (header === undefined && left === undefined)) {
+    return challenge(deps, request, reply, { ...(await termsOf(deps, listed, agreed)), url, paymentId: newPaymentId(), problem: left ?? (agreed && refusalOfSession(agreed)) ?? unpaid() });
+  }
 
   const started = process.hrtime.bigint();
-  const byTransfer = await boughtByTransfer(deps, request, reply, { service: listed, path, url, header });
+  const byTransfer = header === undefined ? undefined : await boughtByTransfer(deps, request, reply, { service: listed, path, url, header });
   if (byTransfer !== undefined) return byTransfer;
-  const payment = gateway.readPayment(header);
-  const service = agreed === undefined ? listed : soldAs(agreed, listed, payment.envelope.accepted.amount);
+  const payment = left ?? gateway.readPayment(header!);
+  const service = agreed === undefined ? listed : left === undefined ? soldAs(agreed, listed, payment.envelope.accepted.amount) : agreed.service;
   // Those who speak in the older names are answered with X-402-Receipt.
   if (usesAliases(request)) payment.envelope.extensions = { ...payment.envelope.extensions, [RECEIPT_EXTENSION]: {} };
-  const call = { method: request.method, path, headers: request.headers, body: bodyOf(request), signal: goneSignal(request, reply), streams, metered: isMetered(request, service) };
+  const call = { method: request.method, path, headers: request.headers, body: bodyOf(request), signal: goneSignal(request, reply), ...(left === undefined ? { streams } : {}), metered: isMetered(request, service) };
   try {
     const sale = await gateway.buy(deps, service, call, payment);
     reply.raw.once("finish", () => deps.reached("answer.sent"));

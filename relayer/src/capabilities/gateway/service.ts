@@ -48,7 +48,8 @@ export async function gatewayService(deps: GatewayDeps, name: string): Promise<S
 /** Public path of a call: what is bought, and what its hash covers. */
 export const targetOf = (service: Pick<Service, "name">, path: string): string => `/s/${service.name}${path}`;
 
-export type ReadPayment = { envelope: Envelope; paymentId: string };
+/** `standing`: made here, of a voucher that was left for a session. */
+export type ReadPayment = { envelope: Envelope; paymentId: string; standing?: { clientId: string | undefined } };
 
 /** Decodes a payment far enough to know its id, so that even its refusal carries it. @throws 400 that names the field. */
 export function readPayment(header: string): ReadPayment {
@@ -60,12 +61,12 @@ export function readPayment(header: string): ReadPayment {
 export type Purchase = { service: Service; resource: string; requestHash: Hex };
 
 /** Sets the price aside, or finds that nothing is left to run. @throws as Rail.open. */
-export async function openPurchase(deps: GatewayDeps, purchase: Purchase, { envelope, paymentId }: ReadPayment): Promise<Opened> {
+export async function openPurchase(deps: GatewayDeps, purchase: Purchase, { envelope, paymentId, standing }: ReadPayment): Promise<Opened> {
   const rail = railOf(String(envelope.accepted.scheme), purchase.service);
   if (rail === undefined) throw schemeFault(envelope.accepted.scheme, RAILS.map(({ scheme }) => scheme));
   const terms = rail.terms(deps, purchase.service, paymentId);
   checkAccepted(envelope.accepted, atPriceOf(envelope.accepted, terms, purchase.service));
-  const opened = await rail.open(deps, { ...purchase, envelope, terms, paymentId, clientId: clientIdOf(envelope) });
+  const opened = await rail.open(deps, { ...purchase, envelope, terms, paymentId, ...(standing === undefined ? { clientId: clientIdOf(envelope) } : { clientId: standing.clientId, standing: true }) });
   // Only now is it known whether this is new, or an answer that was paid for before.
   const pause = opened.outcome === "open" && opened.payment.stream?.owed !== true ? pauseOf(purchase.service) : undefined;
   if (opened.outcome === "open" && pause !== undefined) {

@@ -10,7 +10,7 @@ import * as channels from "../channels/service.ts";
 import { admit, type Asked } from "../firewall/gate.ts";
 import { ownerOf } from "../firewall/registry.ts";
 import { findChannel, unknownChannel, type Channel } from "../channels/store.ts";
-import { decide } from "../ledger/logic.ts";
+import { decide, framedHash } from "../ledger/logic.ts";
 import * as ledger from "../ledger/service.ts";
 import { findAnswer } from "../ledger/answer-store.ts";
 import { findPayment, type Standing } from "../ledger/store.ts";
@@ -52,6 +52,7 @@ async function open(deps: GatewayDeps, order: Order): Promise<Opened> {
     clientId: order.clientId,
     deposit: undefined,
     session: order.service.agreed?.sessionId,
+    ...(order.standing === true ? { sharedVoucher: true } : {}),
   };
   const purchase: Purchase = { order, payload, request };
   return payload.type === "refund" ? { outcome: "sold", sale: await refund(deps, purchase, payload.amount) } : reserve(deps, purchase);
@@ -68,6 +69,7 @@ function checkChannelId(deps: GatewayDeps, payload: SchemePayload): Hex {
   });
 }
 
+const NO_BYTES = new Uint8Array();
 const ZERO_ADDRESS = "0x0000000000000000000000000000000000000000";
 
 async function checkVoucher(deps: GatewayDeps, payload: SchemePayload, channelId: Hex): Promise<void> {
@@ -105,7 +107,9 @@ async function reserve(deps: GatewayDeps, purchase: Purchase): Promise<Opened> {
 
 /** As the firewall sees it. */
 function askedOf(deps: GatewayDeps, { order, payload: { config }, request }: Purchase): Asked {
-  const { paymentId, channelId, ceiling, requestHash, payer, service, resource, price } = request;
+  const { paymentId, channelId, ceiling, payer, service, resource, price } = request;
+  // Calls that share a voucher are approved one by one.
+  const requestHash = request.sharedVoucher === true ? framedHash([request.requestHash, request.clientId ?? paymentId], NO_BYTES) : request.requestHash;
   return {
     identity: { scheme: "batch-settlement", channelId, ceiling, requestHash }, paymentId, channelId, payer, payerAuthorizer: config.payerAuthorizer, payee: config.receiver, service, serviceOwner: ownerOf(order.service), resource, price,
     isPaid: () => ledger.isPaid(deps, request),

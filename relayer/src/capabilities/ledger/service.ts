@@ -65,7 +65,7 @@ export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutM
 
 /** Why the reservation was not made: a replay, a refusal, that waiting may help, or that another payment has this id. */
 async function explain(deps: Deps, request: PaymentRequest, verdict: Exclude<SessionVerdict, "reserved" | { agreed: unknown }>, deadline: number): Promise<Taken | "busy" | "id_taken"> {
-  const known = (await knownByClientId(deps, request)) ?? (await store.findByVoucher(deps.db, request.channelId, request.ceiling));
+  const known = await knownFor(deps, request);
   if (known !== undefined) return replay(deps, request, known, deadline);
   if (typeof verdict === "object" && "session" in verdict) throw sessionRefused(verdict.session, request.session);
   if (typeof verdict === "object") throw await refusedByMandate(deps, request, verdict.mandate);
@@ -91,6 +91,11 @@ function exposed(verdict: "channel_exposure" | "payer_exposure"): TallystickErro
 /** The money is there and not deep enough yet: a buyer told 402 would deposit again. */
 function depositPending({ channelId, pending }: Channel): TallystickError {
   return new TallystickError({ code: "deposit_pending", status: 503, retry: "safe", detail: `Of what was deposited in channel ${channelId}, ${pending} wait for more confirmations. Send the same payment again.`, extra: { retryAfterS: 2 } });
+}
+
+/** The payment that this is a repetition of: by its identifier, else by its voucher. A voucher that many calls share tells none of them apart. */
+async function knownFor(deps: Deps, request: PaymentRequest): Promise<Payment | undefined> {
+  return (await knownByClientId(deps, request)) ?? (request.sharedVoucher === true ? undefined : await store.findByVoucher(deps.db, request.channelId, request.ceiling));
 }
 
 async function knownByClientId(deps: Deps, request: PaymentRequest): Promise<Payment | undefined> {
@@ -234,11 +239,11 @@ export async function sweep(deps: Deps): Promise<void> {
 
 /** True when this very payment was charged: the same again costs nothing. */
 export async function isPaid(deps: Deps, request: PaymentRequest): Promise<boolean> {
-  const known = (await knownByClientId(deps, request)) ?? (await store.findByVoucher(deps.db, request.channelId, request.ceiling));
+  const known = await knownFor(deps, request);
   return known?.state === "charged" && known.requestHash === request.requestHash;
 }
 
 /** True when this very voucher or identifier has been seen with a payment that stands: then a deposit that came with it is done. */
 export async function isKnown(deps: Deps, request: PaymentRequest): Promise<boolean> {
-  return ((await knownByClientId(deps, request)) ?? (await store.findByVoucher(deps.db, request.channelId, request.ceiling))) !== undefined;
+  return (await knownFor(deps, request)) !== undefined;
 }

@@ -149,7 +149,7 @@ export async function findExpired(db: Queryable, limit: number): Promise<string[
 export async function findByVoucher(db: Queryable, channelId: Hex, ceiling: bigint): Promise<Payment | undefined> {
   const { rows } = await db.query<Row>({
     name: "payment_by_voucher",
-    text: "SELECT * FROM payment WHERE channel_id = $1 AND ceiling = $2 AND state <> 'released' AND (charged_atomic IS NULL OR charged_atomic > 0)",
+    text: "SELECT * FROM payment WHERE channel_id = $1 AND ceiling = $2 AND state <> 'released' AND (charged_atomic IS NULL OR charged_atomic > 0) AND NOT standing",
     values: [toBytes(channelId), ceiling],
   });
   return rows[0] === undefined ? undefined : paymentFromRow(rows[0]);

@@ -24,6 +24,8 @@ export type PaymentRequest = {
   session?: Hex | undefined;
   /** It was taken within a session, named or not: `price` is what was agreed. */
   inSession?: boolean;
+  /** Paid by the voucher that was left for the session, which other calls share: a payment of its own by its `clientId` only. */
+  sharedVoucher?: boolean;
 };
 
 export type Payment = PaymentRequest & {

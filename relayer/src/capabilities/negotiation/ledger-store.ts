@@ -16,9 +16,10 @@ type Row = { nth: bigint; outcome: string; refused_by: Buffer | null; agreed_pri
 export async function reserveInSessions(db: Queryable, items: readonly Reservation[], limits: ReserveLimits): Promise<SessionVerdict[]> {
   const { rows } = await db.query<Row>({
     name: "payments_reserve_in_sessions",
-    text: "SELECT * FROM reserve_in_sessions($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+    text: "SELECT * FROM reserve_in_sessions($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
     values: [
       ...reserveValues(items, limits), items.map(({ payment }) => toBytes(capabilityOf(payment.service))), items.map(({ payment }) => (payment.session === undefined ? null : toBytes(payment.session))),
+      items.map(({ payment }) => payment.sharedVoucher === true),
     ],
   });
   const verdicts: SessionVerdict[] = [];

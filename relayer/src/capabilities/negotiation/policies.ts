@@ -4,10 +4,10 @@ import type { Signed } from "../../../../sdk/src/negotiation/messages.ts";
 import { messageHash } from "../../../../sdk/src/negotiation/messages.ts";
 import { ownerOf } from "../firewall/registry.ts";
 import { isSignedBy } from "../mandates/signatures.ts";
-import { domainOf, refuse, type NegotiationDeps } from "./service.ts";
+import { checkListed, domainOf, refuse, type NegotiationDeps } from "./service.ts";
 import * as store from "./store.ts";
 
-/** @throws TallystickError 403 `signature_invalid`, `policy_not_yours`; 404; 409 `policy_older`; 400 for terms that contradict each other or the service. */
+/** @throws TallystickError 403 `signature_invalid`, `policy_not_yours`; 404; 409 `policy_older`, `negotiation_listing_mismatch`; 400 for terms that contradict each other or the service. */
 export async function publishPolicy(deps: NegotiationDeps, name: string, policy: Signed<"PricePolicy">): Promise<Hex> {
   const { message } = policy;
   const service = await deps.catalog.find(name);
@@ -18,6 +18,7 @@ export async function publishPolicy(deps: NegotiationDeps, name: string, policy:
   if (!(await isSignedBy(deps, message.provider, policyHash, policy.signature))) throw refuse("signature_invalid", 403, `The policy is not signed by ${message.provider} for this chain.`, "signature");
   if ((await store.findPolicy(deps.db, policyHash)) !== undefined) return policyHash;
   if (service.url !== undefined) throw refuse("service_self_hosted", 409, `${name} is sold by its provider's own server, which sets its own prices.`);
+  await checkListed(deps, "pricePolicy", message);
   if (message.floorPrice > message.listPrice) throw refuse("policy_contradicts", 400, "The floor is above the list price.", "pricePolicy.floorPrice");
   if (!isAddressEqual(message.payTo, service.receiver)) throw refuse("policy_contradicts", 400, `${service.receiver} is paid for ${name}.`, "pricePolicy.payTo");
   if (!isAddressEqual(message.token, service.token)) throw refuse("policy_contradicts", 400, `${name} is paid in ${service.token}.`, "pricePolicy.token");

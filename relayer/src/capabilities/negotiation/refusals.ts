@@ -10,6 +10,9 @@ const WHY = {
   session_channel: "is paid by another channel",
   session_expired: "is over",
   session_exhausted: "has had all its calls",
+  session_voucher: "holds that voucher: it pays for calls that come with the session's token, and nothing else",
+  session_token: "has another token",
+  session_voucher_missing: "has no voucher: leave one with POST /api/v1/negotiated-sessions/<id>/voucher, or pay for the call",
 } as const;
 
 export type SessionRefusal = keyof typeof WHY;
@@ -17,7 +20,7 @@ export const isSessionRefusal = (outcome: string): outcome is SessionRefusal => 
 
 export function sessionRefused(code: SessionRefusal, sessionId: Hex | undefined): TallystickError {
   return new TallystickError({
-    code, status: 402, retry: "never", field: "X-402-Session-Id", detail: `Session ${sessionId} ${WHY[code]}. Nothing was charged; the terms without it, and where there is one a new offer, are in PAYMENT-REQUIRED.`,
+    code, status: 402, retry: "never", field: code === "session_token" ? "X-402-Session-Token" : "X-402-Session-Id", detail: `${sessionId === undefined ? "A session of this channel" : `Session ${sessionId}`} ${WHY[code]}. Nothing was charged; the terms without it, and where there is one a new offer, are in PAYMENT-REQUIRED.`,
     extra: { x402Error: code, ...(sessionId === undefined ? {} : { sessionId }) },
   });
 }

@@ -6,8 +6,9 @@ import { problemResponse } from "../../problem-schema.ts";
 import { callerOf, type AccessDeps } from "../access/service.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import { publishPolicy, standingPolicy } from "./policies.ts";
-import { AnswerView, CounterOrOffer, IntentParams, IntentsView, NameParams, NegotiationView, OfferView, PolicyParams, PolicyView, SessionParams, SessionView, SignedBody } from "./schemas.ts";
+import { AnswerView, CounterOrOffer, IntentParams, IntentsView, KeptView, NameParams, NegotiationView, OfferView, PolicyParams, PolicyView, SessionParams, SessionView, SignedBody, VoucherBody } from "./schemas.ts";
 import * as negotiation from "./service.ts";
+import { leaveVoucher, sessionTokenOf, type LeftVoucher } from "./standing.ts";
 import { intentsFor, policyOf, sessionView } from "./views.ts";
 
 const tags = ["negotiation"];
@@ -73,7 +74,24 @@ export function negotiationRoutes(app: FastifyInstance, deps: GatewayDeps & Acce
     { schema: { tags, summary: "A session of yours: what was agreed and what is used of it", params: SessionParams, response: { 200: SessionView, 401: problemResponse("Not signed in"), 404: refusals[404] } } },
     async (request) => sessionView(await negotiation.sessionFor(deps, request.params.sessionId.toLowerCase() as Hex, (await callerOf(deps, request)).address)),
   );
+  voucherRoute(app, deps);
   policyRoutes(app, deps);
+}
+
+function voucherRoute(app: FastifyInstance, deps: GatewayDeps): void {
+  app.post<{ Params: Static<typeof SessionParams>; Body: LeftVoucher }>(
+    "/api/v1/negotiated-sessions/:sessionId/voucher",
+    {
+      schema: {
+        tags, summary: "Leave a voucher for the session's calls, so that they need its id and token only", params: SessionParams, body: VoucherBody, response: { 200: KeptView, ...refusals, 402: problemResponse("The session, or the channel, is not one to pay by") },
+        description: "Signed for at most what the channel was charged and what is left of the budget. Needs the session's token, in X-402-Session-Token or as a bearer. The same again changes nothing; a higher one takes over.",
+      },
+    },
+    async (request) => {
+      const { session, ceiling } = await leaveVoucher(deps, request.params.sessionId.toLowerCase() as Hex, sessionTokenOf(request.headers), request.body);
+      return { ...sessionView(session), ceilingAtomic: ceiling.toString() };
+    },
+  );
 }
 
 function policyRoutes(app: FastifyInstance, deps: GatewayDeps): void {

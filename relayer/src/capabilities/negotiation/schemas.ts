@@ -31,3 +31,7 @@ export const SessionView = Type.Object({
 });
 export const PolicyView = Type.Object({ policyHash: Type.String(), message: Message("PricePolicy"), signature: Type.String() });
 export const IntentsView = Type.Object({ intents: Type.Array(Type.Object({ intentHash: Type.String(), message: Message("Intent"), signature: Type.String(), counters: Type.Array(Type.Object({ message: Message("Counter"), signature: Type.String() })) })) });
+
+/** As the `batch-settlement` scheme writes them; read by the gateway's own schema. */
+export const VoucherBody = Type.Object({ channelConfig: Message("ChannelConfig"), voucher: Message("Voucher: channelId, maxClaimableAmount, signature") }, { additionalProperties: false });
+export const KeptView = Type.Intersect([SessionView, Type.Object({ ceilingAtomic: Type.String({ description: "Atomic token units" }) })]);

@@ -10,10 +10,11 @@ import { EVENT } from "../../telemetry/log.ts";
 import { ownerOf } from "../firewall/registry.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import { isSignedBy } from "../mandates/signatures.ts";
+import { listingMismatch, mismatchNow, type Named } from "./listed.ts";
 import * as sessions from "./session-store.ts";
 import * as store from "./store.ts";
 
-export type NegotiationDeps = Pick<GatewayDeps, "config" | "db" | "chain" | "keyring" | "log" | "now" | "catalog">;
+export type NegotiationDeps = Pick<GatewayDeps, "config" | "db" | "chain" | "keyring" | "log" | "now" | "catalog" | "listings">;
 
 /** Intents cost a row each, and offers more. */
 const MOST_INTENTS = 200;
@@ -29,6 +30,12 @@ async function checkSigned<Name extends MessageName>(deps: NegotiationDeps, name
   const hash = messageHash(domainOf(deps), name, signed.message);
   if (await isSignedBy(deps, by, hash, signed.signature)) return hash;
   throw refuse("signature_invalid", 403, `The ${name.toLowerCase()} is not signed by ${by} for this chain.`, "signature");
+}
+
+/** @throws TallystickError 409 `negotiation_listing_mismatch` with the field; 503 `registry_stale`. */
+export async function checkListed(deps: NegotiationDeps, name: "pricePolicy" | "offer", named: Named): Promise<void> {
+  const mismatch = await mismatchNow(deps, named);
+  if (mismatch !== undefined) throw refuse("negotiation_listing_mismatch", 409, mismatch.detail, `${name}.${mismatch.field}`);
 }
 
 export type Negotiation = { intentHash: Hex; intent: Signed<"Intent">; offers: store.StoredOffer[]; declined: { service: string; reason: string }[] };
@@ -77,6 +84,8 @@ async function whyNotOnSale(deps: NegotiationDeps, { policy: { message } }: stor
   if (service === undefined || service.pausedSince !== undefined) return "it is not on sale";
   if (service.url !== undefined) return "it is sold by its provider's own server";
   if (!isAddressEqual(ownerOf(service), message.provider) || !isAddressEqual(service.receiver, message.payTo)) return "its owner or payee is another now";
+  const mismatch = listingMismatch(deps, message);
+  if (mismatch !== undefined) return `its listing says otherwise: ${mismatch.field}`;
   return deps.keyring.has(message.operator) ? undefined : "its policy names another operator";
 }
 
@@ -106,6 +115,7 @@ export async function makeOffer(deps: NegotiationDeps, intentId: Hex, offer: Sig
   if (service === undefined) throw refuse("service_unknown", 404, `No service is called ${message.service}.`, "offer.service");
   if (!isAddressEqual(ownerOf(service), message.provider)) throw refuse("offer_forged", 403, `${message.service} is not ${message.provider}'s to offer.`, "offer.provider");
   const offerHash = await checkSigned(deps, "Offer", offer, message.provider);
+  await checkListed(deps, "offer", message);
   const other = otherThan(message, intent.message, intentHash, service);
   if (other !== undefined) throw refuse("offer_other", 400, `The offer's ${other} is not that of the intent and the service.`, `offer.${other}`);
   const known = await store.findOffer(deps.db, offerHash);
@@ -158,7 +168,7 @@ async function offerOf(deps: NegotiationDeps, intentId: Hex, offerHash: Hex): Pr
 /** `token` only for whoever accepted first: a signed acceptance may be seen by others. */
 export type Accepted = { session: sessions.NegotiatedSession; token: string | undefined; isNew: boolean };
 
-/** @throws TallystickError 403, 404, 409 `offer_taken`, `offer_expired`, `session_unbounded`, `offer_void`; 400 `budget_too_small`. */
+/** @throws TallystickError 403, 404, 409 `offer_taken`, `offer_expired`, `session_unbounded`, `offer_void`, `negotiation_listing_mismatch`; 400 `budget_too_small`. */
 export async function acceptOffer(deps: NegotiationDeps, intentId: Hex, acceptance: Signed<"Acceptance">): Promise<Accepted> {
   const { message } = acceptance;
   const { offer: { message: offer } } = await offerOf(deps, intentId, message.offerHash);
@@ -170,6 +180,7 @@ export async function acceptOffer(deps: NegotiationDeps, intentId: Hex, acceptan
   if (message.sessionExpiresAt <= nowS(deps) || message.sessionExpiresAt > nowS(deps) + offer.sessionTtlS + CLOCK_S) throw refuse("session_unbounded", 409, `The offer is for a session of ${offer.sessionTtlS} seconds at most.`, "acceptance.sessionExpiresAt");
   const service = await deps.catalog.find(offer.service);
   if (service === undefined || !isAddressEqual(service.receiver, offer.payTo) || !isAddressEqual(ownerOf(service), offer.provider)) throw refuse("offer_void", 409, "The service is off sale, or another's now.");
+  await checkListed(deps, "offer", offer);
   const calls = callsFor(offer, message.budget);
   if (calls < 1) throw refuse("budget_too_small", 400, "The budget pays for no call.", "acceptance.budget");
   const token = `tsn_${randomBytes(32).toString("hex")}`;

@@ -9,12 +9,12 @@ import type { Queryable } from "../../db/pool.ts";
 export type SessionState = "active" | "exhausted" | "expired";
 export type NegotiatedSession = {
   sessionId: Hex; offerHash: Hex; intentId: Hex; agent: Address; provider: Address; service: string; payTo: Address; token: Address; pricePerRequest: bigint; tiers: VolumeTier[]; budget: bigint; calls: number;
-  maxLatencyMs: number; state: SessionState; expiresAt: Date; acceptedAt: Date; acceptance: Signed<"Acceptance">; channelId: Hex | undefined; callsTaken: number; callsCharged: number; callsFailed: number; charged: bigint; credit: bigint; credited: bigint;
+  maxLatencyMs: number; state: SessionState; expiresAt: Date; acceptedAt: Date; tokenHash: Hex; acceptance: Signed<"Acceptance">; channelId: Hex | undefined; callsTaken: number; callsCharged: number; callsFailed: number; charged: bigint; credit: bigint; credited: bigint;
 };
 
 type Row = {
   session_id: Buffer; offer_hash: Buffer; intent_id: Buffer; agent: Buffer; provider: Buffer; service: string; pay_to: Buffer; token: Buffer; price_atomic: bigint; tier_calls: bigint[]; tier_prices: bigint[]; budget_atomic: bigint; calls: bigint;
-  max_latency_ms: bigint; state: SessionState; expires_at: Date; accepted_at: Date; acceptance: Record<string, unknown>; signature: Buffer; channel_id: Buffer | null; calls_taken: bigint; calls_charged: bigint; calls_failed: bigint;
+  max_latency_ms: bigint; state: SessionState; expires_at: Date; accepted_at: Date; token_hash: Buffer; acceptance: Record<string, unknown>; signature: Buffer; channel_id: Buffer | null; calls_taken: bigint; calls_charged: bigint; calls_failed: bigint;
   charged_atomic: bigint; credit_atomic: bigint; credited_atomic: bigint;
 };
 
@@ -24,7 +24,7 @@ function fromRow(row: Row): NegotiatedSession {
   return {
     sessionId: toHex(row.session_id), offerHash: toHex(row.offer_hash), intentId: toHex(row.intent_id), agent: toAddress(row.agent), provider: toAddress(row.provider), service: row.service, payTo: toAddress(row.pay_to), token: toAddress(row.token),
     pricePerRequest: row.price_atomic, tiers: row.tier_calls.map((calls, index) => ({ minCalls: Number(calls), pricePerRequest: BigInt(row.tier_prices[index]!) })), budget: row.budget_atomic, calls: Number(row.calls),
-    maxLatencyMs: Number(row.max_latency_ms), state: row.state, expiresAt: row.expires_at, acceptedAt: row.accepted_at, acceptance: fromWire("Acceptance", { message: row.acceptance, signature: toHex(row.signature) }),
+    maxLatencyMs: Number(row.max_latency_ms), state: row.state, expiresAt: row.expires_at, acceptedAt: row.accepted_at, tokenHash: toHex(row.token_hash), acceptance: fromWire("Acceptance", { message: row.acceptance, signature: toHex(row.signature) }),
     channelId: row.channel_id === null ? undefined : toHex(row.channel_id), callsTaken: Number(row.calls_taken), callsCharged: Number(row.calls_charged), callsFailed: Number(row.calls_failed), charged: row.charged_atomic, credit: row.credit_atomic,
     credited: row.credited_atomic,
   };

@@ -1,5 +1,5 @@
 // tallystick negotiate: agree a price with whoever sells a capability, call it once, and check what was charged.
-import { readFile } from "node:fs/promises";
+import { readFile, writeFile } from "node:fs/promises";
 import { createA2A, type A2AResult } from "../../negotiation/a2a.ts";
 import type { Command, Outcome } from "../command.ts";
 import { usageError } from "../exit.ts";
@@ -22,6 +22,7 @@ The answer goes to stdout, what was agreed to stderr.`,
     calls: { type: "string", value: "n", about: "calls that the session is for; 100 when left out" },
     data: { type: "string", short: "d", value: "json", about: "what is posted: JSON, or @file" },
     path: { type: "string", value: "path", about: "path below the service; / when left out" },
+    "save-session": { type: "string", value: "file", about: "write what was signed: offer, policy, acceptance, voucher, receipt; receipt verify --session checks it" },
     "max-latency": { type: "string", value: "ms", about: "only offers that promise at most this latency" },
   },
   examples: [{ about: "a summary at no more than 0.008 USDC", line: "tallystick negotiate --capability text.summary --max 0.008 -d '{\"text\":\"…\"}' --local" }],
@@ -41,6 +42,8 @@ The answer goes to stdout, what was agreed to stderr.`,
         ...(service === undefined ? { capability: capability! } : { agentId: service }), maxCost: max, sla: { maxLatencyMs, minUptimePercent: 0 }, ...(data === undefined ? {} : { input: await jsonOf(data) }),
         ...(text("path") === undefined ? {} : { path: text("path")! }),
       });
+      const file = text("save-session");
+      if (file !== undefined) await writeFile(file, `${JSON.stringify(await a2a.evidence(result.sessionId), undefined, 2)}\n`);
       context.output.note(told(result));
       return outcome(result);
     } finally {

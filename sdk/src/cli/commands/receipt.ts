@@ -11,6 +11,8 @@ import { columns, utc, type Paint } from "../output.ts";
 import { wholeNumber } from "../parse.ts";
 import { checkReceipt, readReceiptFile, type Check, type Evidence, type ReceiptFile } from "../receipt-check.ts";
 import { checkProof } from "../receipt-proof.ts";
+import { checkSession, readSession } from "../session-check.ts";
+import type { SessionFile } from "../../negotiation/session-file.ts";
 import { callRelayer, fetchReceipt } from "../relayer-api.ts";
 
 const PAYMENT_ID = /^pay_[0-9a-f]{32}$/;
@@ -19,9 +21,11 @@ const COLOUR: Record<Check["result"], Paint> = { ok: "green", fail: "red", unkno
 export const receiptVerify: Command = {
   path: "receipt verify",
   about: "Check a receipt: signature, signer, hashes of what was sent and got, acknowledgement, its proof",
-  args: "<file | - | payment id>",
-  positionals: [1, 1],
-  details: `Takes what pay --save-receipt wrote, a receipt, or a PAYMENT-RESPONSE header; - reads stdin; a payment id is fetched from the
+  args: "[file | - | payment id]",
+  positionals: [0, 1],
+  details: `With --session, a negotiated session as a whole, offline: offer, the policy behind it, acceptance, receipts and vouchers.
+
+Takes what pay --save-receipt wrote, a receipt, or a PAYMENT-RESPONSE header; - reads stdin; a payment id is fetched from the
 relayer first (its parties only). Checks that lack something to compare with are shown as unknown. With --rpc, or --local, the
 channel's terms are read from the chain, which name the key that may sign.
 
@@ -41,15 +45,21 @@ Exit code 1 when a check fails; with --strict also when one is unknown.`,
     status: { type: "string", value: "n", about: "its status; from the saved receipt, else 200" },
     "output-type": { type: "string", value: "type", about: "its content type" },
     ack: { type: "string", value: "signature", about: "the buyer's acknowledgement" },
+    session: { type: "string", value: "file", about: "instead of a receipt: what negotiate --save-session wrote" },
     strict: { type: "boolean", about: "a check that cannot be made is a failure" },
   },
   examples: [
     { about: "everything, from the files of one call", line: "tallystick pay https://…/s/docs/analyze -d @in.txt -o out.json --save-receipt r.json\n  tallystick receipt verify r.json --input in.txt --output out.json --signer 0x5FbD…aa3" },
     { about: "a receipt out of a header", line: "echo \"$PAYMENT_RESPONSE\" | tallystick receipt verify - --json" },
+    { about: "what a negotiated session was charged, against what was agreed, offline", line: "tallystick receipt verify --session session.json" },
     { about: "by payment id, with the channel's terms from the chain", line: "tallystick receipt verify pay_0193b1c2d4e5f60718293a4b5c6d7e8f --local" },
   ],
   async run(context, input) {
-    const file = await load(context, input.positionals[0]!);
+    const session = input.values["session"] as string | undefined;
+    const [from] = input.positionals;
+    if ((from === undefined) === (session === undefined)) throw usageError("Give either a receipt or --session.");
+    if (from === undefined) return sessionOutcome(context, await readSessionFrom(session!));
+    const file = await load(context, from);
     const evidence = await gather(context, file, input);
     const checks = [...(await checkReceipt(evidence)), ...(await checkProof(file, context.settings.rpcUrl === undefined ? undefined : await context.chain()))];
     return outcome(context, file, checks, input.values["strict"] === true);
@@ -121,6 +131,15 @@ async function gather(context: Context, file: ReceiptFile, { values }: Input): P
 async function termsOf(context: Context, channelId: Hex) {
   const { channels } = await discoverChannels(await context.chain(), { channelId, signal: context.signal, onProgress: (done) => context.output.progress(`looking for the channel's terms … ${done} %`) });
   return channels[0]?.config;
+}
+
+const readSessionFrom = async (path: string): Promise<SessionFile> => readSession(new TextDecoder().decode(await bytesOf(path)));
+
+async function sessionOutcome({ output }: Context, file: SessionFile): Promise<Outcome> {
+  const checks = await checkSession(file);
+  const good = checks.every(({ result }) => result === "ok");
+  const lines = checks.map(({ name, result, detail }) => [output.paint(COLOUR[result], result), name, detail]);
+  return { exit: good ? "ok" : "failed", json: { valid: good, checks, chainId: file.chainId, sessionChannels: file.sessionChannels }, text: columns(lines) };
 }
 
 function targetOf(resource: string): string {
