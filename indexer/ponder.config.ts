@@ -3,9 +3,11 @@ import { createConfig } from "ponder";
 import { getAddress } from "viem";
 import { auditAnchorAbi } from "../sdk/src/abi/audit-anchor.ts";
 import { bazaarRegistryAbi } from "../sdk/src/abi/bazaar-registry.ts";
+import { disputeEvaluatorAbi } from "../sdk/src/abi/dispute-evaluator.ts";
+import { jobEscrowAbi } from "../sdk/src/abi/job-escrow.ts";
 import { mandateRegistryAbi } from "../sdk/src/abi/mandate-registry.ts";
 import { sessionChannelsAbi } from "../sdk/src/abi/session-channels.ts";
-import { BASE_SEPOLIA, LOCAL_AUDIT_ANCHOR, LOCAL_BAZAAR_REGISTRY, LOCAL_MANDATE_REGISTRY, SESSION_CHANNELS } from "../sdk/src/constants.ts";
+import { BASE_SEPOLIA, LOCAL_AUDIT_ANCHOR, LOCAL_BAZAAR_REGISTRY, LOCAL_DISPUTE_EVALUATOR, LOCAL_JOB_ESCROW, LOCAL_MANDATE_REGISTRY, SESSION_CHANNELS } from "../sdk/src/constants.ts";
 
 const env = process.env;
 
@@ -53,6 +55,18 @@ export default createConfig({
       chain: "base",
       abi: bazaarRegistryAbi,
       address: getAddress(env.BAZAAR_REGISTRY_ADDRESS ?? LOCAL_BAZAAR_REGISTRY),
+      startBlock: whole("START_BLOCK", 0),
+    },
+    JobEscrow: {
+      chain: "base",
+      abi: jobEscrowAbi,
+      address: getAddress(env.JOB_ESCROW_ADDRESS ?? LOCAL_JOB_ESCROW),
+      startBlock: whole("START_BLOCK", 0),
+    },
+    DisputeEvaluator: {
+      chain: "base",
+      abi: disputeEvaluatorAbi,
+      address: getAddress(env.DISPUTE_EVALUATOR_ADDRESS ?? LOCAL_DISPUTE_EVALUATOR),
       startBlock: whole("START_BLOCK", 0),
     },
   },

@@ -5,6 +5,7 @@ import { rating, service } from "./schema/bazaar.ts";
 import { channelFunding, mandate, mandateSpend, principalEpoch } from "./schema/mandates.ts";
 
 export * from "./schema/bazaar.ts";
+export * from "./schema/jobs.ts";
 export * from "./schema/mandates.ts";
 export * from "./schema/reputation.ts";
 

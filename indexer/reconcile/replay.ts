@@ -23,6 +23,7 @@ export const TABLE_NAMES = [
   "deposits",
   "claims",
   "packedGroups",
+  "receiptRoots",
   "skippedClaims",
   "settlements",
   "refunds",
@@ -39,6 +40,7 @@ export const TABLE_NAMES = [
   "services",
   "ratings",
   "facilitators",
+  "jobs",
 ] as const;
 
 /** Columns that name a row in each table; they are the same on any indexer of this chain. */
@@ -47,6 +49,7 @@ export const KEYS: Record<TableName, readonly string[]> = {
   deposits: ["transactionHash", "logIndex"],
   claims: ["transactionHash", "logIndex", "rowIndex"],
   packedGroups: ["transactionHash", "logIndex"],
+  receiptRoots: ["root"],
   skippedClaims: ["transactionHash", "logIndex", "rowIndex"],
   settlements: ["transactionHash", "logIndex"],
   refunds: ["transactionHash", "logIndex"],
@@ -63,6 +66,7 @@ export const KEYS: Record<TableName, readonly string[]> = {
   services: ["id"],
   ratings: ["transactionHash", "logIndex"],
   facilitators: ["address"],
+  jobs: ["id"],
 };
 
 export type Value = string | number | bigint | null;
@@ -154,6 +158,9 @@ function apply(tables: Drafts, log: RawLog): void {
     case "PackedClaimed": {
       const { receiver, receiverAuthorizer, token, sender, withdrawDelay, results } = args;
       const receiptsRoot = args.receiptsRoot === zeroHash ? null : args.receiptsRoot;
+      const known = receiptsRoot === null || tables.receiptRoots.has(keyOf("receiptRoots", { root: receiptsRoot }));
+      // Whoever shows a root first.
+      if (!known) delete insert("receiptRoots", { root: receiptsRoot, receiver, receiverAuthorizer, token, ...origin }).logIndex;
       const rowCount = (results.length - 2) / 130;
       let claimedCount = 0;
       for (let rowIndex = 0; rowIndex < rowCount; rowIndex++) {

@@ -1,7 +1,7 @@
 // Every so many blocks: fetches receipts under new roots, and scores every service again from the other tables. Nothing here decides about
 // money; README.md says who believes it.
 import { ponder, type Context } from "ponder:registry";
-import { channel, claim, rating, receiptRoot, receiptSum, reputation, reputationEvent, service } from "ponder:schema";
+import { channel, claim, job, rating, receiptRoot, receiptSum, reputation, reputationEvent, service } from "ponder:schema";
 import { eq } from "ponder";
 import type { Hex } from "viem";
 import { chainById } from "../../sdk/src/constants.ts";
@@ -9,6 +9,7 @@ import { receiptSources } from "../ponder.config.ts";
 import { servicesByReceiver } from "../reputation/attribute.ts";
 import { acknowledgedSums, fetchBundle } from "../reputation/bundle.ts";
 import type { ClaimFact, Facts, ReceiptSums } from "../reputation/facts.ts";
+import { jobFactsOf } from "../reputation/jobs.ts";
 import { score, type Reputation } from "../reputation/score.ts";
 
 type Block = { number: bigint; timestamp: bigint };
@@ -50,7 +51,7 @@ async function fetchReceipts(context: Context): Promise<void> {
 async function factsOf(context: Context, nowS: number): Promise<Facts> {
   const usdc = chainById(context.chain.id)?.usdc.address.toLowerCase() ?? "";
   const { sql } = context.db;
-  const [services, channels, claims, ratings, sums] = await Promise.all([sql.select().from(service), sql.select().from(channel), sql.select().from(claim), sql.select().from(rating), sql.select().from(receiptSum)]);
+  const [services, channels, claims, ratings, sums, jobs] = await Promise.all([sql.select().from(service), sql.select().from(channel), sql.select().from(claim), sql.select().from(rating), sql.select().from(receiptSum), sql.select().from(job)]);
   const counted = services.filter(({ token }) => token.toLowerCase() === usdc);
   const facts = counted.map((row) => ({ serviceId: low(row.id), owner: low(row.owner), payTo: low(row.payTo), registeredAtS: Number(row.timestamp), bondAtomic: row.bond - row.unbonding }));
   const byReceiver = servicesByReceiver(facts);
@@ -64,12 +65,16 @@ async function factsOf(context: Context, nowS: number): Promise<Facts> {
       channelId: low(row.id), payer: low(row.payer), receiver: low(row.receiver), openedAtS: Number(row.timestamp), depositedAtomic: row.totalDeposited, returnedAtomic: row.totalRefunded + row.totalWithdrawn,
     })),
     claims: settled.flatMap((row) => claimsOf(row, byReceiver.get(low(row.receiver))!, receipts.get(`${row.receiptsRoot}|${row.channelId}`))),
-    jobs: [],
+    jobs: jobFactsOf(jobs.map(endedJob), facts, byReceiver),
     ratings: ratings.filter(({ token }) => token.toLowerCase() === usdc).map((row) => ({ serviceId: low(row.serviceId), rater: low(row.rater), atS: Number(row.timestamp), amountAtomic: row.amount, score: row.score })),
   };
 }
 
 const low = (hex: Hex): string => hex.toLowerCase();
+
+const endedJob = ({ id, client, provider, status, submittedAt, paid, splitBps, disputed, updatedAt }: typeof job.$inferSelect) => ({
+  id, client: low(client), provider: provider && low(provider), status, submitted: submittedAt !== null, paidAtomic: paid, splitBps, disputed, endedAtS: Number(updatedAt),
+});
 
 /** What acknowledged receipts say of more than was claimed is not believed. */
 function claimsOf(row: typeof claim.$inferSelect, serviceIds: readonly string[], sum: typeof receiptSum.$inferSelect | undefined): ClaimFact[] {

@@ -50,11 +50,13 @@ CREATE TABLE discovery_service (
   honesty double precision,                 -- share of probes whose terms were the registry's, percent
   hidden_since timestamptz,
 
+  blocked boolean NOT NULL DEFAULT false,   -- by the operator: the newest row of listing_block, copied with it
+
   quality double precision NOT NULL DEFAULT 0, -- of everything but the text: logic.ts says what goes in
   words tsvector NOT NULL DEFAULT ''::tsvector,
   updated_at timestamptz NOT NULL DEFAULT now(),
   -- What search shows; one column, so that the planner knows how many they are. The documents of the others are read too.
-  shown boolean NOT NULL GENERATED ALWAYS AS (coalesce(status = 'listed' AND visibility = 'public' AND hidden_since IS NULL AND url IS NOT NULL AND read_hash::bytea = content_hash::bytea, false)) STORED
+  shown boolean NOT NULL GENERATED ALWAYS AS (coalesce(status = 'listed' AND visibility = 'public' AND NOT blocked AND hidden_since IS NULL AND url IS NOT NULL AND read_hash::bytea = content_hash::bytea, false)) STORED
 );
 CREATE INDEX discovery_service_best ON discovery_service (quality DESC, service_id) WHERE shown;
 CREATE INDEX discovery_service_words ON discovery_service USING gin (words) WITH (fastupdate = off);

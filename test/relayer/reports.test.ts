@@ -6,6 +6,7 @@ import { signIn } from "../../sdk/src/access.ts";
 import { createListingClient } from "../../sdk/src/bazaar/listing.ts";
 import { rateService } from "../../sdk/src/bazaar/rate.ts";
 import { BASE_SEPOLIA, LOCAL_BAZAAR_REGISTRY } from "../../sdk/src/constants.ts";
+import { syncDiscovery } from "../../relayer/src/capabilities/discovery/sync.ts";
 import { isBlocked } from "../../relayer/src/capabilities/reports/store.ts";
 import { manualBuyer } from "../support/buyer.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
@@ -89,5 +90,35 @@ describe("ratings and reports", function () {
     const { body } = await call("GET", `/api/v1/agents/${serviceId}/reports`, undefined);
     expect(body["decisions"].map(({ blocked, note }: Record<string, unknown>) => [blocked, note])).to.deep.equal([[false, "repaired"], [true, "takes money for nothing"]]);
     expect(body["reports"]).to.deep.equal({ open: 0, upheld: 2, rejected: 0 });
+  });
+
+  it("what is blocked is in no search from that moment, also when the copy is made anew; what is let in again is", async () => {
+    const { deps } = world.relayer;
+    const ask = async (path: string, body?: unknown) => (await call(body === undefined ? "GET" : "POST", path, undefined, body)).body;
+    const found = async () => {
+      const idsOf = (items: Record<string, any>[]) => items.map((item) => item["serviceId"] ?? item["extensions"]["tallystick"]["serviceId"]);
+      const answers = await Promise.all([
+        ask("/discovery/resources").then(({ items }) => items), ask("/discovery/search?query=shop").then(({ resources }) => resources), ask("/api/a2a/discover?service=web.search").then(({ agents }) => agents),
+        ask("/api/v1/a2a/discover", {}).then(({ agents }) => agents), ask("/api/v1/a2a/recommend", { task: "a shop that sells" }).then(({ agents }) => agents),
+      ]);
+      return answers.map((items) => idsOf(items).includes(serviceId));
+    };
+    const decide = (decision: "block" | "unblock") => call("POST", `/api/v1/reports/${serviceId}/decision`, "operator", { decision, note: decision });
+    const [nowhere, everywhere] = [Array<boolean>(5).fill(false), Array<boolean>(5).fill(true)];
+    await syncDiscovery(deps);
+    expect(await found()).to.deep.equal(everywhere);
+    await decide("block");
+    expect(await found()).to.deep.equal(nowhere);
+    await syncDiscovery(deps);
+    expect(await found()).to.deep.equal(nowhere);
+    await deps.db.query("DELETE FROM discovery_service");
+    await syncDiscovery(deps);
+    expect(await found()).to.deep.equal(nowhere);
+    await decide("unblock");
+    expect(await found()).to.deep.equal(everywhere);
+    // A row that was written beside a decision, by a process that did not see it yet.
+    await deps.db.query("UPDATE discovery_service SET blocked = true");
+    await syncDiscovery(deps);
+    expect(await found()).to.deep.equal(everywhere);
   });
 });

@@ -28,7 +28,7 @@ export async function lease(db: Queryable, most: number, leaseS: number): Promis
   const { rows } = await db.query<Row>(
     `WITH due AS (
        SELECT p.service_id FROM service_probe p JOIN discovery_service d USING (service_id)
-       WHERE p.due_at <= now() AND p.leased_until <= now() AND d.status = 'listed' AND d.visibility = 'public' AND d.url IS NOT NULL AND d.read_hash = d.content_hash
+       WHERE p.due_at <= now() AND p.leased_until <= now() AND d.status = 'listed' AND d.visibility = 'public' AND NOT d.blocked AND d.url IS NOT NULL AND d.read_hash = d.content_hash
        ORDER BY p.due_at LIMIT $1 FOR UPDATE OF p SKIP LOCKED
      )
      UPDATE service_probe p SET leased_until = now() + make_interval(secs => $2) FROM due JOIN discovery_service d USING (service_id) WHERE p.service_id = due.service_id

@@ -25,8 +25,8 @@ export async function upsertServices(db: Queryable, services: readonly ChainServ
   if (services.length === 0) return;
   const of = <T>(read: (service: ChainService) => T) => services.map(read);
   await db.query(
-    `INSERT INTO discovery_service AS d (service_id, source, owner, agent_key, pay_to, token, price_atomic, capability, categories, schemes, visibility, status, version, content_hash, uri, bond_atomic, rating_count, chain_updated_at)
-     SELECT s.service_id, $1, s.owner, s.agent_key, s.pay_to, s.token, s.price, s.capability, s.categories, s.schemes, s.visibility, s.status, s.version, s.content_hash, s.uri, s.bond, s.ratings, s.updated_at
+    `INSERT INTO discovery_service AS d (service_id, source, owner, agent_key, pay_to, token, price_atomic, capability, categories, schemes, visibility, status, version, content_hash, uri, bond_atomic, rating_count, chain_updated_at, blocked)
+     SELECT s.service_id, $1, s.owner, s.agent_key, s.pay_to, s.token, s.price, s.capability, s.categories, s.schemes, s.visibility, s.status, s.version, s.content_hash, s.uri, s.bond, s.ratings, s.updated_at, s.service_id IN (SELECT b.service_id FROM blocked_listing b)
      FROM unnest($2::bytea[], $3::bytea[], $4::numeric[], $5::bytea[], $6::bytea[], $7::numeric[], $8::text[], $9::numeric[], $10::int[], $11::text[], $12::text[], $13::int[], $14::bytea[], $15::text[], $16::numeric[], $17::int[], $18::bigint[])
        AS s (service_id, owner, agent_key, pay_to, token, price, capability, categories, schemes, visibility, status, version, content_hash, uri, bond, ratings, updated_at)
      ON CONFLICT (service_id) DO UPDATE SET
@@ -87,6 +87,16 @@ export async function copyAvailability(db: Queryable, publicUrl: string): Promis
      WHERE l.service_id = d.service_id AND (d.service IS DISTINCT FROM l.service OR d.availability <> l.availability OR d.available_at IS DISTINCT FROM l.available_at
        OR (l.service IS NOT NULL AND d.url IS DISTINCT FROM coalesce(s.url, $1::text || '/s/' || l.service)))`,
     [publicUrl],
+  );
+}
+
+/** What the operator decided, of one service or of all. A decision brings its own; this finds a row that was written beside it. */
+export async function copyBlocks(db: Queryable, serviceId?: Hex): Promise<void> {
+  await db.query(
+    `UPDATE discovery_service d SET blocked = decided.blocked, updated_at = now()
+     FROM (SELECT k.service_id, b.service_id IS NOT NULL AS blocked FROM discovery_service k LEFT JOIN blocked_listing b ON b.service_id = k.service_id WHERE $1::bytea IS NULL OR k.service_id = $1::bytea) decided
+     WHERE decided.service_id = d.service_id AND decided.blocked <> d.blocked`,
+    [serviceId === undefined ? null : toBytes(serviceId)],
   );
 }
 

@@ -21,6 +21,7 @@ export async function syncDiscovery(deps: SyncDeps): Promise<void> {
     await store.forgetUnlisted(deps.db);
     await store.upsertServices(deps.db, await store.ownListings(deps.db), "listing");
     await store.copyAvailability(deps.db, deps.config.publicUrl);
+    await store.copyBlocks(deps.db);
     while ((await readStored(deps)) > 0);
     await rankAgain(deps, since);
   }

@@ -6,6 +6,7 @@ import { inTransaction } from "../../db/pool.ts";
 import type { Deps } from "../../deps.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import { listingOf } from "../agents/service.ts";
+import { copyBlocks } from "../discovery/sync-store.ts";
 import * as store from "./store.ts";
 import type { Decision, Report, ReportReason } from "./types.ts";
 
@@ -37,7 +38,10 @@ export async function decide(deps: Pick<Deps, "db" | "now">, serviceId: Hex, dec
   const at = deps.now();
   return inTransaction(deps.db, async (client) => {
     const closed = await store.decideReports(client, serviceId, decision === "block" ? "upheld" : "rejected", note, at);
-    if (decision !== "dismiss") await store.insertDecision(client, serviceId, { blocked: decision === "block", note, at });
+    if (decision !== "dismiss") {
+      await store.insertDecision(client, serviceId, { blocked: decision === "block", note, at });
+      await copyBlocks(client, serviceId);
+    }
     return { closed };
   });
 }

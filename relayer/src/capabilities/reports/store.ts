@@ -1,4 +1,4 @@
-// SQL of reports and of what the operator decided. Discovery reads `isBlocked`, or the view blocked_listing.
+// SQL of reports and of what the operator decided. Discovery copies the view blocked_listing into the rows that it searches.
 import type { Address, Hex } from "viem";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import type { Queryable } from "../../db/pool.ts";
