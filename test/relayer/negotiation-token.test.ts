@@ -4,7 +4,7 @@ import { expect } from "chai";
 import type { LocalAccount } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
 import { requiredOf } from "../support/buyer.ts";
-import { agreed, policyOf, publishPolicy, sessionBuyer } from "../support/negotiation.ts";
+import { agreed, EASY_SLA, policyOf, publishPolicy, sessionBuyer } from "../support/negotiation.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
 
 const PRICE = 8_000n;
@@ -14,7 +14,7 @@ describe("calls by a session's token", function () {
   let world: TestWorld;
   before(async () => {
     world = await startTestWorld();
-    await publishPolicy(world.url, policyOf());
+    await publishPolicy(world.url, policyOf({ sla: EASY_SLA }));
   });
   after(() => world.stop());
 

@@ -11,7 +11,7 @@ import { formatAmount, parseAmount } from "../../sdk/src/negotiation/decimal.ts"
 import { messageHash, signMessage, type MessageSigner, type Offer } from "../../sdk/src/negotiation/messages.ts";
 import { callsFor, lowestIn, policyPrice, priceOfCall, priceOfCalls } from "../../sdk/src/negotiation/terms.ts";
 import { listingClientOf, metadataOf } from "../support/listing.ts";
-import { inSeconds, intentOf, liveOffer, NEGOTIATION, policyOf, PROVIDER, publishPolicy, randomHash } from "../support/negotiation.ts";
+import { EASY_SLA, inSeconds, intentOf, liveOffer, NEGOTIATION, policyOf, PROVIDER, publishPolicy, randomHash } from "../support/negotiation.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
 
 const amount = fc.bigInt(1n, 10n ** 12n);
@@ -107,7 +107,7 @@ describe("a2a.call", function () {
   let world: TestWorld;
   before(async () => {
     world = await startTestWorld();
-    await publishPolicy(world.url, policyOf());
+    await publishPolicy(world.url, policyOf({ sla: EASY_SLA }));
   });
   after(() => world.stop());
 
@@ -138,12 +138,12 @@ describe("a2a.call", function () {
       const metadata = metadataOf({ name, capability: "echo.words" });
       const { agent: { id: serviceId } } = await listingClientOf(world, index).list({ name, origin: world.provider.origin, metadata });
       const { address } = world.chain.account(index);
-      const published = await publishPolicy(world.url, policyOf({ service: name, serviceId, capability: "echo.words", provider: address, payTo: address, listPrice, floorPrice }), world.chain.account(index));
+      const published = await publishPolicy(world.url, policyOf({ sla: EASY_SLA, service: name, serviceId, capability: "echo.words", provider: address, payTo: address, listPrice, floorPrice }), world.chain.account(index));
       expect(published.status, JSON.stringify(published.body)).equal(200);
       sold.push({ serviceId, index });
     }
     // Not listed, and cheaper than both.
-    await publishPolicy(world.url, policyOf({ capability: "echo.words", listPrice: 3_000n, floorPrice: 3_000n }));
+    await publishPolicy(world.url, policyOf({ sla: EASY_SLA, capability: "echo.words", listPrice: 3_000n, floorPrice: 3_000n }));
     const account = privateKeyToAccount(generatePrivateKey());
     await world.chain.mintUSDC(account.address, 5_000_000n);
     const asked: string[] = [];

@@ -23,6 +23,9 @@ export function policyOf(change: Partial<PricePolicy> = {}): PricePolicy {
   };
 }
 
+/** Promises what a machine that is busy with other things still keeps: for tests of prices. */
+export const EASY_SLA = { maxLatencyMs: 60_000, minUptimePercent: 99 };
+
 export function intentOf(agent: LocalAccount, change: Partial<Intent> = {}): Intent {
   return { intentId: randomHash(), agent: agent.address, service: "echo", capability: "", maxPricePerRequest: 8_000n, token: BASE_SEPOLIA.usdc.address, sla: { maxLatencyMs: 0, minUptimePercent: 0 }, expiresAt: inSeconds(600), ...change };
 }
