@@ -41,6 +41,8 @@ function runStage(stage: Stage): Promise<Outcome> {
       outcome.ms = performance.now() - started;
       judge(outcome, code ?? signal ?? "unknown", finished);
       say(summaryOf(outcome));
+      // At once, and again at the end: nobody waits twenty minutes to read why.
+      if (outcome.failed > 0) say(failuresIn(outcome));
       done(outcome);
     });
   });

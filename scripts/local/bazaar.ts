@@ -1,7 +1,7 @@
 // The main job's bazaar: two providers list the same kind of work at different prices and promises, an agent finds them, bargains with both, buys
 // from one of them within a session, and rates it once its payments are claimed. Everybody signs; the relayer sends and pays the gas.
 import { setTimeout as sleep } from "node:timers/promises";
-import { formatUnits, type LocalAccount } from "viem";
+import { createPublicClient, formatUnits, http, type LocalAccount } from "viem";
 import { createDiscoveryClient } from "../../sdk/src/bazaar/discover.ts";
 import { createListingClient, type Agent as ListedAgent } from "../../sdk/src/bazaar/listing.ts";
 import type { Metadata } from "../../sdk/src/bazaar/metadata.ts";
@@ -37,22 +37,24 @@ const TIMEOUT_MS = 60_000;
 const POLL_MS = 250;
 const DAY_S = 86_400;
 
-type Stall = { name: string; description: string; listPrice: bigint; floorPrice: bigint; maxLatencyMs: number };
+type Stall = { trade: string; description: string; listPrice: bigint; floorPrice: bigint; maxLatencyMs: number };
 
 const STALLS: readonly Stall[] = [
-  { name: "analysis-quick", description: "Keywords of a text, within ten seconds", listPrice: 1_000n, floorPrice: 700n, maxLatencyMs: 10_000 },
-  { name: "analysis-patient", description: "Keywords of a text, when there is time", listPrice: 800n, floorPrice: 500n, maxLatencyMs: 60_000 },
+  { trade: "quick", description: "Keywords of a text, within ten seconds", listPrice: 1_000n, floorPrice: 700n, maxLatencyMs: 10_000 },
+  { trade: "patient", description: "Keywords of a text, when there is time", listPrice: 800n, floorPrice: 500n, maxLatencyMs: 60_000 },
 ];
 /** Share of a call's price that a provider gives back when it is late, and when it was away. */
 const REFUND_POLICY = { latencyCreditBps: 5_000, failureCreditBps: 10_000 };
 
 export async function runBazaar(world: World, signal: AbortSignal): Promise<BazaarResult> {
-  const listed = await Promise.all(STALLS.map((stall, index) => openStall(world, stall, localAccount(SELLER_INDEXES[index]!))));
+  // On a chain that others used before us (RPC_URL) the same providers have listed before: every run opens stalls of its own.
+  const block = await createPublicClient({ transport: http(world.rpcUrl) }).getBlockNumber();
+  const listed = await Promise.all(STALLS.map((stall, index) => openStall(world, `analysis-${stall.trade}-${block}`, stall, localAccount(SELLER_INDEXES[index]!))));
   const shopper = localAccount(SHOPPER_INDEX);
   await mintUSDC(world.rpcUrl, shopper.address, FUNDS_ATOMIC);
   const found = await findAll(world, listed, signal);
   const bought = await buy(world, shopper, signal);
-  const listPrices = new Map(STALLS.map(({ name, listPrice }) => [name, listPrice]));
+  const listPrices = new Map(listed.map(({ name, priceAtomic }) => [name, BigInt(priceAtomic)]));
   const asked = sum(bought.map(({ service }) => listPrices.get(service)!));
   const paid = sum(bought.map(({ receipt }) => BigInt(receipt.payload.amount)));
   return {
@@ -63,7 +65,7 @@ export async function runBazaar(world: World, signal: AbortSignal): Promise<Baza
 }
 
 /** Listed on chain, with a price policy by which the relayer answers for a provider that is away. */
-async function openStall({ relayerUrl, providerUrl }: World, { name, description, listPrice, floorPrice, maxLatencyMs }: Stall, account: LocalAccount): Promise<ListedAgent> {
+async function openStall({ relayerUrl, providerUrl }: World, name: string, { description, listPrice, floorPrice, maxLatencyMs }: Stall, account: LocalAccount): Promise<ListedAgent> {
   const token = BASE_SEPOLIA.usdc.address;
   const sla = { maxLatencyMs, minUptimePercent: 90 };
   const metadata: Metadata = {
