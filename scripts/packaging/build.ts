@@ -57,7 +57,7 @@ function compile(outDir: string): void {
     ...options,
     // What Node 20 and today's browsers have; a newer built-in in the SDK is a compile error here.
     target: ts.ScriptTarget.ES2022,
-    lib: ["lib.es2023.d.ts", "lib.dom.d.ts", "lib.dom.iterable.d.ts"],
+    lib: ["lib.es2023.d.ts", "lib.es2024.string.d.ts", "lib.dom.d.ts", "lib.dom.iterable.d.ts"],
     types: ["node"],
     noEmit: false,
     noEmitOnError: true,
