@@ -27,6 +27,8 @@ const BUDGET_ATOMIC = 500_000n;
 const FUNDS_ATOMIC = 5_000_000n;
 /** Half of the work was done, says who looks; one says that all of it was. */
 const VOTES = [5_000, 5_000, 10_000];
+/** Who bonds first makes the next one's bond cost more than it was estimated at. */
+const BOND_GAS = 500_000n;
 const TIMEOUT_MS = 90_000;
 const POLL_MS = 200;
 /** Short, since the local chain's time is real time; long enough for a busy machine. */
@@ -60,7 +62,7 @@ async function bond(rpcUrl: string, account: LocalAccount): Promise<void> {
   const wallet = createWalletClient({ account, chain: baseSepolia, transport: http(rpcUrl) });
   const approve = await wallet.writeContract({ address: BASE_SEPOLIA.usdc.address, abi: testUSDCAbi, functionName: "approve", args: [LOCAL_DISPUTE_EVALUATOR, maxUint256] });
   await reader.waitForTransactionReceipt({ hash: approve });
-  const hash = await wallet.writeContract({ address: LOCAL_DISPUTE_EVALUATOR, abi: disputeEvaluatorAbi, functionName: "bond", args: [LOCAL_SEAT_BOND_ATOMIC] });
+  const hash = await wallet.writeContract({ address: LOCAL_DISPUTE_EVALUATOR, abi: disputeEvaluatorAbi, functionName: "bond", args: [LOCAL_SEAT_BOND_ATOMIC], gas: BOND_GAS });
   const { status } = await reader.waitForTransactionReceipt({ hash });
   if (status !== "success") throw new Error(`verifier ${account.address} could not bond`);
 }
