@@ -206,69 +206,6 @@ END $$;
 CREATE TRIGGER channel_in_session BEFORE UPDATE OF reserved ON channel FOR EACH ROW WHEN (NEW.negotiated AND NEW.reserved > OLD.reserved) EXECUTE FUNCTION channel_in_session();
 
 /*
- * Reserves calls of sessions, in the order given. A call that names no session is in the one that its channel has for that service, as long
- * as that lasts: nobody pays more than it agreed by forgetting a header. The price is what was agreed, however much was offered. Outcomes:
- * those of reserve_within_mandates; session_unknown, session_service, session_payer, session_channel, session_expired, session_exhausted.
- * Locks: payers, channels, mandates in their order, then sessions; a session is taken by one channel only, so it waits behind that.
- */
-CREATE FUNCTION reserve_in_sessions(
-  ids text[], channels bytea[], ceilings numeric[], prices numeric[], signatures bytea[], services text[], hashes bytea[], client_ids text[],
-  deposit_txs bytea[], deposits numeric[], leases_ms bigint[], resources text[], most_per_channel numeric, most_per_payer numeric, most_unbilled bigint, most_stored bigint,
-  capabilities bytea[], sessions bytea[]
-) RETURNS TABLE (nth bigint, outcome text, refused_by bytea, agreed_price numeric, agreed_session bytea, agreed_offer bytea) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
-DECLARE
-  s negotiated_session;
-  c channel;
-  price numeric;
-BEGIN
-  PERFORM set_config('synchronous_commit', 'off', true);
-  PERFORM set_config('tallystick.within_session', 'on', true);
-  PERFORM pg_advisory_xact_lock(key) FROM (
-    SELECT DISTINCT hashtextextended('payer ' || encode(x.payer, 'hex'), 0) AS key FROM channel x WHERE x.channel_id = ANY(channels) ORDER BY key) payers;
-  PERFORM 1 FROM channel x WHERE x.channel_id = ANY(channels) ORDER BY x.channel_id FOR NO KEY UPDATE;
-  PERFORM mandate_lock(ARRAY(SELECT DISTINCT unnest(m.lineage) FROM channel x JOIN mandate m ON m.mandate_id = x.mandate_id WHERE x.channel_id = ANY(channels)));
-  FOR i IN 1 .. cardinality(ids) LOOP
-    nth := i;
-    refused_by := NULL;
-    agreed_session := NULL;
-    agreed_offer := NULL;
-    price := prices[i];
-    SELECT * INTO c FROM channel x WHERE x.channel_id = channels[i];
-    IF sessions[i] IS NULL THEN
-      SELECT * INTO s FROM negotiated_session n
-      WHERE n.channel_id = channels[i] AND n.service = services[i] AND n.expires_at > now() AND n.calls_taken < n.calls ORDER BY n.accepted_at, n.session_id LIMIT 1 FOR NO KEY UPDATE;
-      IF FOUND AND s.calls_taken >= s.calls THEN s := NULL; END IF;
-    ELSE
-      SELECT * INTO s FROM negotiated_session n WHERE n.session_id = sessions[i] FOR NO KEY UPDATE;
-      outcome := CASE
-        WHEN NOT FOUND THEN 'session_unknown'
-        WHEN s.service <> services[i] OR s.pay_to <> c.receiver OR s.token <> c.token THEN 'session_service'
-        WHEN s.agent <> c.payer AND s.agent <> c.payer_authorizer AND NOT EXISTS (SELECT 1 FROM mandate m WHERE m.mandate_id = c.mandate_id AND m.delegate = s.agent) THEN 'session_payer'
-        WHEN s.channel_id <> channels[i] THEN 'session_channel'
-        -- A payment that is known is a repetition, and what it bought is fetched whatever became of the session.
-        WHEN EXISTS (SELECT 1 FROM payment p WHERE p.channel_id = channels[i] AND p.state <> 'released'
-          AND ((p.ceiling = ceilings[i] AND (p.charged_atomic IS NULL OR p.charged_atomic > 0)) OR p.client_id = client_ids[i])) THEN 'conflict'
-        WHEN s.expires_at <= now() THEN 'session_expired'
-        WHEN s.calls_taken >= s.calls THEN 'session_exhausted' END;
-      IF outcome IS NOT NULL THEN RETURN NEXT; CONTINUE; END IF;
-    END IF;
-    IF s.session_id IS NOT NULL THEN price := LEAST(price, session_price(s, s.calls_taken + 1)); END IF;
-    SELECT r.outcome, r.refused_by INTO outcome, refused_by
-    FROM reserve_within_mandates(ids[i:i], channels[i:i], ceilings[i:i], ARRAY[price], signatures[i:i], services[i:i], hashes[i:i], client_ids[i:i],
-      deposit_txs[i:i], deposits[i:i], leases_ms[i:i], resources[i:i], most_per_channel, most_per_payer, most_unbilled, most_stored, capabilities[i:i]) r;
-    IF outcome = 'reserved' AND s.session_id IS NOT NULL THEN
-      UPDATE negotiated_session n SET calls_taken = n.calls_taken + 1, channel_id = channels[i] WHERE n.session_id = s.session_id;
-      UPDATE channel x SET negotiated = true WHERE x.channel_id = channels[i] AND NOT x.negotiated;
-      UPDATE payment p SET session_id = s.session_id, offer_hash = s.offer_hash, session_call = s.calls_taken + 1 WHERE p.payment_id = ids[i];
-      agreed_session := s.session_id;
-      agreed_offer := s.offer_hash;
-    END IF;
-    agreed_price := price;
-    RETURN NEXT;
-  END LOOP;
-END $$;
-
-/*
  * charge_payments for calls of sessions: a late answer costs less by the refund policy, and what is owed from before comes off. `amount` is
  * what was charged.
  */

@@ -50,7 +50,6 @@ BEGIN
   RETURN 'kept';
 END $$;
 
-DROP FUNCTION reserve_in_sessions(text[], bytea[], numeric[], numeric[], bytea[], text[], bytea[], text[], bytea[], numeric[], bigint[], text[], numeric, numeric, bigint, bigint, bytea[], bytea[]);
 /*
  * Reserves calls of sessions, in the order given. A call that names no session is in the one that its channel has for that service, as long
  * as that lasts: nobody pays more than it agreed by forgetting a header. The price is what was agreed, however much was offered. Outcomes:

@@ -1,4 +1,4 @@
-// SQL of payments in negotiated sessions: reserving and charging at what was agreed (migration 0024).
+// SQL of payments in negotiated sessions: reserving and charging at what was agreed (migrations 0024 and 0027).
 import type { Hex } from "viem";
 import { toBytes, toHex } from "../../db/codec.ts";
 import type { Queryable } from "../../db/pool.ts";
