@@ -12,8 +12,8 @@ export const QUALITY_WEIGHTS = { reputation: 0.4, uptime: 0.18, latency: 0.12, h
 /** What the text counts beside the quality, where one was asked for. */
 export const TEXT_WEIGHT = 0.5;
 
-/** Nobody scored it: it is new, which is neither good nor bad. */
-const UNSCORED = 0.25;
+/** Nobody scored it. More than nothing would put whoever lists anew above those who are scored badly. */
+const UNSCORED = 0;
 /** A promise counts half of a measurement. */
 const PROMISED = 0.5;
 /** 1,000 whole tokens of six decimals: from there on a price counts as dearest. */
