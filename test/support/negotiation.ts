@@ -13,7 +13,8 @@ export const PROVIDER = privateKeyToAccount(keyOf(ROLE.receiver));
 export const inSeconds = (s: number): number => Math.floor(Date.now() / 1000) + s;
 export const randomHash = (): Hex => `0x${randomBytes(32).toString("hex")}`;
 
-let versions = 0;
+// From 2 on: version 1 is older than whatever stands, never the same policy once more.
+let versions = 1;
 
 /** Lists at 0.01, sells at 0.006 at least. */
 export function policyOf(change: Partial<PricePolicy> = {}): PricePolicy {
