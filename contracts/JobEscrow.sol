@@ -143,9 +143,7 @@ contract JobEscrow is IJobEscrow, IJobOutcomes, EIP712, ReentrancyGuardTransient
         require(msg.sender == money.client, NotClient(msg.sender, money.client));
         _requireFundable(jobId, work.provider, money.budget);
         require(money.budget == expectedBudget, BudgetMismatch(jobId, expectedBudget, money.budget));
-        require(
-            block.timestamp < work.expiredAt, JobHasExpired(jobId, work.expiredAt, block.timestamp)
-        );
+        require(block.timestamp < work.expiredAt, JobHasExpired(jobId, work.expiredAt, block.timestamp));
 
         _before(job, work.hooked, jobId, IERC8183.fund.selector, optParams);
         job.work.status = JobStatus.Funded;
@@ -325,9 +323,7 @@ contract JobEscrow is IJobEscrow, IJobOutcomes, EIP712, ReentrancyGuardTransient
         Work memory work = _existing(job, jobId);
         require(work.status == JobStatus.Funded, WrongStatus(jobId, work.status));
         require(sender == work.provider, NotProvider(sender, work.provider));
-        require(
-            block.timestamp < work.expiredAt, JobHasExpired(jobId, work.expiredAt, block.timestamp)
-        );
+        require(block.timestamp < work.expiredAt, JobHasExpired(jobId, work.expiredAt, block.timestamp));
 
         bytes memory data = work.hooked ? abi.encode(deliverable, optParams) : bytes("");
         _before(job, work.hooked, jobId, IERC8183.submit.selector, data);
@@ -451,9 +447,7 @@ contract JobEscrow is IJobEscrow, IJobOutcomes, EIP712, ReentrancyGuardTransient
         Stored storage job = _jobs[jobId];
         Work memory work = _existing(job, jobId);
         require(_holds(work.status), WrongStatus(jobId, work.status));
-        require(
-            block.timestamp >= work.expiredAt, JobHasNotExpired(jobId, work.expiredAt, block.timestamp)
-        );
+        require(block.timestamp >= work.expiredAt, JobHasNotExpired(jobId, work.expiredAt, block.timestamp));
         _become(job, work, JobStatus.Expired);
         emit JobExpired(jobId);
         _refund(jobId, job.money);
