@@ -62,15 +62,23 @@ async function receive(account: LocalAccount, to: Address, value: bigint, digest
 
 export const inS = (seconds: number): number => Math.floor(Date.now() / 1000) + seconds;
 
-/** What a client signs to hire as a job's view says. */
-export async function hireBody(client: Agent, view: Json, { provider = view["provider"] as Address, budget = BigInt(view["budgetAtomic"] as string), expiredAt = inS(3_600), validBefore = inS(3_600) } = {}): Promise<Json> {
+type Hiring = { client: Address; provider?: Address; budget?: bigint; expiredAt: number };
+
+/** What is fixed when a job is hired as its view says, and the hash of it. */
+export function termsOf(view: Json, { client, provider = view["provider"] as Address, budget = BigInt(view["budgetAtomic"] as string), expiredAt }: Hiring): { terms: messages.HireTerms; digest: Hex } {
   const { disputeBondAtomic, ...rules } = view["rules"] as Json;
   const brief: JobBrief = { title: view["title"] as string, description: view["description"] as string, releaseCondition: view["releaseCondition"] as ReleaseCondition };
   const terms = hireTermsOf({
-    client: client.address, clientAgent: view["clientAgent"] as Address, provider, budget, expiredAt: BigInt(expiredAt), brief, rules: { ...(rules as Omit<messages.DisputeTerms, "disputeBond" | "clientAgent">), disputeBond: BigInt(disputeBondAtomic as string) },
+    client, clientAgent: view["clientAgent"] as Address, provider, budget, expiredAt: BigInt(expiredAt), brief, rules: { ...(rules as Omit<messages.DisputeTerms, "disputeBond" | "clientAgent">), disputeBond: BigInt(disputeBondAtomic as string) },
     disputeEvaluator: LOCAL_DISPUTE_EVALUATOR,
   });
-  return { provider, expiredAt, budgetAtomic: String(budget), authorization: await receive(client.account, LOCAL_JOB_ESCROW, budget, messages.jobHireDigest(ESCROW_DOMAIN, client.address, terms), validBefore) };
+  return { terms, digest: messages.jobHireDigest(ESCROW_DOMAIN, client, terms) };
+}
+
+/** What a client signs to hire as a job's view says. */
+export async function hireBody(client: Agent, view: Json, { provider = view["provider"] as Address, budget = BigInt(view["budgetAtomic"] as string), expiredAt = inS(3_600), validBefore = inS(3_600) } = {}): Promise<Json> {
+  const { digest } = termsOf(view, { client: client.address, provider, budget, expiredAt });
+  return { provider, expiredAt, budgetAtomic: String(budget), authorization: await receive(client.account, LOCAL_JOB_ESCROW, budget, digest, validBefore) };
 }
 
 export async function submitBody(provider: Agent, chainJobId: string, content: string | Buffer, { deadline = inS(3_600), mediaType = "text/plain" } = {}): Promise<Json> {
