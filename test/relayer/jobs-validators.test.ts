@@ -3,15 +3,18 @@
 import { expect } from "chai";
 import type { LookupAddress, lookup } from "node:dns";
 import type { ServerResponse } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
 import { zeroHash } from "viem";
+import { createJobFollower, type FollowDeps } from "../../relayer/src/capabilities/jobs/follower.ts";
 import { askValidator } from "../../relayer/src/capabilities/jobs/validator.ts";
 import { liveOr } from "../../relayer/src/capabilities/jobs/parties.ts";
 import { findJob } from "../../relayer/src/capabilities/jobs/store.ts";
-import { createOutbound } from "../../relayer/src/http/outbound.ts";
+import { createJobWatch } from "../../relayer/src/capabilities/jobs/watch.ts";
+import { createOutbound, type OutboundRequest } from "../../relayer/src/http/outbound.ts";
 import { until } from "../../scripts/local/process.ts";
 import { LOCAL_JOB_ESCROW } from "../../sdk/src/constants.ts";
 import { keyOf } from "../support/config.ts";
-import { balanceOf, bondVerifiers, delivered, hired, inS, JOBS_ENV, startValidator, stateReached, submitBody, verdictBody, type Hired, type Json, type Validator } from "../support/jobs.ts";
+import { balanceOf, bondVerifiers, delivered, inS, JOBS_ENV, startValidator, stateReached, verdictBody, type Hired, type Json, type Validator } from "../support/jobs.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
 
 const BUDGET = 1_000_000n;
@@ -37,6 +40,8 @@ describe("hostile validators", function () {
     validators.push(validator);
     return validator;
   };
+  /** For a relayer that knows nothing of the first one's jobs. */
+  const ownLedger = async () => ({ DATABASE_URL: await world.postgres.freshDatabase(), RELAYER_SUBMITTER_KEYS: keyOf(OTHER_SUBMITTER) });
   const judgedBy = ({ account, url }: Validator, at = url) => ({ releaseCondition: { type: "outcome", outcomeValidator: { address: account.address, url: at } } });
   const eventsOf = async ({ client, jobId }: Hired): Promise<Json[]> => (await client.ask("GET", `/jobs/${jobId}/history`)).body["events"];
   const failedWith = (job: Hired): Promise<string> => until("the validator's failure", async () => (await eventsOf(job)).find(({ kind }) => kind === "validator_failed")?.["data"].code as string | undefined, 60_000, 100);
@@ -48,25 +53,34 @@ describe("hostile validators", function () {
     expect(paid).deep.equal(jobs.map(() => 0n));
   };
 
-  it("one that hangs, drips or never ends is given up, and nobody waits for it", async () => {
+  it("one that hangs, drips or never ends is given up", async () => {
     const before = await held();
-    let hanging = 0;
-    const hangs = await validating(async (_question, _account, response) => {
-      hanging += 1;
-      response.once("close", () => (hanging -= 1));
-    });
+    const hangs = await validating(async () => {});
     const drips = await validating(async (_question, _account, response) => dripping(response, " ", 100));
-    const floods = await validating(async (_question, _account, response) => dripping(response, "x".repeat(10_000), 1));
-    const jobs = [await delivered(world, judgedBy(drips)), await delivered(world, judgedBy(floods))];
-    const automatic = await hired(world, { releaseCondition: { type: "automatic", schema: { type: "string" } }, rules: { reviewWindow: 3_000 }, deliverWithinS: 60 });
-    jobs.push(await delivered(world, judgedBy(hangs)));
-    await until("a question that is not answered", async () => (hanging === 1 ? true : undefined), 60_000);
-    await automatic.provider.ask("POST", `/jobs/${automatic.jobId}/submit`, await submitBody(automatic.provider, automatic.chainJobId, '"Bonjour"'));
-    await stateReached(automatic, "completed");
-    expect(hanging, "it is still being asked").equal(1);
-    expect(await Promise.all(jobs.map(failedWith))).deep.equal(["upstream_timeout", "upstream_too_large", "upstream_timeout"]);
+    const floods = await validating(async (_question, _account, response) => dripping(response, "x".repeat(10_000), 10));
+    const jobs = await Promise.all([hangs, drips, floods].map((validator) => delivered(world, judgedBy(validator))));
+    expect(await Promise.all(jobs.map(failedWith))).deep.equal(["upstream_timeout", "upstream_timeout", "upstream_too_large"]);
     await untouched(jobs);
     expect(await held()).equal(before + 3n * BUDGET);
+  });
+
+  it("whoever watches deadlines goes on while a validator is silent, and waits for it when it ends", async () => {
+    const { relayer, url } = await world.anotherRelayer({ ...(await ownLedger()), RELAYER_ROLE: "server" });
+    const { deps } = relayer;
+    // As patient as nobody is: the pass has to come back by itself.
+    const outbound = { ...deps.outbound, fetch: (request: OutboundRequest) => deps.outbound.fetch({ ...request, timeoutMs: 600_000 }) };
+    const watch = createJobWatch({ ...deps, outbound });
+    const silent = await validating(async () => {});
+    const job = await whileFollowing(deps, () => delivered({ url, chain: world.chain }, judgedBy(silent)));
+    await until("a question", async () => (await watch.pass(), silent.asked.length === 1 ? true : undefined), 60_000);
+    await watch.pass();
+    let ended = false;
+    const idle = watch.idle().then(() => (ended = true));
+    expect([(await eventsOf(job)).some(({ kind }) => kind === "validator_failed"), ended]).deep.equal([false, false]);
+    await silent.stop();
+    await idle;
+    expect([silent.asked.length, await failedWith(job)]).deep.equal([1, "upstream_unreachable"]);
+    await untouched([job]);
   });
 
   it("a verdict for another job, the opposite verdict, an expired one: none counts, also when a party brings it", async () => {
@@ -92,20 +106,18 @@ describe("hostile validators", function () {
 
   it("a redirect to a private address is not followed", async () => {
     const inside = await validating(async (question, account, response) => void response.end(JSON.stringify(await verdictBody(account, question["chainJobId"], "complete"))));
-    const jobs: Hired[] = [];
-    for (const status of [301, 307]) jobs.push(await delivered(world, judgedBy(await validating(async (_question, _account, response) => void response.writeHead(status, { location: inside.url }).end()))));
+    const jobs = await Promise.all([301, 307].map(async (status) => delivered(world, judgedBy(await validating(async (_question, _account, response) => void response.writeHead(status, { location: inside.url }).end())))));
     expect(await Promise.all(jobs.map(failedWith))).deep.equal(["validator_redirected", "validator_redirected"]);
     expect(inside.asked).deep.equal([]);
     await untouched(jobs);
   });
 
   it("where private addresses are refused, so is every name and spelling of one, and nobody there is asked", async () => {
-    const strict = await world.anotherRelayer({ DATABASE_URL: await world.postgres.freshDatabase(), RELAYER_OUTBOUND_ALLOW_PRIVATE: "false", RELAYER_SUBMITTER_KEYS: keyOf(OTHER_SUBMITTER) });
+    const strict = await world.anotherRelayer({ ...(await ownLedger()), RELAYER_OUTBOUND_ALLOW_PRIVATE: "false" });
     const inside = await validating(async (question, account, response) => void response.end(JSON.stringify(await verdictBody(account, question["chainJobId"], "complete"))));
     const { port } = new URL(inside.url);
     const there = { url: strict.url, chain: world.chain };
-    const jobs: Hired[] = [];
-    for (const host of ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]", "169.254.169.254"]) jobs.push(await delivered(there, judgedBy(inside, `http://${host}:${port}/validate`)));
+    const jobs = await Promise.all(["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]", "169.254.169.254"].map((host) => delivered(there, judgedBy(inside, `http://${host}:${port}/validate`))));
     expect(await Promise.all(jobs.map(failedWith))).deep.equal(jobs.map(() => "outbound_address_refused"));
     // A name that says something else each time it is asked: private at once, private beside public, private later.
     for (const answers of [[["127.0.0.1"]], [["8.8.8.8", "127.0.0.1"]], [["10.0.0.1"], ["127.0.0.1"]]]) {
@@ -118,6 +130,21 @@ describe("hostile validators", function () {
     await untouched(jobs);
   });
 });
+
+/** The follower's work, where no worker does it. */
+async function whileFollowing<T>(deps: FollowDeps, work: () => Promise<T>): Promise<T> {
+  const follow = createJobFollower(deps);
+  let over = false;
+  const following = (async () => {
+    for (; !over; await sleep(50)) await follow();
+  })();
+  try {
+    return await work();
+  } finally {
+    over = true;
+    await following;
+  }
+}
 
 /** Writes on and on, until the other side has had enough. */
 function dripping(response: ServerResponse, part: string, everyMs: number): void {
