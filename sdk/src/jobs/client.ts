@@ -36,9 +36,12 @@ export function jobsClient({ relayerUrl, account, fetch: fetcher = globalThis.fe
 
   async function ask(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Response> {
     token ??= signIn({ relayerUrl, account, fetch: fetcher }).then((signedIn) => signedIn.token);
+    token.catch(() => (token = undefined));
     const type: Record<string, string> = body === undefined ? {} : { "content-type": "application/json" };
     const response = await fetcher(`${origin}/api/v1${path}`, { method, headers: { authorization: `Bearer ${await token}`, ...type, ...headers }, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
     if (response.ok) return response;
+    // Signed in anew with the next call.
+    if (response.status === 401) token = undefined;
     throw await problemOf(response);
   }
   const json = async <T>(method: string, path: string, body?: unknown, headers?: Record<string, string>) => (await (await ask(method, path, body, headers)).json()) as T;
