@@ -26,6 +26,8 @@ export const COMMIT_POINTS = [
   "tx.committed.refund",
   "tx.committed.exact",
   "tx.committed.anchor",
+  "tx.committed.listing",
+  "tx.committed.job",
   "tx.broadcast",
   "tx.resolved",
   "tx.bumped",

@@ -28,7 +28,7 @@ import { settleWithheld } from "./capabilities/gateway/exact-rail.ts";
 import type { GatewayDeps } from "./capabilities/gateway/rail.ts";
 import { configureServices } from "./capabilities/gateway/service.ts";
 import { createJobFollower } from "./capabilities/jobs/follower.ts";
-import { sweepJobs, watchJobs } from "./capabilities/jobs/watch.ts";
+import { createJobWatch, sweepJobs } from "./capabilities/jobs/watch.ts";
 import { createLedgerGroups, type LedgerGroups } from "./capabilities/ledger/groups.ts";
 import { sweep } from "./capabilities/ledger/service.ts";
 import { openGuard, sweepGuardAnswers } from "./capabilities/guard/service.ts";
@@ -127,7 +127,8 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   await applyTerms(deps);
   const app = await buildApp(deps, await openGuard(deps));
   const settlement = createSettlementWorker(deps);
-  const followers = createSweeper({ mandates: createMandateFollower(deps), listings: createListingFollower(deps), jobs: createJobFollower(deps), deadlines: () => watchJobs(deps), webhooks: () => deliverWebhooks(deps) }, config.chainPollMs, log);
+  const jobWatch = createJobWatch(deps);
+  const followers = createSweeper({ mandates: createMandateFollower(deps), listings: createListingFollower(deps), jobs: createJobFollower(deps), deadlines: jobWatch.pass, webhooks: () => deliverWebhooks(deps) }, config.chainPollMs, log);
   const sweeps = { payments: sweep, streams: sweepStreams, withheld: settleWithheld, access: sweepAccess, events: sweepEvents, transfers: sweepTransfers, answers: sweepAnswerUsage, fees: sweepFees, settled: followSettled, budgets: sweepBudgets, guard: sweepGuardAnswers, audit: (all: GatewayDeps) => recoverApprovals(all), anchor: anchorSeals, actions: sweepActions, discovery: syncDiscovery, documents: fetchDocuments, probes: probeServices, jobDrafts: sweepJobs, deliveries: sweepDeliveries };
   const sweeper = createSweeper(Object.fromEntries(Object.entries(sweeps).map(([name, once]) => [name, () => once(deps)])), config.sweepMs, log);
   return {
@@ -154,6 +155,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
       await sweeper.stop();
       await settlement.stop();
       await followers.stop();
+      await jobWatch.idle();
       await mandates.stop();
       await listings.stop();
       await follower.stop();

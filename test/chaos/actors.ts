@@ -9,6 +9,8 @@ import { channelIdOf } from "../../sdk/src/typed-data.ts";
 import { isSale, type Attempt, type Purchase } from "./books.ts";
 import { DOMAIN, isFinal, type Buyer, type Session, type Wish } from "./buyer.ts";
 import { recentClaims } from "./ledger.ts";
+import { employer } from "./employer.ts";
+import { lister } from "./lister.ts";
 import { mandated } from "./mandated.ts";
 import type { ActorKind } from "./plan.ts";
 
@@ -402,5 +404,5 @@ const meddler: Actor = async (buyer) => {
 };
 
 export const ACTOR: Record<ActorKind, Actor> = {
-  steady, parallel, twin, replayer, aborter, withdrawer: withdraws("all"), dust: withdraws("dust"), overdraft, failing, refunder, exact, exactTwin, frontrunner, runaway, streamer, meter, meddler, wallet, opener, mandated,
+  steady, parallel, twin, replayer, aborter, withdrawer: withdraws("all"), dust: withdraws("dust"), overdraft, failing, refunder, exact, exactTwin, frontrunner, runaway, streamer, meter, meddler, wallet, opener, mandated, employer, lister,
 };

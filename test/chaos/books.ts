@@ -48,6 +48,10 @@ export class Books {
   readonly channels = new Map<Hex, { actor: string; kind: ActorKind; payer: Hex }>();
   /** Each actor's money at the start. */
   readonly funded = new Map<Hex, bigint>();
+  /** Who hired whom, by client: its provider and arbitrator, and the jobs it asked for. */
+  readonly employers = new Map<Hex, { others: readonly [Hex, Hex]; jobIds: readonly { jobId: string }[] }>();
+  /** What was asked to be listed, by owner; prices in the order in which they were asked for. */
+  readonly listings = new Map<Hex, { prices: readonly number[]; serviceId: Hex | undefined }>();
   readonly violations: Violation[] = [];
   /** What actors sent to others on their own account, by payer (for the sum of all money). */
   readonly spentElsewhere = new Map<Hex, bigint>();

@@ -103,6 +103,20 @@ export async function contradicted(db: Db, paymentIds: readonly string[]): Promi
   return rows.map(({ id }) => id);
 }
 
+export type JobRow = { jobId: string; chainJobId: bigint | undefined; status: number | undefined };
+
+/** A client's jobs as the ledger has them; `status` as the chain said last. */
+export async function jobRows(db: Db, client: Hex): Promise<JobRow[]> {
+  const { rows } = await db.query<{ job_id: string; chain_job_id: bigint | null; status: number | null }>("SELECT job_id, chain_job_id, (chain ->> 'status')::int AS status FROM job WHERE client = $1", [toBytes(client)]);
+  return rows.map((row) => ({ jobId: row.job_id, chainJobId: row.chain_job_id ?? undefined, status: row.status ?? undefined }));
+}
+
+/** How many of a client's jobs still wait for something. */
+export async function openJobs(db: Db, client: Hex): Promise<number> {
+  const { rows } = await db.query<{ open: number }>("SELECT count(*)::int AS open FROM job WHERE client = $1 AND NOT over", [toBytes(client)]);
+  return rows[0]!.open;
+}
+
 /**
  * Mandates whose account is not what their payments come to, or over their limit; guards that count less than their vouchers, or more than a
  * limit; channels that were charged more than their guard signed.

@@ -4,7 +4,7 @@ import { COMMIT_POINTS, type CommitPoint } from "../../relayer/src/commit-points
 import { random, seedFor, type Random } from "./random.ts";
 
 export const ACTORS = [
-  "steady", "parallel", "twin", "replayer", "aborter", "withdrawer", "dust", "overdraft", "failing", "refunder", "exact", "exactTwin", "frontrunner", "runaway", "streamer", "meter", "meddler", "wallet", "opener", "mandated",
+  "steady", "parallel", "twin", "replayer", "aborter", "withdrawer", "dust", "overdraft", "failing", "refunder", "exact", "exactTwin", "frontrunner", "runaway", "streamer", "meter", "meddler", "wallet", "opener", "mandated", "employer", "lister",
 ] as const;
 export type ActorKind = (typeof ACTORS)[number];
 

@@ -13,7 +13,7 @@ export type PlantedFault = {
   source?: SourcePatch[];
   sql?: SqlPatch[];
   /** What has to happen for it to show; else any round does. */
-  needs?: ("postgres" | "freezes" | "kill at tx.broadcast" | "kill at answer.sent" | "few kills")[];
+  needs?: ("postgres" | "freezes" | "kill at tx.broadcast" | "kill at answer.sent" | "kill at tx.committed.job" | "few kills")[];
 };
 
 /** How a process ends that could not be given its fault. */
@@ -177,4 +177,32 @@ const ofMandates: PlantedFault[] = [
   },
 ];
 
-export const PLANTED: PlantedFault[] = [...ofLedger, ...ofGateway, ...ofChain, ...ofMandates];
+const ofJobs: PlantedFault[] = [
+  {
+    name: "hire-recorded-later",
+    rule: "what was sent for a job is written down with its signed bytes",
+    source: [{
+      file: "relayer/src/capabilities/jobs/sending.ts",
+      find: `    const { hash } = await deps.submitter.submit({`,
+      replace: `    const { hash, txId: sentAs } = await deps.submitter.submit({`,
+    }, {
+      file: "relayer/src/capabilities/jobs/sending.ts",
+      find: `        if (!(await recordAction(client, jobId, action, txId))) throw new Overtaken();
+        await record(client);
+      },
+    });`,
+      replace: `        void txId;
+      },
+    });
+    const later = await deps.db.connect();
+    try {
+      if (await recordAction(later, jobId, action, sentAs)) await record(later);
+    } finally {
+      later.release();
+    }`,
+    }],
+    needs: ["kill at tx.committed.job"],
+  },
+];
+
+export const PLANTED: PlantedFault[] = [...ofLedger, ...ofGateway, ...ofChain, ...ofMandates, ...ofJobs];

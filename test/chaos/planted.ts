@@ -42,7 +42,7 @@ function fitted(plan: Plan, { needs = [] }: PlantedFault): Plan {
   const steps = plan.steps.filter(({ kind }) => kind !== "kill" || ++kills <= (needs.includes("few kills") ? FEW_KILLS : KILLS)).slice(0, STEPS);
   if (needs.includes("postgres")) steps.push(...Array.from({ length: 5 }, (_, index) => step(`extra-postgres${index}`, { kind: "postgres", how: "kill" })));
   if (needs.includes("freezes")) steps.push(...Array.from({ length: 8 }, (_, index) => step(`extra-freeze${index}`, { kind: "freeze", slot: index % 2, forMs: 400 })));
-  for (const point of ["tx.broadcast", "answer.sent"] as const) {
+  for (const point of ["tx.broadcast", "answer.sent", "tx.committed.job"] as const) {
     if (needs.includes(`kill at ${point}`)) steps.push(...Array.from({ length: 4 }, (_, index) => step(`extra-kill${index}`, { kind: "kill", at: { point, nth: 2 } })));
   }
   return { ...plan, steps };

@@ -1,5 +1,5 @@
 // One round: processes up, actors and faults at the same time, then quiet, then the books.
-import { LOCAL_AUDIT_ANCHOR } from "../../sdk/src/constants.ts";
+import { LOCAL_AUDIT_ANCHOR, LOCAL_DISPUTE_EVALUATOR, LOCAL_JOB_ESCROW } from "../../sdk/src/constants.ts";
 import { readdirSync, readFileSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -11,6 +11,7 @@ import { freePort } from "../../scripts/local/process.ts";
 import { addressOf, keyOf, ROLE, testEnvironment } from "../support/config.ts";
 import { ACTOR, goesOn, PRICE, type Probe } from "./actors.ts";
 import { Books, type Violation } from "./books.ts";
+import { PUBLIC_URL } from "./api.ts";
 import { Buyer, type Stage } from "./buyer.ts";
 import { fetchAgain, UNIT } from "./delivery.ts";
 import { carryOut, STREAM_LEASE_MS } from "./faults.ts";
@@ -19,6 +20,7 @@ import { killsOf, type Plan } from "./plan.ts";
 import { Processes, type SlotOptions } from "./processes.ts";
 import { checkBooks, checkUnbilled, checkUnchanged } from "./verify.ts";
 import { checkChain, checkTransactions, heldByContract } from "./verify-chain.ts";
+import { checkJobs, checkListings, heldForJobs, type Held } from "./verify-jobs.ts";
 import type { World } from "./world.ts";
 
 /** Accounts that pay gas, each a nonce lane of its own. */
@@ -26,6 +28,8 @@ const LANES = [ROLE.submitter, 14];
 const FUNDS = 1_000n * PRICE;
 const UPSTREAM_TIMEOUT_MS = 1_000;
 const UNBILLED_MOST = 25;
+/** A limit that no round comes to. */
+const MANY = "100000";
 /** Before anything fails: channels are opened. */
 const WARM_UP_MS = 700;
 const NEWCOMER_MOST_MS = 90_000;
@@ -59,7 +63,7 @@ export async function runRound(world: World, plan: Plan, nonce: string, planted?
   const books = new Books();
   try {
     const fromBlock = await world.client.getBlockNumber();
-    const heldBefore = await heldByContract(world);
+    const heldBefore = { channels: await heldByContract(world), jobs: await heldForJobs(world) };
     const servers = processes.slots.filter(({ name }) => name.startsWith("server")).map(({ url }) => url);
     const stage: Stage = { world, books, servers, deadline: Infinity, nonce };
     const buyers = plan.actors.map((actor) => new Buyer(stage, actor));
@@ -94,10 +98,12 @@ async function slotsOf(world: World, plan: Plan, [shop, solo]: readonly [Address
     names.map(async (name) => {
       const port = await freePort();
       const env = testEnvironment(world.databaseUrl, rpcUrl, services, {
-        RELAYER_PORT: String(port), RELAYER_SUBMITTER_KEYS: LANES.map(keyOf).join(","), RELAYER_PUBLIC_URL: "http://chaos.test", RELAYER_ROLE: name.split("-")[0]!, RELAYER_SETTLEMENT_MODE: plan.mode, RELAYER_LOG_LEVEL: "info",
+        RELAYER_PORT: String(port), RELAYER_SUBMITTER_KEYS: LANES.map(keyOf).join(","), RELAYER_PUBLIC_URL: PUBLIC_URL, RELAYER_ROLE: name.split("-")[0]!, RELAYER_SETTLEMENT_MODE: plan.mode, RELAYER_LOG_LEVEL: "info",
         RELAYER_CHAIN_POLL_MS: "200", RELAYER_CHAIN_MAX_LAG_MS: "8000", RELAYER_SWEEP_MS: "150", RELAYER_BUMP_AFTER_MS: "400", RELAYER_SETTLE_MAX_AGE_S: "1", RELAYER_SETTLE_MIN_VALUE: "20000",
         RELAYER_SETTLE_MAX_ROWS: "3", RELAYER_MAX_UNBILLED_RUNS: String(UNBILLED_MOST), RELAYER_FEE_BPS: "100", RELAYER_INVOICE_THRESHOLD: "1",
         RELAYER_GUARD_KEY: keyOf(LANES.length + 1), RELAYER_AUDIT_ANCHOR: LOCAL_AUDIT_ANCHOR, RELAYER_AUDIT_ANCHOR_PERIOD_S: "2",
+        RELAYER_JOB_ESCROW: LOCAL_JOB_ESCROW, RELAYER_DISPUTE_EVALUATOR: LOCAL_DISPUTE_EVALUATOR, RELAYER_JOB_MIN_BUDGET: "1000", RELAYER_JOBS_PER_CLIENT: MANY, RELAYER_JOB_TRANSACTIONS_PER_HOUR: MANY,
+        RELAYER_LISTING_ACTS_PER_OWNER: MANY, RELAYER_LISTING_ACTS: MANY,
       });
       return { name, url: `http://127.0.0.1:${port}`, env };
     }),
@@ -148,7 +154,7 @@ async function flush(world: World, processes: Processes, books: Books, plan: Pla
   await settleDown(world, processes, books, plan);
 }
 
-type Audit = { world: World; processes: Processes; books: Books; plan: Plan; stage: Stage; probes: Probe[]; receivers: readonly Address[]; fromBlock: bigint; heldBefore: bigint };
+type Audit = { world: World; processes: Processes; books: Books; plan: Plan; stage: Stage; probes: Probe[]; receivers: readonly Address[]; fromBlock: bigint; heldBefore: { channels: bigint; jobs: Held } };
 
 async function audit({ world, processes, books, plan, stage, probes, receivers, fromBlock, heldBefore }: Audit): Promise<void> {
   const payers = () => [...books.funded.keys()];
@@ -173,7 +179,9 @@ async function audit({ world, processes, books, plan, stage, probes, receivers, 
   // Under way at once, or begun by a process that died before it could write down how it ended.
   checkUnbilled(books, runsOf, UNBILLED_MOST + 8 + 4 * killsOf(plan).length);
   await checkTransactions(world, books, LANES.map(addressOf), fromBlock);
-  await checkChain({ world, books, channels, payments, receivers, fromBlock, heldBefore });
+  await checkJobs({ world, books, fromBlock, heldBefore: heldBefore.jobs });
+  await checkListings({ world, books, fromBlock });
+  await checkChain({ world, books, channels, payments, receivers, fromBlock, heldBefore: heldBefore.channels });
 }
 
 /** The followers have read what the last transactions did. */

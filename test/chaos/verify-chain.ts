@@ -22,7 +22,7 @@ export const heldByContract = (world: World): Promise<bigint> => world.client.re
 export async function checkChain(check: ChainCheck): Promise<void> {
   const onChain = await readChannels(check.world, check.channels.map(({ channelId }) => channelId));
   checkClaims(check, onChain);
-  const logs = replay(await rawLogs(check.world, check.fromBlock));
+  const logs = replay(await rawLogs(check.world, SESSION_CHANNELS, check.fromBlock));
   checkReplay(check, onChain, logs);
   await checkMoney(check, onChain);
   await checkExact(check);
@@ -57,9 +57,10 @@ function checkClaims({ books, channels }: ChainCheck, onChain: ReadonlyMap<Hex, 
   }
 }
 
-async function rawLogs({ client }: World, fromBlock: bigint): Promise<RawLog[]> {
+/** A contract's, oldest first. */
+export async function rawLogs({ client }: World, address: Address, fromBlock: bigint): Promise<RawLog[]> {
   type RpcLog = { address: Hex; topics: [Hex, ...Hex[]]; data: Hex; transactionHash: Hex; logIndex: Hex; blockNumber: Hex };
-  const logs = (await client.request({ method: "eth_getLogs", params: [{ address: SESSION_CHANNELS, fromBlock: numberToHex(fromBlock), toBlock: "latest" }] })) as RpcLog[];
+  const logs = (await client.request({ method: "eth_getLogs", params: [{ address, fromBlock: numberToHex(fromBlock), toBlock: "latest" }] })) as RpcLog[];
   return logs.map((log) => ({ ...log, logIndex: Number(log.logIndex), blockNumber: BigInt(log.blockNumber), timestamp: 0n }));
 }
 

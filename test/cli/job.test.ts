@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { encodeFunctionData, maxUint256, parseUnits } from "viem";
 import { disputeEvaluatorAbi } from "../../sdk/src/abi/dispute-evaluator.ts";
 import { testUSDCAbi } from "../../sdk/src/abi/test-usdc.ts";
-import { BASE_SEPOLIA, LOCAL_DISPUTE_EVALUATOR } from "../../sdk/src/constants.ts";
+import { BASE_SEPOLIA, LOCAL_DISPUTE_EVALUATOR, LOCAL_MANDATE_REGISTRY } from "../../sdk/src/constants.ts";
 import { until } from "../../scripts/local/process.ts";
 import { tallystick } from "../support/cli.ts";
 import { addressOf, keyOf } from "../support/config.ts";
@@ -14,7 +14,7 @@ import { JOBS_ENV } from "../support/jobs.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
 import { Sessions } from "../support/session.ts";
 
-const [CLIENT, PROVIDER, VERIFIER] = [2, 3, 4];
+const [CLIENT, PROVIDER, VERIFIER, AGENT] = [2, 3, 4, 5];
 
 describe("tallystick job", function () {
   this.timeout(240_000);
@@ -34,7 +34,7 @@ describe("tallystick job", function () {
   });
 
   const run = (index: number, args: string[]) =>
-    tallystick([...args, "--json"], { env: { TALLYSTICK_PRIVATE_KEY: keyOf(index), TALLYSTICK_RELAYER_URL: world.relayer.deps.config.publicUrl, TALLYSTICK_RPC_URL: world.chain.url, TALLYSTICK_STATE: join(folder, String(index)) } });
+    tallystick([...args, "--json"], { env: { TALLYSTICK_PRIVATE_KEY: keyOf(index), TALLYSTICK_RELAYER_URL: world.relayer.deps.config.publicUrl, TALLYSTICK_RPC_URL: world.chain.url, TALLYSTICK_REGISTRY: LOCAL_MANDATE_REGISTRY, TALLYSTICK_STATE: join(folder, String(index)) } });
   const well = async (index: number, args: string[]) => {
     const ended = await run(index, args);
     expect(ended.code, `${args.join(" ")}: ${ended.stderr}${ended.stdout}`).equal(0);
@@ -61,5 +61,14 @@ describe("tallystick job", function () {
     const shown = await well(PROVIDER, ["dispute", "show", jobId]);
     expect(shown).nested.include({ "dispute.rounds[0].panel[0].providerBps": 5_000, "statements[0].description": "One page of two" });
     expect((await well(VERIFIER, ["job", "list", "--role", "verifier"]))["jobs"]).length(1);
+  });
+
+  it("an agent hires with its principal's money, within its mandate and no further", async () => {
+    const mandate = (await well(CLIENT, ["mandate", "create", "--agent", addressOf(AGENT), "--limit", "1.5", "--valid-for", "1d", "--allow"]))["file"] as string;
+    const post = async () => (await well(AGENT, ["job", "post", "--client", addressOf(CLIENT), "--provider", addressOf(PROVIDER), "--title", "A page", "--description", "In French", "--budget", "1", "--within", "600", "--review", "120", "--arbitrator", addressOf(VERIFIER)]))["jobId"] as string;
+    const hired = await well(AGENT, ["job", "hire", await post(), "--mandate", mandate]);
+    expect(hired).nested.include({ state: "funded", client: addressOf(CLIENT), clientAgent: addressOf(AGENT), "escrow.amountAtomic": "1000000" });
+    const beyond = await run(AGENT, ["job", "hire", await post(), "--mandate", mandate]);
+    expect([beyond.code === 0, beyond.json["error"].code, beyond.json["error"].contractError]).deep.equal([false, "job_refused", "LimitExceeded"]);
   });
 });

@@ -62,15 +62,23 @@ async function receive(account: LocalAccount, to: Address, value: bigint, digest
 
 export const inS = (seconds: number): number => Math.floor(Date.now() / 1000) + seconds;
 
-/** What a client signs to hire as a job's view says. */
-export async function hireBody(client: Agent, view: Json, { provider = view["provider"] as Address, budget = BigInt(view["budgetAtomic"] as string), expiredAt = inS(3_600), validBefore = inS(3_600) } = {}): Promise<Json> {
+type Hiring = { client: Address; provider?: Address; budget?: bigint; expiredAt: number };
+
+/** What is fixed when a job is hired as its view says, and the hash of it. */
+export function termsOf(view: Json, { client, provider = view["provider"] as Address, budget = BigInt(view["budgetAtomic"] as string), expiredAt }: Hiring): { terms: messages.HireTerms; digest: Hex } {
   const { disputeBondAtomic, ...rules } = view["rules"] as Json;
   const brief: JobBrief = { title: view["title"] as string, description: view["description"] as string, releaseCondition: view["releaseCondition"] as ReleaseCondition };
   const terms = hireTermsOf({
-    client: client.address, clientAgent: view["clientAgent"] as Address, provider, budget, expiredAt: BigInt(expiredAt), brief, rules: { ...(rules as Omit<messages.DisputeTerms, "disputeBond" | "clientAgent">), disputeBond: BigInt(disputeBondAtomic as string) },
+    client, clientAgent: view["clientAgent"] as Address, provider, budget, expiredAt: BigInt(expiredAt), brief, rules: { ...(rules as Omit<messages.DisputeTerms, "disputeBond" | "clientAgent">), disputeBond: BigInt(disputeBondAtomic as string) },
     disputeEvaluator: LOCAL_DISPUTE_EVALUATOR,
   });
-  return { provider, expiredAt, budgetAtomic: String(budget), authorization: await receive(client.account, LOCAL_JOB_ESCROW, budget, messages.jobHireDigest(ESCROW_DOMAIN, client.address, terms), validBefore) };
+  return { terms, digest: messages.jobHireDigest(ESCROW_DOMAIN, client, terms) };
+}
+
+/** What a client signs to hire as a job's view says. */
+export async function hireBody(client: Agent, view: Json, { provider = view["provider"] as Address, budget = BigInt(view["budgetAtomic"] as string), expiredAt = inS(3_600), validBefore = inS(3_600) } = {}): Promise<Json> {
+  const { digest } = termsOf(view, { client: client.address, provider, budget, expiredAt });
+  return { provider, expiredAt, budgetAtomic: String(budget), authorization: await receive(client.account, LOCAL_JOB_ESCROW, budget, digest, validBefore) };
 }
 
 export async function submitBody(provider: Agent, chainJobId: string, content: string | Buffer, { deadline = inS(3_600), mediaType = "text/plain" } = {}): Promise<Json> {
@@ -104,24 +112,29 @@ export async function hired({ url, chain }: Pick<TestWorld, "url" | "chain">, ch
   await chain.mintUSDC(client.address, 10_000_000n);
   const posted = await client.ask("POST", "/jobs", posting(provider.address, change));
   if (posted.status !== 201) throw new Error(`not posted: ${JSON.stringify(posted.body)}`);
-  const { status, body } = await client.ask("POST", `/jobs/${posted.body["jobId"]}/hire`, await hireBody(client, posted.body));
-  if (status !== 200) throw new Error(`not hired: ${JSON.stringify(body)}`);
-  return { client, provider, jobId: posted.body["jobId"] as string, chainJobId: body["job"].chainJobId as string, view: body["job"] as Json };
+  const jobId = posted.body["jobId"] as string;
+  const { status, body } = await client.ask("POST", `/jobs/${jobId}/hire`, await hireBody(client, posted.body));
+  if (status >= 300) throw new Error(`not hired: ${JSON.stringify(body)}`);
+  const view = await viewWhere({ client, jobId }, "on the chain", ({ chainJobId }) => chainJobId !== null);
+  return { client, provider, jobId, chainJobId: view["chainJobId"] as string, view };
 }
 
 export async function delivered(world: Pick<TestWorld, "url" | "chain">, change: Json = {}, content = "Bonjour"): Promise<Hired> {
   const job = await hired(world, change);
   const { status, body } = await job.provider.ask("POST", `/jobs/${job.jobId}/submit`, await submitBody(job.provider, job.chainJobId, content));
-  if (status !== 200) throw new Error(`not submitted: ${JSON.stringify(body)}`);
-  return { ...job, view: body["job"] as Json };
+  if (status >= 300) throw new Error(`not submitted: ${JSON.stringify(body)}`);
+  return { ...job, view: await viewWhere(job, "delivered", ({ deliverable }) => deliverable !== null) };
 }
 
-export async function stateReached({ client, jobId }: Pick<Hired, "client" | "jobId">, state: string): Promise<Json> {
-  return until(`job ${state}`, async () => {
+/** The view for which that is so; a busy machine needs a while. */
+export function viewWhere({ client, jobId }: Pick<Hired, "client" | "jobId">, what: string, holds: (view: Json) => boolean): Promise<Json> {
+  return until(`job ${what}`, async () => {
     const { body } = await client.ask("GET", `/jobs/${jobId}`);
-    return body["state"] === state ? body : undefined;
+    return holds(body) ? body : undefined;
   }, 60_000, 100);
 }
+
+export const stateReached = (job: Pick<Hired, "client" | "jobId">, state: string): Promise<Json> => viewWhere(job, state, (view) => view["state"] === state);
 
 export function balanceOf({ chain }: Pick<TestWorld, "chain">, account: Address): Promise<bigint> {
   return chain.client.readContract({ address: USDC, abi: testUSDCAbi, functionName: "balanceOf", args: [account] });

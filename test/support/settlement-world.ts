@@ -155,10 +155,10 @@ export const sendToChannels = (world: World, from: Address, functionName: string
 export const sendToToken = (world: World, functionName: string, args: unknown[]) => sendAs(world, USDC_ADMIN, USDC, testUSDCAbi as Abi, functionName, args);
 
 /** Mines blocks that differ from any mined before, as a reorganised chain's do. */
-export async function mineOther(world: World, blocks = 1): Promise<void> {
-  await rpc(world.nodeUrl, "hardhat_setPrevRandao", [generatePrivateKey()]);
+export async function mineOther({ nodeUrl }: Pick<World, "nodeUrl">, blocks = 1): Promise<void> {
+  await rpc(nodeUrl, "hardhat_setPrevRandao", [generatePrivateKey()]);
   // One by one: hardhat_mine with many blocks ends an op node of Hardhat 3.18.
-  for (let block = 0; block < blocks; block++) await rpc(world.nodeUrl, "evm_mine");
+  for (let block = 0; block < blocks; block++) await rpc(nodeUrl, "evm_mine");
 }
 
 /** Nonce and state of what each of the relayer's keys signed, by address, in nonce order. */

@@ -65,6 +65,8 @@ export const EVENT = {
   validatorFailed: "job.validator_failed",
   webhookAdded: "webhook.added",
   webhookFailed: "webhook.failed",
+  webhookRetired: "webhook.retired",
+  webhookEnabled: "webhook.enabled",
   started: "relayer.started",
   stopped: "relayer.stopped",
   failure: "relayer.failure",

@@ -1,6 +1,6 @@
 // What a job is about and under which rules, and the terms that follow from it: computed alike by whoever signs a hire and by the relayer
 // that carries it. The chain holds only the hash of the brief. Amounts are atomic units, times Unix seconds, shares basis points.
-import { sha256, stringToBytes, zeroAddress, type Address, type Hex } from "viem";
+import { keccak256, sha256, stringToBytes, zeroAddress, type Address, type Hex } from "viem";
 import { canonicalJson } from "../audit/canonical.ts";
 import { disputeTermsData, type DisputeTerms, type HireTerms } from "../job-messages.ts";
 import type { JsonSchema } from "./schema-check.ts";
@@ -20,6 +20,9 @@ export type JobBrief = { title: string; description: string; releaseCondition: R
 
 /** The rules of disputes, but for who acts for the client. Unused by jobs with an outcomeValidator. */
 export type JobRules = Omit<DisputeTerms, "clientAgent">;
+
+/** Under which a mandate for one capability alone may hire: that of `createMandate({ capability: "job" })`. */
+export const JOB_CAPABILITY: Hex = keccak256(stringToBytes("job"));
 
 export type HirePlan = {
   client: Address;

@@ -5,6 +5,7 @@ import { signIn } from "../access.ts";
 import { chainById } from "../constants.ts";
 import { TallystickError } from "../errors.ts";
 import { documentHash, type Attachment, type DisputeStatement, type JobBrief, type JobRules, type ReleaseCondition } from "./brief.ts";
+import { grantHire, type JobMandate } from "./mandate.ts";
 import { expiryFor, newVote, signCommitment, signConcession, signDispute, signEscalation, signHire, signRuling, signSubmission, type Contracts, type SecretVote } from "./signing.ts";
 
 // eslint-disable-next-line @typescript-eslint/no-explicit-any
@@ -35,9 +36,12 @@ export function jobsClient({ relayerUrl, account, fetch: fetcher = globalThis.fe
 
   async function ask(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Response> {
     token ??= signIn({ relayerUrl, account, fetch: fetcher }).then((signedIn) => signedIn.token);
+    token.catch(() => (token = undefined));
     const type: Record<string, string> = body === undefined ? {} : { "content-type": "application/json" };
     const response = await fetcher(`${origin}/api/v1${path}`, { method, headers: { authorization: `Bearer ${await token}`, ...type, ...headers }, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
     if (response.ok) return response;
+    // Signed in anew with the next call.
+    if (response.status === 401) token = undefined;
     throw await problemOf(response);
   }
   const json = async <T>(method: string, path: string, body?: unknown, headers?: Record<string, string>) => (await (await ask(method, path, body, headers)).json()) as T;
@@ -54,15 +58,20 @@ export function jobsClient({ relayerUrl, account, fetch: fetcher = globalThis.fe
     quote: (jobId: string, quote: { budgetAtomic: string; deliverWithinS: number; note?: string }) => json<JobView>("POST", `/jobs/${jobId}/quote`, quote),
     withdraw: (jobId: string) => json<JobView>("DELETE", `/jobs/${jobId}`),
 
-    /** Pays for the job: its provider's quote, or the budget it was posted with, and never more than `most`. */
-    async hire(jobId: string, { provider, most }: { provider?: Address; most?: bigint } = {}): Promise<Acted> {
+    /**
+     * Pays for the job: its provider's quote, or the budget it was posted with, and never more than `most`. With the caller's own money, by ERC-3009; or
+     * under `mandate` with its principal's, who has to be the job's client and lets the registry move its tokens.
+     */
+    async hire(jobId: string, { provider, most, mandate }: { provider?: Address; most?: bigint; mandate?: JobMandate } = {}): Promise<Acted> {
       const view = await show(jobId);
       const contracts = contractsOf(view);
       const choice = choiceOf(view, provider);
       if (most !== undefined && choice.budget > most) throw new TallystickError({ code: "budget_too_high", status: 402, retry: "never", field: "budget", detail: `The job costs ${choice.budget}, at most ${most} was to be paid.` });
       const expiredAt = expiryFor(choice, contracts, nowS());
-      const { authorization } = await signHire(account, contracts, choice, { expiredAt, validBefore: deadline() });
-      return json("POST", `/jobs/${jobId}/hire`, { provider: choice.provider, expiredAt, budgetAtomic: String(choice.budget), authorization });
+      const paid = mandate === undefined
+        ? { authorization: (await signHire(account, contracts, choice, { expiredAt, validBefore: deadline() })).authorization }
+        : { order: (await grantHire(account, contracts, choice, { expiredAt, nowS: nowS(), signedForS, mandate })).order };
+      return json("POST", `/jobs/${jobId}/hire`, { provider: choice.provider, expiredAt, budgetAtomic: String(choice.budget), ...paid });
     },
     async submit(jobId: string, { mediaType, content }: Omit<Upload, "name">): Promise<Acted> {
       const view = await show(jobId);

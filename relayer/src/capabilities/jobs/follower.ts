@@ -74,7 +74,8 @@ export function createJobFollower(deps: FollowDeps): () => Promise<void> {
     for (const id of stale) known.delete(id);
     for (const { chainJobId, jobId } of fresh) known.set(chainJobId, jobId);
     const toRead = new Set([...known.keys(), ...suspect.filter((id) => !stale.has(id))]);
-    const states = await readJobs(deps, [...toRead], head.blockNumber);
+    // In one order in every process: their transactions write the same rows.
+    const states = await readJobs(deps, [...toRead].sort((a, b) => (a < b ? -1 : 1)), head.blockNumber);
     const events = logs.flatMap(({ chainJobId, ...event }) => (known.has(chainJobId) ? [{ ...event, jobId: known.get(chainJobId)! }] : []));
     await inTransaction(db, async (client) => {
       if (direction === "back") await store.forgetAbove(client, from, events);

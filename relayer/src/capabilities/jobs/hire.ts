@@ -11,6 +11,7 @@ import * as actions from "./action-store.ts";
 import { checkBudget, constantsOf } from "./drafts.ts";
 import { jobFault, wrongState } from "./faults.ts";
 import { isLost } from "./logic.ts";
+import { checkOrder } from "./order.ts";
 import { jobFor, requireClientSide } from "./parties.ts";
 import type { HireBody } from "./schemas.ts";
 import { MOST_GAS, send, settled, type JobDeps } from "./sending.ts";
@@ -24,7 +25,8 @@ const LONGEST_S = 400 * 86_400;
 
 /**
  * The same hire again finds the transaction of the first.
- * @throws TallystickError 400, 403, 404, 409 `job_state`, 422 `job_refused`, 429 `jobs_open_full` or `job_limit`.
+ * @throws TallystickError 400, 403, 404, 409 `job_state`, 422 `job_refused`, 429 `jobs_open_full` or `job_limit`; 403 `mandate_revoked` or
+ * `mandate_capability` for an order that the chain would take.
  */
 export async function hireJob(deps: JobDeps, caller: Address, jobId: string, hire: Hire): Promise<{ hash: Hex; status: string }> {
   const job = await jobFor(deps, jobId, caller);
@@ -70,6 +72,7 @@ function sendHire(deps: JobDeps, caller: Address, job: JobRecord, terms: HireTer
     const most = deps.config.jobs.openPerClient;
     // The row that was just written counts itself.
     if ((await actions.countOpen(client, job.client)) > most) throw new TallystickError({ code: "jobs_open_full", status: 429, retry: "safe", detail: `${job.client} has ${most} jobs under way.`, extra: { moved: "0" } });
+    if (hire.order !== undefined) await checkOrder(client, deps, hire.order as Hex);
     await actions.recordHire(client, job.jobId, terms);
     await addEvent(client, job.jobId, { kind: "hire_sent", by: caller, data: { provider: terms.provider, budgetAtomic: String(terms.budget) } });
   });

@@ -19,7 +19,10 @@ import { askValidator } from "./validator.ts";
 import { sendVerdict } from "./work.ts";
 
 const BATCH = 50;
+/** Longer than a validator is waited for, and its verdict takes to be sent. */
 const LEASE_S = 60;
+/** Validators asked at once, of each process. */
+const MOST_ASKED = 20;
 /** A hire that is not mined yet, and a step that was sent, are looked at again. */
 const SOON_S = 2;
 /** However far away the next deadline is: chains are reorganised, and clocks differ. */
@@ -34,32 +37,64 @@ export async function sweepJobs({ db }: Pick<JobDeps, "db">): Promise<void> {
   await deleteLapsed(db, MOST_LAPSED);
 }
 
-/** One pass over what is due. */
-export async function watchJobs(deps: JobDeps): Promise<void> {
-  const due = await leaseDue(deps.db, BATCH, LEASE_S);
-  if (due.length === 0) return;
-  const { timestamp, number } = await readChain(() => deps.chain.client.getBlock());
-  const now = { nowS: Number(timestamp), block: Number(number) };
-  await Promise.all(due.map((jobId) => lookAfter(deps, jobId, now)));
+export type JobWatch = {
+  /** One pass over what is due. */
+  pass(): Promise<void>;
+  /** Waits for the validators that are being asked. */
+  idle(): Promise<void>;
+};
+
+/** Validators are at addresses that clients chose: they are asked beside the passes, so that one that hangs holds up nobody's deadline. */
+export function createJobWatch(deps: JobDeps): JobWatch {
+  const asking = new Set<Promise<void>>();
+
+  async function lookAfter(jobId: string, now: ChainClock): Promise<void> {
+    const job = (await findJob(deps.db, jobId))!;
+    await scheduled(deps, job, async () => {
+      const next = await stepOf(deps, job, now);
+      if (next !== "ask") return next;
+      if (asking.size >= MOST_ASKED) return { inS: SOON_S, faults: await faultsOf(deps.db, jobId) };
+      // It keeps the job's lease.
+      const asked = scheduled(deps, job, () => validate(deps, liveOr(job), now.nowS))
+        .catch((err: unknown) => deps.log.warn({ event: EVENT.failure, jobId, err }, "asking a validator failed; tried again when its lease is over"))
+        .finally(() => void asking.delete(asked));
+      asking.add(asked);
+      return undefined;
+    });
+  }
+
+  return {
+    async pass() {
+      const due = await leaseDue(deps.db, BATCH, LEASE_S);
+      if (due.length === 0) return;
+      const { timestamp, number } = await readChain(() => deps.chain.client.getBlock());
+      const now = { nowS: Number(timestamp), block: Number(number) };
+      await Promise.all(due.map((jobId) => lookAfter(jobId, now)));
+    },
+    async idle() {
+      await Promise.all(asking);
+    },
+  };
 }
 
-async function lookAfter(deps: JobDeps, jobId: string, now: ChainClock): Promise<void> {
-  const job = (await findJob(deps.db, jobId))!;
+/** Does it, and writes down when to look again; undefined: somebody else will. */
+async function scheduled(deps: JobDeps, job: JobRecord, act: () => Promise<Next | undefined>): Promise<void> {
+  const { jobId, chainBlock } = job;
   const before = await faultsOf(deps.db, jobId);
   try {
-    const next = await stepOf(deps, job, now);
-    await scheduleNext(deps.db, jobId, next === "over" ? next : { inS: next.inS, faults: next.faults ?? 0 }, job.chainBlock);
+    const next = await act();
+    if (next !== undefined) await scheduleNext(deps.db, jobId, next === "over" ? next : { inS: next.inS, faults: next.faults ?? 0 }, chainBlock);
   } catch (error) {
     if (!(error instanceof TallystickError)) throw error;
     const faults = before + 1;
     deps.log.warn({ event: EVENT.failure, jobId, code: error.code, faults, err: error }, "a job's next step failed; tried again soon");
-    await scheduleNext(deps.db, jobId, { inS: delayAfter(faults), faults }, job.chainBlock);
+    await scheduleNext(deps.db, jobId, { inS: delayAfter(faults), faults }, chainBlock);
   }
 }
 
 type Next = { inS: number; faults?: number } | "over";
 
-async function stepOf(deps: JobDeps, job: JobRecord, now: ChainClock): Promise<Next> {
+async function stepOf(deps: JobDeps, job: JobRecord, now: ChainClock): Promise<Next | "ask"> {
   if (job.chain === undefined) return { inS: job.hired !== undefined && isLost(job.hired.txState) ? LONGEST_WAIT_S : SOON_S };
   const live = liveOr(job);
   const { disputeEvaluator } = deps.config.jobs;
@@ -67,7 +102,7 @@ async function stepOf(deps: JobDeps, job: JobRecord, now: ChainClock): Promise<N
   const { nowS } = now;
   if ("wait" in step) return { inS: Math.min(Math.max(step.wait - nowS, 1), LONGEST_WAIT_S) };
   if (step.act === "pay_out") return payOut(deps, live);
-  if (step.act === "ask_validator") return validate(deps, live, nowS);
+  if (step.act === "ask_validator") return "ask";
   await take(deps, live, step, nowS);
   return { inS: SOON_S };
 }

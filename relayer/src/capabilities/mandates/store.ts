@@ -117,6 +117,12 @@ export async function revoke(db: Queryable, mandateId: Hex, by: Address): Promis
   return rowCount === 1;
 }
 
+/** One of these that was ended here. */
+export async function findRevoked(db: Queryable, ids: readonly Hex[]): Promise<Hex | undefined> {
+  const { rows } = await db.query<{ mandate_id: Buffer }>("SELECT mandate_id FROM mandate WHERE mandate_id = ANY($1::bytea[]) AND revoked_at IS NOT NULL LIMIT 1", [ids.map(toBytes)]);
+  return rows[0] === undefined ? undefined : toHex(rows[0].mandate_id);
+}
+
 export type MandatePayment = {
   paymentId: string; mandateId: Hex; channelId: Hex | undefined; service: string; resource: string; payee: Address; state: string; price: bigint; charged: bigint | undefined;
   releaseReason: string | undefined; reservedAt: Date; resolvedAt: Date | undefined; place: Place;

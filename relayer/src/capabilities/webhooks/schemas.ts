@@ -10,7 +10,7 @@ export const HookBody = Type.Object(
 );
 export const HookParams = Type.Object({ webhookId: Type.String({ pattern: "^whk_[0-9a-f]{32}$" }) });
 const Text = Type.String();
-const Hook = { webhookId: Text, url: Text, kinds: Type.Array(Text), createdAt: Text, enabled: Type.Boolean() };
+const Hook = { webhookId: Text, url: Text, kinds: Type.Array(Text), createdAt: Text, enabled: Type.Boolean({ description: "false: retired after two days in which an event was not taken" }), disabledAt: Type.Union([Text, Type.Null()]) };
 export const HookView = Type.Object(Hook);
 export const NewHookView = Type.Object({ ...Hook, secret: Type.String({ description: "Shown once: the key of the HMAC-SHA256 in Tallystick-Signature" }) });
 export const DeliveriesView = Type.Object({

@@ -33,7 +33,7 @@ export async function addWebhook({ db, vault, log }: HookDeps, owner: Address, u
     throw new TallystickError({ code: "webhooks_full", status: 429, retry: "never", detail: `You have ${MOST_HOOKS} webhooks; delete one first.` });
   }
   log.info({ event: EVENT.webhookAdded, webhookId }, "webhook added");
-  return { ...hook, createdAt: new Date(), isEnabled: true, secret };
+  return { ...hook, createdAt: new Date(), disabledAt: undefined, secret };
 }
 
 function checkUrl(url: string): void {
@@ -48,8 +48,18 @@ export const deliveriesOf = ({ db }: HookDeps, owner: Address, webhookId: string
 
 /** @throws TallystickError 404 `webhook_unknown`. */
 export async function removeWebhook({ db }: HookDeps, owner: Address, webhookId: string): Promise<void> {
-  if (!(await store.deleteWebhook(db, owner, webhookId))) throw new TallystickError({ code: "webhook_unknown", status: 404, retry: "never", field: "webhookId", detail: `No webhook ${webhookId} of yours.` });
+  if (!(await store.deleteWebhook(db, owner, webhookId))) throw unknownHook(webhookId);
 }
+
+/** One that was retired is told again, from the event that it did not take; one that waits for its next attempt has it now. @throws TallystickError 404 `webhook_unknown`. */
+export async function enableWebhook({ db, log }: HookDeps, owner: Address, webhookId: string): Promise<Webhook> {
+  const hook = await store.enable(db, owner, webhookId);
+  if (hook === undefined) throw unknownHook(webhookId);
+  log.info({ event: EVENT.webhookEnabled, webhookId }, "webhook enabled");
+  return hook;
+}
+
+const unknownHook = (webhookId: string) => new TallystickError({ code: "webhook_unknown", status: 404, retry: "never", field: "webhookId", detail: `No webhook ${webhookId} of yours.` });
 
 /** One pass, for the sweeper; over several processes each webhook is one's at a time. */
 export async function deliverWebhooks(deps: HookDeps): Promise<void> {
@@ -82,8 +92,10 @@ async function deliver(deps: HookDeps, { webhookId, url, attempts }: DueWebhook,
   if (answer.fault === undefined) return true;
   deps.log.info({ event: EVENT.webhookFailed, webhookId, attempt, code: answer.fault }, "webhook not taken");
   await store.countFailure(deps.db, webhookId);
-  if (attempt >= MOST_ATTEMPTS) await store.disable(deps.db, webhookId);
-  else await store.release(deps.db, webhookId, pauseAfter(attempt));
+  if (attempt >= MOST_ATTEMPTS) {
+    await store.disable(deps.db, webhookId);
+    deps.log.warn({ event: EVENT.webhookRetired, webhookId, attempt, code: answer.fault }, "webhook retired: nobody takes what it is told");
+  } else await store.release(deps.db, webhookId, pauseAfter(attempt));
   return false;
 }
 

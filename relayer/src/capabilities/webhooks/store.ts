@@ -4,11 +4,11 @@ import { toAddress, toBytes } from "../../db/codec.ts";
 import type { Queryable } from "../../db/pool.ts";
 import type { Position } from "../events/store.ts";
 
-export type Webhook = { webhookId: string; owner: Address; url: string; kinds: string[]; createdAt: Date; isEnabled: boolean };
+export type Webhook = { webhookId: string; owner: Address; url: string; kinds: string[]; createdAt: Date; /** Nobody took an event for days; undefined: it is told. */ disabledAt: Date | undefined };
 export type DueWebhook = Webhook & { sealedSecret: Buffer; told: Position; attempts: number };
 
 type Row = { webhook_id: string; owner: Buffer; url: string; kinds: string[]; created_at: Date; disabled_at: Date | null; sealed_secret: Buffer; told: string; told_event: bigint; attempts: number };
-const fromRow = (row: Row): Webhook => ({ webhookId: row.webhook_id, owner: toAddress(row.owner), url: row.url, kinds: row.kinds, createdAt: row.created_at, isEnabled: row.disabled_at === null });
+const fromRow = (row: Row): Webhook => ({ webhookId: row.webhook_id, owner: toAddress(row.owner), url: row.url, kinds: row.kinds, createdAt: row.created_at, disabledAt: row.disabled_at ?? undefined });
 
 /** From now on. @returns false when the owner has as many as are kept. */
 export async function insertWebhook(db: Queryable, hook: Pick<Webhook, "webhookId" | "owner" | "url" | "kinds">, sealedSecret: Buffer, from: Position, most: number): Promise<boolean> {
@@ -28,6 +28,12 @@ export async function listWebhooks(db: Queryable, owner: Address): Promise<Webho
 export async function deleteWebhook(db: Queryable, owner: Address, webhookId: string): Promise<boolean> {
   const { rowCount } = await db.query("DELETE FROM webhook WHERE webhook_id = $1 AND owner = $2", [webhookId, toBytes(owner)]);
   return rowCount === 1;
+}
+
+/** It goes on where it stood, at once and with all its attempts. @returns undefined when it is none of the owner's. */
+export async function enable(db: Queryable, owner: Address, webhookId: string): Promise<Webhook | undefined> {
+  const { rows } = await db.query<Row>("UPDATE webhook SET disabled_at = NULL, attempts = 0, due_at = now() WHERE webhook_id = $1 AND owner = $2 RETURNING *", [webhookId, toBytes(owner)]);
+  return rows[0] === undefined ? undefined : fromRow(rows[0]);
 }
 
 /** Takes webhooks that are due, each for one process, for so long. */
@@ -62,9 +68,11 @@ export async function disable(db: Queryable, webhookId: string): Promise<void> {
 
 export type Delivery = { event: Position; kind: string; attempt: number; status: number | undefined; fault: string | undefined };
 
+/** One that is tried anew after it was retired is counted from one again: the latest attempt of a number is kept. */
 export async function recordDelivery(db: Queryable, webhookId: string, { event, kind, attempt, status, fault }: Delivery): Promise<void> {
   await db.query(
-    "INSERT INTO webhook_delivery (webhook_id, event_xid, event_id, kind, attempt, status, fault) VALUES ($1, $2::text::xid8, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+    `INSERT INTO webhook_delivery (webhook_id, event_xid, event_id, kind, attempt, status, fault) VALUES ($1, $2::text::xid8, $3, $4, $5, $6, $7)
+     ON CONFLICT (webhook_id, event_xid, event_id, attempt) DO UPDATE SET at = clock_timestamp(), status = EXCLUDED.status, fault = EXCLUDED.fault`,
     [webhookId, String(event.xid), event.eventId, kind, attempt, status ?? null, fault ?? null],
   );
 }

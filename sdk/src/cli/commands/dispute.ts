@@ -1,8 +1,8 @@
 // tallystick dispute open|vote|reveal|rule|show: what becomes of a job that its parties do not agree on.
 import { TallystickError } from "../../errors.ts";
 import type { Command } from "../command.ts";
-import { usageError } from "../exit.ts";
-import { filesIn, jobIdIn, jobOutcome, openJobs, shareIn, textIn } from "../job-view.ts";
+import { ABOUT_A_JOB, neededText, VERDICT, verdictIn } from "../job-options.ts";
+import { filesIn, jobIdIn, jobOutcome, openJobs } from "../job-view.ts";
 import { usdc } from "../money.ts";
 import { columns } from "../output.ts";
 import { findVotes, keepVote } from "../vote-files.ts";
@@ -10,10 +10,8 @@ import { findVotes, keepVote } from "../vote-files.ts";
 export const disputeOpen: Command = {
   path: "dispute open",
   about: "Contest what was delivered, within the review window",
-  args: "<job>",
-  positionals: [1, 1],
+  ...ABOUT_A_JOB,
   details: "Puts up the bond that was fixed at hire, by one signature: half of it pays the panel, the other half follows the ruling.",
-  needs: ["relayer", "key"],
   options: {
     description: { type: "string", value: "text", about: "what is wrong" },
     attach: { type: "string", value: "file", multiple: true, about: "evidence; may be repeated" },
@@ -21,8 +19,7 @@ export const disputeOpen: Command = {
   },
   examples: [{ about: "half is missing", line: "tallystick dispute open job_51fe… --description \"The second page is missing\" --attach page.txt" }],
   async run(context, input) {
-    const description = textIn(input.values, "description");
-    if (description === undefined) throw usageError("Say what is wrong: --description.");
+    const description = neededText(input.values, "description", "Say what is wrong");
     const [attachments, logs] = await Promise.all([filesIn(input.values, "attach"), filesIn(input.values, "log")]);
     const { job, transaction } = await (await openJobs(context)).dispute(jobIdIn(input), { description, attachments, logs });
     return jobOutcome(job, transaction);
@@ -32,19 +29,17 @@ export const disputeOpen: Command = {
 export const disputeVote: Command = {
   path: "dispute vote",
   about: "Vote as a verifier of the panel: commits now, reveal follows",
-  args: "<job>",
-  positionals: [1, 1],
+  ...ABOUT_A_JOB,
   details: `The vote is kept in the storage folder, and nobody else knows it until tallystick dispute reveal opens it. A seat that does not
 reveal in time loses its bond.`,
-  needs: ["relayer", "key", "state"],
-  options: { share: { type: "string", value: "percent", about: "what the provider deserves: 100 refunds nothing, 0 all" }, reason: { type: "string", value: "text", about: "why; its SHA-256 goes to the chain" } },
+  needs: [...ABOUT_A_JOB.needs, "state"],
+  options: VERDICT,
   examples: [{ about: "half was done", line: "tallystick dispute vote job_51fe… --share 50 --reason \"one page of two\"" }],
   async run(context, input) {
     const jobId = jobIdIn(input);
-    const reason = textIn(input.values, "reason");
-    if (reason === undefined) throw usageError("Say why: --reason.");
+    const verdict = verdictIn(input.values);
     let file = "";
-    const vote = await (await openJobs(context)).commit(jobId, { providerBps: shareIn(input.values, "share"), reason }, async (secret) => {
+    const vote = await (await openJobs(context)).commit(jobId, verdict, async (secret) => {
       file = await keepVote(context.settings.stateDir, jobId, secret);
     });
     return { json: { jobId, seat: vote.seat, round: String(vote.round), commitment: vote.commitment, file }, text: `Committed from seat ${vote.seat}. Reveal it when all have voted or the window is over:\ntallystick dispute reveal ${jobId}` };
@@ -54,9 +49,8 @@ reveal in time loses its bond.`,
 export const disputeReveal: Command = {
   path: "dispute reveal",
   about: "Open the vote that was committed from here",
-  args: "<job>",
-  positionals: [1, 1],
-  needs: ["relayer", "key", "state"],
+  ...ABOUT_A_JOB,
+  needs: [...ABOUT_A_JOB.needs, "state"],
   options: {},
   examples: [{ about: "before the window ends", line: "tallystick dispute reveal job_51fe…" }],
   async run(context, input) {
@@ -80,15 +74,11 @@ export const disputeReveal: Command = {
 export const disputeRule: Command = {
   path: "dispute rule",
   about: "Rule as a job's arbitrator; final at once",
-  args: "<job>",
-  positionals: [1, 1],
-  needs: ["relayer", "key"],
-  options: { share: { type: "string", value: "percent", about: "what the provider deserves: 100 refunds nothing, 0 all" }, reason: { type: "string", value: "text", about: "why; its SHA-256 goes to the chain" } },
+  ...ABOUT_A_JOB,
+  options: VERDICT,
   examples: [{ about: "a quarter was done", line: "tallystick dispute rule job_51fe… --share 25 --reason \"one page of four\"" }],
   async run(context, input) {
-    const reason = textIn(input.values, "reason");
-    if (reason === undefined) throw usageError("Say why: --reason.");
-    const { job, transaction } = await (await openJobs(context)).rule(jobIdIn(input), { providerBps: shareIn(input.values, "share"), reason });
+    const { job, transaction } = await (await openJobs(context)).rule(jobIdIn(input), verdictIn(input.values));
     return jobOutcome(job, transaction);
   },
 };
@@ -99,9 +89,7 @@ type Dispute = { status: string; rounds: { panel: Seat[] }[]; outcome: { refund:
 export const disputeShow: Command = {
   path: "dispute show",
   about: "Show how a dispute stands, what was said and how was voted",
-  args: "<job>",
-  positionals: [1, 1],
-  needs: ["relayer", "key"],
+  ...ABOUT_A_JOB,
   options: {},
   examples: [{ about: "is there a ruling?", line: "tallystick dispute show job_51fe…" }],
   async run(context, input) {

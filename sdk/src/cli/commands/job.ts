@@ -2,15 +2,16 @@
 import { writeFile } from "node:fs/promises";
 import type { ReleaseCondition } from "../../jobs/brief.ts";
 import type { JsonSchema } from "../../jobs/schema-check.ts";
+import type { JobMandate } from "../../jobs/mandate.ts";
 import type { Command, Input } from "../command.ts";
+import type { Context } from "../context.ts";
 import { usageError } from "../exit.ts";
+import { ABOUT_A_JOB, moneyIn, neededText, secondsIn, WITHIN, withinIn } from "../job-options.ts";
 import { addressIn, fileAt, jobIdIn, jobOutcome, openJobs, textIn } from "../job-view.ts";
-import { parseUsdc, usdc } from "../money.ts";
+import { findMandate } from "../mandate-files.ts";
+import { usdc } from "../money.ts";
 import { columns } from "../output.ts";
 import { wholeNumber } from "../parse.ts";
-
-const DAY_S = 86_400;
-const money = (values: Input["values"], name: string): bigint | undefined => (textIn(values, name) === undefined ? undefined : parseUsdc(textIn(values, name)!, `--${name}`));
 
 export const jobPost: Command = {
   path: "job post",
@@ -24,7 +25,8 @@ silence; --schema and --sha256 have the relayer accept what fits at once, --vali
     description: { type: "string", value: "text", about: "what is to be done, and what is good" },
     provider: { type: "string", value: "address", about: "who is asked; whoever quotes when left out" },
     budget: { type: "string", value: "usdc", about: "what you offer; left out, quotes are asked for" },
-    within: { type: "string", value: "seconds", about: "time for the work; a day when left out" },
+    client: { type: "string", value: "address", about: "whose money it is, when you hire under its mandate; yours when left out" },
+    ...WITHIN,
     review: { type: "string", value: "seconds", about: "how long you may look at what is delivered; a day when left out" },
     panel: { type: "string", value: "n", about: "verifiers on the first panel of a dispute, 1 to 9; 3 when left out" },
     arbitrator: { type: "string", value: "address", about: "rules alone instead of a panel" },
@@ -38,16 +40,15 @@ silence; --schema and --sha256 have the relayer accept what fits at once, --vali
     { about: "of whoever quotes", line: "tallystick job post --title \"Label 500 images\" --description \"See the list\" --within 172800" },
   ],
   async run(context, { values }) {
-    const [title, description] = [textIn(values, "title"), textIn(values, "description")];
-    if (title === undefined || description === undefined) throw usageError("Say what is to be done: --title and --description.");
-    const [provider, arbitrator, budget] = [addressIn(values, "provider"), addressIn(values, "arbitrator"), money(values, "budget")];
-    const reviewWindow = wholeNumber("--review", values["review"], 1, 31_536_000);
+    const [title, description] = [neededText(values, "title", "Say what is to be done"), neededText(values, "description", "Say what is to be done")];
+    const [provider, client, arbitrator, budget] = [addressIn(values, "provider"), addressIn(values, "client"), addressIn(values, "arbitrator"), moneyIn(values, "budget")];
+    const reviewWindow = secondsIn(values, "review");
     const panelSize = wholeNumber("--panel", values["panel"], 1, 9);
     const rules = { ...(reviewWindow === undefined ? {} : { reviewWindow }), ...(panelSize === undefined ? {} : { panelSize }), ...(arbitrator === undefined ? {} : { arbitrator }) };
     const releaseCondition = await conditionIn(values);
     const jobs = await openJobs(context);
     const job = await jobs.post({
-      title, description, deliverWithinS: wholeNumber("--within", values["within"], 1, 31_536_000) ?? DAY_S, rules, ...(provider === undefined ? {} : { provider }), ...(budget === undefined ? {} : { budget }),
+      title, description, deliverWithinS: withinIn(values), rules, ...(provider === undefined ? {} : { provider }), ...(client === undefined ? {} : { client }), ...(budget === undefined ? {} : { budget }),
       ...(releaseCondition === undefined ? {} : { releaseCondition }),
     });
     return jobOutcome(job);
@@ -79,35 +80,48 @@ function parsedSchema(path: string, content: Uint8Array): JsonSchema {
 export const jobQuote: Command = {
   path: "job quote",
   about: "Say what you ask for a job",
-  args: "<job>",
-  positionals: [1, 1],
-  needs: ["relayer", "key"],
-  options: { price: { type: "string", value: "usdc", about: "for all of it" }, within: { type: "string", value: "seconds", about: "time you need; a day when left out" }, note: { type: "string", value: "text", about: "for the client" } },
+  ...ABOUT_A_JOB,
+  options: { price: { type: "string", value: "usdc", about: "for all of it" }, ...WITHIN, note: { type: "string", value: "text", about: "for the client" } },
   examples: [{ about: "for 1.50 USDC, in an hour", line: "tallystick job quote job_51fe… --price 1.5 --within 3600" }],
   async run(context, input) {
-    const price = money(input.values, "price");
+    const price = moneyIn(input.values, "price");
     if (price === undefined) throw usageError("--price is missing, such as --price 1.5.");
     const note = textIn(input.values, "note");
     const jobs = await openJobs(context);
-    return jobOutcome(await jobs.quote(jobIdIn(input), { budgetAtomic: String(price), deliverWithinS: wholeNumber("--within", input.values["within"], 1, 31_536_000) ?? DAY_S, ...(note === undefined ? {} : { note }) }));
+    return jobOutcome(await jobs.quote(jobIdIn(input), { budgetAtomic: String(price), deliverWithinS: withinIn(input.values), ...(note === undefined ? {} : { note }) }));
   },
 };
 
 export const jobHire: Command = {
   path: "job hire",
   about: "Pay a job's budget into escrow, by one signature",
-  args: "<job>",
-  positionals: [1, 1],
-  details: "Your account needs the tokens, no allowance and no ether: the relayer sends the transaction and pays its gas.",
-  needs: ["relayer", "key"],
-  options: { provider: { type: "string", value: "address", about: "whose quote you take, when there are several" }, max: { type: "string", value: "usdc", about: "refuse to pay more" } },
-  examples: [{ about: "whoever quoted, for at most 2 USDC", line: "tallystick job hire job_51fe… --max 2" }],
+  ...ABOUT_A_JOB,
+  details: `Your account needs the tokens, no allowance and no ether: the relayer sends the transaction and pays its gas. With --mandate it is your principal
+that pays: it let the registry move its tokens (tallystick mandate create --allow), and you posted the job with --client.`,
+  needs: [...ABOUT_A_JOB.needs, "state"],
+  options: {
+    provider: { type: "string", value: "address", about: "whose quote you take, when there are several" },
+    max: { type: "string", value: "usdc", about: "refuse to pay more" },
+    mandate: { type: "string", value: "mandate", about: "pay a principal's money under this mandate; its file, or the beginning of its id" },
+  },
+  examples: [
+    { about: "whoever quoted, for at most 2 USDC", line: "tallystick job hire job_51fe… --max 2" },
+    { about: "with the money of whoever gave you a mandate", line: "tallystick job hire job_51fe… --mandate 0x51fe" },
+  ],
   async run(context, input) {
-    const [provider, most] = [addressIn(input.values, "provider"), money(input.values, "max")];
-    const { job, transaction } = await (await openJobs(context)).hire(jobIdIn(input), { ...(provider === undefined ? {} : { provider }), ...(most === undefined ? {} : { most }) });
+    const [provider, most] = [addressIn(input.values, "provider"), moneyIn(input.values, "max")];
+    const mandate = await mandateIn(context, input.values);
+    const { job, transaction } = await (await openJobs(context)).hire(jobIdIn(input), { ...(provider === undefined ? {} : { provider }), ...(most === undefined ? {} : { most }), ...(mandate === undefined ? {} : { mandate }) });
     return jobOutcome(job, transaction);
   },
 };
+
+async function mandateIn(context: Context, values: Input["values"]): Promise<JobMandate | undefined> {
+  const name = textIn(values, "mandate");
+  if (name === undefined) return undefined;
+  const { at, lineage } = await findMandate(context.settings.stateDir, name);
+  return { lineage, registry: at.registry };
+}
 
 export const jobSubmit: Command = {
   path: "job submit",
@@ -128,9 +142,7 @@ export const jobSubmit: Command = {
 export const jobAccept: Command = {
   path: "job accept",
   about: "Have the provider paid at once, before the review window ends",
-  args: "<job>",
-  positionals: [1, 1],
-  needs: ["relayer", "key"],
+  ...ABOUT_A_JOB,
   options: {},
   examples: [{ about: "it is good", line: "tallystick job accept job_51fe…" }],
   async run(context, input) {
@@ -142,10 +154,8 @@ export const jobAccept: Command = {
 export const jobReject: Command = {
   path: "job reject",
   about: "Give a job up as its provider: the client is refunded",
-  args: "<job>",
-  positionals: [1, 1],
+  ...ABOUT_A_JOB,
   details: "A client that is not content with what was delivered opens a dispute: tallystick dispute open.",
-  needs: ["relayer", "key"],
   options: {},
   examples: [{ about: "it cannot be done", line: "tallystick job reject job_51fe…" }],
   async run(context, input) {
@@ -157,9 +167,7 @@ export const jobReject: Command = {
 export const jobShow: Command = {
   path: "job show",
   about: "Show a job: what was agreed, where its money is, how it stands",
-  args: "<job>",
-  positionals: [1, 1],
-  needs: ["relayer", "key"],
+  ...ABOUT_A_JOB,
   options: { out: { type: "string", value: "file", about: "write what was delivered there" }, history: { type: "boolean", about: "what happened, too" } },
   examples: [{ about: "and keep what was delivered", line: "tallystick job show job_51fe… --out page.fr.txt" }],
   async run(context, input) {

@@ -1,0 +1,89 @@
+// A client of jobs: hires, and each job ends in its own way (silence, acceptance, an arbitrator's ruling, an arbitrator that says nothing, a provider that
+// gives up). It, its provider and its arbitrator have no ether; all they do goes through the relayers, which are killed meanwhile.
+import { setTimeout as sleep } from "node:timers/promises";
+import { keccak256, type PrivateKeyAccount } from "viem";
+import { privateKeyToAccount } from "viem/accounts";
+import { TallystickError } from "../../sdk/src/errors.ts";
+import { jobsClient, type JobsClient, type JobView } from "../../sdk/src/jobs/client.ts";
+import type { Actor } from "./actors.ts";
+import { patientFetch, PUBLIC_URL, TimeIsOver } from "./api.ts";
+import type { Buyer } from "./buyer.ts";
+import { openJobs } from "./ledger.ts";
+
+const ENDINGS = ["silence", "acceptance", "ruling", "default", "given_up"] as const;
+type Ending = (typeof ENDINGS)[number];
+
+const BUDGET = 10_000n;
+/** Jobs under way at once. */
+const LANES = 2;
+/** As short as the local contract allows, but for what the arbitrator needs. */
+const RULES = { reviewWindow: 2, commitWindow: 3, revealWindow: 1, disputeBondAtomic: "1000", defaultBps: 2_500 };
+const WORK = { mediaType: "text/plain", content: Buffer.from("Bonjour") };
+const OVER = ["completed", "split", "refunded"];
+const LOOK_MS = 150;
+/** In which everything that was begun has an end, when everybody is healthy. */
+const END_MOST_MS = 120_000;
+
+type People = { client: JobsClient; provider: JobsClient; arbitrator: JobsClient };
+type Employment = { jobId: string; ending: Ending };
+
+export const employer: Actor = async (buyer) => {
+  const [provider, arbitrator] = ["provider", "arbitrator"].map((role) => privateKeyToAccount(keccak256(Buffer.from(`${buyer.address} ${role}`)))) as [PrivateKeyAccount, PrivateKeyAccount];
+  const begun: Employment[] = [];
+  const others = [provider.address, arbitrator.address] as const;
+  buyer.stage.books.employers.set(buyer.address, { others, jobIds: begun });
+  const people = (isOver: () => boolean): People => {
+    const clientOf = (account: PrivateKeyAccount) => jobsClient({ relayerUrl: PUBLIC_URL, account, fetch: patientFetch(buyer, isOver) });
+    return { client: clientOf(buyer.account), provider: clientOf(provider), arbitrator: clientOf(arbitrator) };
+  };
+  const now = people(() => buyer.over);
+  const lane = async (first: number) => {
+    for (let nth = first; !buyer.over; nth += LANES) {
+      const tag = buyer.tag();
+      const { jobId } = await now.client.post({ provider: others[0], title: tag, description: "one page", budget: BUDGET, deliverWithinS: 30, rules: { ...RULES, arbitrator: others[1] } }, tag);
+      const employment = { jobId, ending: ENDINGS[nth % ENDINGS.length]! };
+      begun.push(employment);
+      await seeThrough(now, employment, () => buyer.over);
+      await sleep(buyer.draw.int(0, buyer.plan.pauseMs));
+    }
+  };
+  await Promise.all(Array.from({ length: LANES }, (_, nth) => lane(nth).catch(unlessOver)));
+  return [() => endAll(buyer, people, begun)];
+};
+
+/** What was begun ends, once all is quiet; nobody is left waiting for money. */
+async function endAll(buyer: Buyer, people: (isOver: () => boolean) => People, begun: readonly Employment[]): Promise<void> {
+  const deadline = performance.now() + END_MOST_MS;
+  const isOver = () => performance.now() > deadline;
+  const calm = people(isOver);
+  await Promise.all(begun.map((employment) => seeThrough(calm, employment, isOver).catch(unlessOver)));
+  while ((await openJobs(buyer.stage.world.db, buyer.address)) > 0 && !isOver()) await sleep(LOOK_MS);
+  if (isOver()) buyer.stage.books.violate("a job never ends", `${await openJobs(buyer.stage.world.db, buyer.address)} of ${begun.length} jobs of ${buyer.address} are not over after ${END_MOST_MS / 1_000} s with everything healthy`);
+}
+
+/** Whatever state it is in, whoever's turn it is does what its ending asks for. */
+async function seeThrough(people: People, employment: Employment, isOver: () => boolean): Promise<void> {
+  for (; !isOver(); await sleep(LOOK_MS)) {
+    const view = await people.client.show(employment.jobId);
+    if (OVER.includes(view.state)) return;
+    await takeTurn(people, employment, view).catch(unlessRefused);
+  }
+}
+
+async function takeTurn({ client, provider, arbitrator }: People, { jobId, ending }: Employment, { state }: JobView): Promise<unknown> {
+  if (state === "requested" || state === "hire_failed") return client.hire(jobId, { most: BUDGET });
+  if (state === "funded") return ending === "given_up" ? provider.reject(jobId) : provider.submit(jobId, WORK);
+  if (state === "submitted" && ending === "acceptance") return client.accept(jobId);
+  if (state === "submitted" && (ending === "ruling" || ending === "default")) return client.dispute(jobId, { description: "It is not a page." });
+  if (state === "disputed" && ending === "ruling") return arbitrator.rule(jobId, { providerBps: 6_000, reason: "most of a page" });
+  return undefined; // the relayers' turn
+}
+
+/** Too late, or on a chain that went back: the next look says what is to be done. */
+function unlessRefused(error: unknown): void {
+  if (!(error instanceof TallystickError)) throw error;
+}
+
+function unlessOver(error: unknown): void {
+  if (!(error instanceof TimeIsOver)) throw error;
+}
