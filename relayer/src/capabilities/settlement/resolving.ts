@@ -8,6 +8,7 @@ import { readViewFrom } from "../channels/chain-view.ts";
 import { updateChainViews } from "../channels/store.ts";
 import { youngerThan } from "./due-store.ts";
 import { rowOutcomes, settledAmount, type RowOutcome } from "./outcome.ts";
+import { noteUnrootedRows } from "./receipt-root-store.ts";
 import { QUARANTINE_S } from "./sending.ts";
 import { closeBatch, paymentsOf, quarantine, type OpenBatch } from "./store.ts";
 
@@ -41,6 +42,7 @@ export async function resolveTransaction(deps: ResolvingDeps, batches: readonly 
       }
       const claimed = batch.rows.map((row) => row.channelId).filter((id) => outcomes.get(id)!.state === "claimed");
       await youngerThan(client, claimed, batch.createdAt);
+      if (deps.config.settlementMode === "tallystick") await noteUnrootedRows(client, batch.batchId);
     }
     return done;
   });
