@@ -9,16 +9,18 @@ import { eventsOf, idIn, openedChannel, PRICE, startStreamWorld, until, type Str
 const event = (text: string) => `data: ${text}\n\n`;
 
 describe("receipts of streams on chain", function () {
-  this.timeout(180_000);
+  this.timeout(300_000);
   let streams: StreamWorld;
   let paths = 0;
   const fresh = () => `/${++paths}.sse`;
+  const db = () => streams.world.relayer.deps.db;
   before(async () => {
     streams = await startStreamWorld();
+    // A claim takes longer than this upstream may be silent for.
+    await db().query("UPDATE service SET upstream_timeout_ms = 120000");
   });
   after(() => streams.stop());
 
-  const db = () => streams.world.relayer.deps.db;
   const flush = async () => expect(await streams.world.relayer.settlement.flush()).to.equal(true);
   const ended = async (id: string, state: string) => {
     await until("the stream is over", async () => (await db().query("SELECT state FROM stream WHERE payment_id = $1", [id])).rows[0]?.state !== "open");
