@@ -1,13 +1,11 @@
 // A client that sends a session's id and token and no payment: charged against the voucher its agent left, each call at the agreed price, never
 // above voucher, offer or number of calls; and nobody buys by a part of that.
 import { expect } from "chai";
-import type { LocalAccount } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
 import { requiredOf } from "../support/buyer.ts";
-import { agreed, EASY_SLA, policyOf, publishPolicy, sessionBuyer } from "../support/negotiation.ts";
+import { EASY_SLA, policyOf, publishPolicy, sessionBuyer } from "../support/negotiation.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
-
-const PRICE = 8_000n;
+import { callByToken, leave as leaveIn, openSession, PRICE, usedOf, type OpenSession } from "../support/session-token.ts";
 
 describe("calls by a session's token", function () {
   this.timeout(300_000);
@@ -18,29 +16,11 @@ describe("calls by a session's token", function () {
   });
   after(() => world.stop());
 
-  type Open = Awaited<ReturnType<typeof open>>;
-  /** A session of `calls` calls, the first paid with the deposit. */
-  async function open(calls: bigint) {
-    const agent: LocalAccount = privateKeyToAccount(generatePrivateKey());
-    await world.chain.mintUSDC(agent.address, 1_000_000n);
-    const { session, buyer } = await agreed(world.url, agent, calls * PRICE);
-    expect((await buyer.open(1_000_000n)).status).equal(200);
-    const required = await buyer.terms();
-    return { agent, session, buyer, required, channelId: buyer.buyer.channelId(required), config: buyer.buyer.configFor(required) };
-  }
-  async function leave({ buyer, channelId, config, session }: Open, ceiling: bigint, token: string = session.sessionToken, signer = buyer) {
-    const voucher = await signer.buyer.voucher(channelId, ceiling);
-    const response = await fetch(`${world.url}/api/v1/negotiated-sessions/${session.sessionId}/voucher`, {
-      method: "POST", headers: { "content-type": "application/json", "x-402-session-token": token }, body: JSON.stringify({ channelConfig: config, voucher }),
-    });
-    return { status: response.status, body: (await response.json()) as any };
-  }
-  async function call({ session }: Open, { path = "/hello", headers = {}, url = world.url }: { path?: string; headers?: Record<string, string>; url?: string } = {}) {
-    const response = await fetch(`${url}/s/echo${path}`, { headers: { "x-402-session-id": session.sessionId, "x-402-session-token": session.sessionToken, ...headers } });
-    const receipt = response.headers.get("x-402-receipt");
-    return { status: response.status, response, body: (await response.json()) as any, receipt: receipt === null ? undefined : JSON.parse(Buffer.from(receipt, "base64").toString()).payload };
-  }
-  const used = async ({ session }: Open) => (await world.relayer.deps.db.query("SELECT calls_taken, calls_charged, charged_atomic FROM negotiated_session WHERE session_id = $1", [Buffer.from(session.sessionId.slice(2), "hex")])).rows[0];
+  const open = (calls: bigint) => openSession(world, calls);
+  const leave = async ({ buyer, channelId, config, session }: OpenSession, ceiling: bigint, token: string = session.sessionToken, signer = buyer) =>
+    leaveIn(world, { session }, { channelConfig: config, voucher: await signer.buyer.voucher(channelId, ceiling) }, token);
+  const call = (opened: OpenSession, { url = world.url, ...request }: { path?: string; headers?: Record<string, string>; url?: string } = {}) => callByToken(opened, url, request);
+  const used = (opened: OpenSession) => usedOf(world, opened);
 
   it("each call costs the agreed price, and the last of the budget is the last", async () => {
     const opened = await open(4n);

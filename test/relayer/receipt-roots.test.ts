@@ -14,7 +14,8 @@ import { isReceiptProven, receiptsRoot } from "../../sdk/src/receipt-tree.ts";
 import { receiptAckTypes } from "../../sdk/src/typed-data.ts";
 import type { ReceiptProof } from "../../relayer/src/capabilities/receipts/proofs.ts";
 import type { PublicTree } from "../../relayer/src/capabilities/receipts/proofs.ts";
-import { uncoveredReceipts } from "../../relayer/src/capabilities/settlement/receipt-root-store.ts";
+import { add, GROUP, PAYOUT, rowSize, TRANSACTION } from "../../relayer/src/capabilities/settlement/costs.ts";
+import { coveredUpTo } from "../../relayer/src/capabilities/settlement/receipt-root-store.ts";
 import { toBytes } from "../../relayer/src/db/codec.ts";
 import { manualBuyer, settleOf } from "../support/buyer.ts";
 import { tallystick } from "../support/cli.ts";
@@ -43,14 +44,17 @@ describe("receipts on chain", function () {
     const account = world.chain.account(index);
     const buyer = manualBuyer(account, `${world.url}/s/echo/${SECRET}`, pad(toHex(++salts)));
     const terms = await buyer.terms();
-    let ceiling = 0n;
-    const pay = async () => {
+    let [ceiling, charged] = [0n, 0n];
+    const pay = async (cost = PRICE) => {
       ceiling += PRICE;
-      const response = await buyer.send(ceiling === PRICE ? await buyer.depositPayment(terms, 100n * PRICE, PRICE) : await buyer.voucherPayment(terms, ceiling));
+      const url = cost === PRICE ? undefined : `${world.url}/s/echo/charge/${cost}`;
+      const response = await buyer.send(ceiling === PRICE ? await buyer.depositPayment(terms, 100n * PRICE, PRICE) : await buyer.voucherPayment(terms, ceiling), {}, url);
       expect(response.status, await response.clone().text()).to.equal(200);
+      charged += cost;
       return receiptIn(response);
     };
-    return { account, channelId: buyer.channelId(terms), pay };
+    const refund = async () => buyer.send(buyer.envelope(terms, { type: "refund", channelConfig: buyer.configFor(terms), voucher: await buyer.voucher(buyer.channelId(terms), charged) }));
+    return { account, channelId: buyer.channelId(terms), pay, refund };
   }
   const get = async <T>(path: string, account?: LocalAccount): Promise<{ status: number; body: T }> => {
     const headers: Record<string, string> = account === undefined ? {} : { authorization: `Bearer ${(await signIn({ relayerUrl: world.url, account })).token}` };
@@ -114,18 +118,44 @@ describe("receipts on chain", function () {
     expect((await get(`/api/v1/receipt-roots/${root}?limit=5000`)).status).to.equal(400);
   });
 
-  it("a receipt that was claimed in the published form says so, and rides in the next packed claim", async () => {
-    const [lone, other] = [await session(3), await session(4)];
+  it("a claim of a single channel carries its root, and costs no more than it was estimated at", async () => {
+    const lone = await session(3);
     const early = await lone.pay();
     expect((await prove(early, lone.account)).body).to.include({ code: "receipt_not_rooted" }).and.property("detail").to.match(/not claimed/);
     await flush();
-    expect((await prove(early, lone.account)).body.detail).to.match(/published form/);
-    const late = await lone.pay();
-    await other.pay();
+    const { root, proof, transaction } = (await prove(early, lone.account)).body;
+    expect([root, proof]).to.deep.equal([receiptsRoot([hashOf(early)]), []]);
+    expect(await rootsIn(transaction)).to.deep.equal([root]);
+    const { gasUsed } = await world.chain.client.getTransactionReceipt({ hash: transaction });
+    const { gas } = [GROUP.packed, PAYOUT, rowSize("packed", { signature: "0x" })].reduce(add, TRANSACTION.packed);
+    expect(gasUsed <= gas, String(gasUsed)).to.equal(true);
+  });
+
+  it("calls that cost nothing ride in the next claim of their channel, each once", async () => {
+    const lone = await session(3);
+    const [free, free2] = [await lone.pay(0n), await lone.pay(0n)];
     await flush();
-    const [one, two] = [(await prove(early, lone.account)).body, (await prove(late, lone.account)).body];
-    expect(one.root).to.equal(two.root);
-    expect(await rootsIn(one.transaction)).to.include(one.root);
+    expect((await prove(free, lone.account)).body).to.include({ code: "receipt_not_rooted" });
+    const paid = await lone.pay();
+    await flush();
+    const later = await lone.pay(0n);
+    expect((await prove(later, lone.account)).body.detail).to.match(/cost nothing/);
+    const paid2 = await lone.pay();
+    await flush();
+    const roots = await Promise.all([free, free2, paid, later, paid2].map(async (signed) => (await prove(signed, lone.account)).body.root));
+    expect(roots).to.deep.equal([...Array(3).fill(receiptsRoot([free, free2, paid].map(hashOf))), ...Array(2).fill(receiptsRoot([later, paid2].map(hashOf)))]);
+  });
+
+  it("a claim beside a refund has no root; one follows, though the channel is never claimed again", async () => {
+    const [lone, other] = [await session(3), await session(4)];
+    const [mine, theirs] = [await lone.pay(), await other.pay()];
+    for (const each of [lone, other]) expect((await each.refund()).status).to.equal(200);
+    expect((await prove(mine, lone.account)).body.detail).to.match(/beside a refund/);
+    await flush();
+    const [one, two] = [(await prove(mine, lone.account)).body, (await prove(theirs, other.account)).body];
+    expect([one.root, two.root, one.state]).to.deep.equal([receiptsRoot([mine, theirs].map(hashOf)), one.root, "claimed"]);
+    expect(await rootsIn(one.transaction)).to.deep.equal([one.root]);
+    expect([(await rows(lone.channelId)).length, (await world.relayer.deps.db.query("SELECT 1 FROM receipt_unrooted")).rowCount]).to.deep.equal([1, 0]);
   });
 
   it("a claim that never counted leaves its receipts to the next; what is skipped too", async () => {
@@ -133,12 +163,12 @@ describe("receipts on chain", function () {
     await Promise.all([a.pay(), b.pay()]);
     await flush();
     const { db } = world.relayer.deps;
-    const range = async () => (await uncoveredReceipts(db, [{ channelId: a.channelId, totalClaimed: 5000n }]))[0]!;
-    expect(await range()).to.deep.equal({ from: 1000n, to: 5000n });
+    const covered = async () => (await coveredUpTo(db, [a.channelId]))[0]!;
+    expect(await covered()).to.deep.equal({ upTo: 1000n, call: 1n });
     // As resolving writes it down when the chain refuses the row, or the transaction never happens.
     const undo = async (statement: string, again: string) => {
       await db.query(statement, [toBytes(a.channelId)]);
-      expect(await range()).to.deep.equal({ from: 0n, to: 5000n });
+      expect(await covered()).to.deep.equal({ upTo: 0n, call: 0n });
       await db.query(again, [toBytes(a.channelId)]);
     };
     await undo("UPDATE settlement_row SET state = 'skipped' WHERE channel_id = $1", "UPDATE settlement_row SET state = 'claimed' WHERE channel_id = $1");

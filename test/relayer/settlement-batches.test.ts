@@ -100,7 +100,7 @@ for (const mode of ["tallystick", "canonical"] as const) {
       expect(tx!.bytes - 150).to.be.at.most(TRANSACTION[form].bytes + 3 * (GROUP[form].bytes + PAYOUT.bytes) + 6 * row.bytes);
     });
 
-    it("lone rows of several receivers go in one plain transaction", async () => {
+    it("lone rows of several receivers go in one transaction", async () => {
       const receivers = Array.from({ length: 4 }, newReceiver);
       for (const buyer of await openMany(receivers)) await charge(world.db, buyer, 700n);
       const before = await claims();
@@ -158,8 +158,12 @@ for (const mode of ["tallystick", "canonical"] as const) {
       expect(await reasonOf(hostile)).to.be.a("string");
       await rpc(world.nodeUrl, "eth_sendTransaction", [{ from: USDC_ADMIN, to: hostile.config.payer, data: encodeFunctionData({ abi, functionName: "setMode", args: [0, 0n] }) }]);
       await world.db.query("UPDATE settlement_quarantine SET retry_at = now()");
+      await world.db.query("UPDATE payment SET output_hash = request_hash, request_number = 1, started_at = now(), ended_at = now() WHERE channel_id = $1", [toBytes(hostile.channelId)]);
       expect(await createSettlementWorker(deps).flush()).to.equal(true);
       expect(await total(hostile)).to.equal(1000n);
+      // Its claim is in the published form; the root of its receipt follows, and asks nothing of the wallet.
+      const { rows } = await world.db.query("SELECT claimed_atomic, receipts_root IS NOT NULL AS rooted FROM settlement_row WHERE channel_id = $1 AND state = 'claimed' ORDER BY batch_id", [toBytes(hostile.channelId)]);
+      expect(rows).to.deep.equal([{ claimed_atomic: 1000n, rooted: false }, ...(mode === "tallystick" ? [{ claimed_atomic: 0n, rooted: true }] : [])]);
     });
 
     it("a refused row is tried again as soon as the chain changes", async () => {

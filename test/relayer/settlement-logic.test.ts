@@ -191,14 +191,14 @@ describe("settlement: which batches now", () => {
     expect(rowsOf(chooseBatches([row(10_000n, { leavesAtS: NOW.chainS + 900 }), ...dust], base, NOW).batches).length).to.equal(51);
   });
 
-  it("several receivers share a transaction; lone rows go plain where that is cheaper, unless their payer is leaving", () => {
+  it("several receivers share a transaction, lone rows too, and all are packed: only there a root rides", () => {
     const forms = (rows: Claimable[]) => chooseBatches(rows, { ...base, flush: true }, NOW).batches.map(({ form, groups }) => `${form} ${groups.length}`).sort();
     const lone = (n: number, change: Partial<Claimable> = {}) => Array.from({ length: n }, (_, index) => row(500n, { receiver: 10 + index, ...change }));
     const pairs = [1, 2, 3].flatMap((receiver) => [row(500n, { receiver }), row(500n, { receiver })]);
     expect(forms(pairs)).to.deep.equal(["packed 3"]);
-    expect(forms(lone(1))).to.deep.equal(["plain 1"]);
+    expect(forms(lone(1))).to.deep.equal(["packed 1"]);
     expect(forms([...pairs, ...lone(3)])).to.deep.equal(["packed 6"]);
-    expect(forms([...pairs, ...lone(4)])).to.deep.equal(["packed 3", "plain 4"]);
+    expect(forms([...pairs, ...lone(4)])).to.deep.equal(["packed 7"]);
     expect(forms(lone(2, { leavesAtS: NOW.chainS + 900 }))).to.deep.equal(["packed 2"]);
   });
 

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { zeroHash, type Hex } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
 import { createA2A } from "../../sdk/src/negotiation/a2a.ts";
+import { callByToken, type HandedSession } from "../../sdk/src/negotiation/by-token.ts";
 import { agreementFaults, offerFaults } from "../../sdk/src/negotiation/check.ts";
 import { candidates } from "../../sdk/src/negotiation/choose.ts";
 import type { ProvenOffer } from "../../sdk/src/negotiation/client.ts";
@@ -122,6 +123,52 @@ describe("a2a.call", function () {
     expect(more.map(({ sessionId, cost }) => [sessionId, cost])).deep.equal(more.map(() => [first.sessionId, "0.009"]));
     const { rows } = await world.relayer.deps.db.query("SELECT count(*) AS payments, count(deposit_tx) AS deposits, count(DISTINCT channel_id) AS channels FROM payment WHERE payer = $1 AND state = 'charged'", [Buffer.from(account.address.slice(2), "hex")]);
     expect(rows[0]).deep.equal({ payments: 4n, deposits: 1n, channels: 1n });
+    await a2a.close();
+  });
+
+  it("hands a session out: its holder has no key, calls at the agreed price, and is charged once however often it asks", async () => {
+    const account = privateKeyToAccount(generatePrivateKey());
+    await world.chain.mintUSDC(account.address, 5_000_000n);
+    const a2a = createA2A({ relayerUrl: world.url, account, rpcUrl: world.chain.url });
+    const own = await a2a.call({ capability: "echo.text", input: { n: 0 }, maxCost: "0.012" });
+    const handed = JSON.parse(JSON.stringify(await a2a.handOut({ capability: "echo.text", maxCost: "0.012", calls: 3 }))) as HandedSession;
+    expect(handed).include({ calls: 3, pricePerRequest: own.cost }).and.not.include({ sessionId: own.sessionId });
+    // The first time the answer is lost on its way.
+    let lost = 0;
+    const lossy: typeof fetch = async (input, init) => {
+      const response = await fetch(input, init);
+      if (lost++ > 0) return response;
+      throw new TypeError("connection reset");
+    };
+    const first = await callByToken(handed, { input: { text: "hello" }, path: "/say" }, { fetch: lossy });
+    expect([first.status, (first.output as { body: string }).body, first.cost, lost]).deep.equal([200, '{"text":"hello"}', own.cost, 2]);
+    const again = await callByToken(handed, { input: { text: "hello" }, path: "/say", idempotencyKey: first.idempotencyKey });
+    expect([again.output, again.receipt.payload]).deep.equal([first.output, first.receipt.payload]);
+    await Promise.all([callByToken(handed, { path: "/a" }), callByToken(handed, { path: "/b" })]);
+    const over = await callByToken(handed).then(() => undefined, (error: unknown) => error as { code: string; status: number });
+    expect(over).include({ code: "session_exhausted", status: 402 });
+    // The agent goes on in its own session, on its own channel.
+    const more = await a2a.call({ capability: "echo.text", input: { n: 1 }, maxCost: "0.012" });
+    expect([more.sessionId, more.receipt.payload.channelId]).deep.equal([own.sessionId, own.receipt.payload.channelId]);
+    expect(first.receipt.payload.channelId).not.equal(own.receipt.payload.channelId);
+    const file = (await a2a.evidence(handed.sessionId))!;
+    expect(BigInt(file.vouchers[0]!.maxClaimableAmount)).equal(3n * BigInt(first.receipt.payload.amount));
+    await a2a.close();
+  });
+
+  it("a holder takes no receipt of another session, above the price, or of another answer", async () => {
+    const account = privateKeyToAccount(generatePrivateKey());
+    await world.chain.mintUSDC(account.address, 5_000_000n);
+    const a2a = createA2A({ relayerUrl: world.url, account, rpcUrl: world.chain.url });
+    const handed = await a2a.handOut({ capability: "echo.text", maxCost: "0.012", calls: 5 });
+    const codes = async (held: HandedSession, fetcher: typeof fetch = fetch) => callByToken(held, { path: "/x" }, { fetch: fetcher, patienceMs: 0 }).then(() => "taken", (error: unknown) => `${(error as { code: string }).code} ${(error as { field?: string }).field ?? ""}`);
+    const changed = (change: (response: Response) => Promise<Response>): typeof fetch => async (input, init) => change(await fetch(input, init));
+    expect(await codes({ ...handed, pricePerRequest: "0.000001" })).equal("receipt_invalid receipt.amount");
+    expect(await codes({ ...handed, channel: { ...handed.channel, receiverAuthorizer: account.address } })).match(/^receipt_invalid receipt/);
+    expect(await codes(handed, changed(async (response) => new Response("{}", { status: 200, headers: response.headers })))).equal("receipt_invalid receipt.outputHash");
+    expect(await codes(handed, changed(async (response) => new Response(await response.text(), { status: 200 })))).equal("receipt_invalid X-402-Receipt");
+    expect(await codes({ ...handed, token: `tsn_${"0".repeat(64)}` })).equal("session_token ");
+    expect(await codes(handed, async () => Promise.reject(new TypeError("away")))).equal("call_undecided ");
     await a2a.close();
   });
 

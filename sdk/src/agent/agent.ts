@@ -49,6 +49,8 @@ export type AgentOptions = {
   schemes?: readonly Scheme[];
   /** The published address, where stock sellers and Tallystick's own are. */
   sessionChannels?: Address;
+  /** Keeps its channels apart from those that the same payer has with the same sellers under another name. */
+  channelName?: string;
   /** A seller that changes its receiver or token is refused unless this is true. */
   allowTermsChange?: boolean;
   /** How long one payment is sent again while its seller cannot be reached, milliseconds (60,000). */
@@ -114,7 +116,7 @@ export function createAgent(options: AgentOptions): Agent {
     deposit: { calls: options.deposit?.calls ?? DEFAULT_CALLS, max: options.deposit?.max ?? options.limits?.deposit, tight: purse.guard !== undefined },
     onPayment: options.onPayment ?? (() => {}),
     learn: (required, url) => learn(required, url),
-    saltFor: (origin) => keccak256(stringToBytes(`tallystick ${origin}`)),
+    saltFor: (origin) => keccak256(stringToBytes(`tallystick ${origin}${options.channelName === undefined ? "" : ` ${options.channelName}`}`)),
     undecided,
   });
   const undecided: PayContext["undecided"] = new Map();

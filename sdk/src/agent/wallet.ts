@@ -7,9 +7,10 @@ import { readBalance, readChannel, send, type ChainReader, type ChainWriter } fr
 import { refused } from "./faults.ts";
 import { deliver } from "./delivery.ts";
 import { sessionFor, type PayContext } from "./pay.ts";
-import { newIdentifier, paymentHeader } from "./payments.ts";
+import { newIdentifier, paymentHeader, type VoucherWire } from "./payments.ts";
 import { problemOf, sendable, sendOnce } from "./request.ts";
 import { voucherFor } from "./purse.ts";
+import type { ChannelConfig } from "../typed-data.ts";
 import type { Session } from "./session.ts";
 import type { Terms } from "./terms.ts";
 import { readPaymentRequired, readSettlement } from "./wire.ts";
@@ -51,6 +52,11 @@ export type Wallet = {
    */
   fund(amount: bigint, where?: { url: string }): Promise<{ channelId: Hex; transaction: string; balance: bigint }>;
   /**
+   * Signs a voucher for `amount` more, to be handed over: it counts as spent at once, and the channel's next calls go beyond it.
+   * @throws TallystickError `limit_exceeded`, `seller_unknown`, `channel_too_small` (fund it first).
+   */
+  voucher(amount: bigint, where: { url: string }): Promise<{ channelConfig: ChannelConfig; voucher: VoucherWire }>;
+  /**
    * Gets back what is not charged, of all channels or one. Asks the seller first (at once, no gas); one that is gone or refuses is left
    * to the chain (`writer`), which takes the channel's delay and a second call. Safe to repeat.
    * @throws TallystickError `withdraw_needs_writer` when only the chain can help and no `writer` was given.
@@ -70,6 +76,7 @@ export function createWallet(parts: WalletParts): Wallet {
       return { wallet, channels };
     },
     fund: async (amount, where) => fund(parts, await parts.context(), amount, where),
+    voucher: async (amount, where) => handOver(await parts.context(), amount, new URL(where.url)),
     async withdraw({ channelId, amount, onChain = false } = {}) {
       const context = await parts.context();
       const sessions = [...context.state.sessions.values()].filter(({ book }) => channelId === undefined || book.channelId === channelId.toLowerCase());
@@ -101,6 +108,23 @@ async function fund(parts: WalletParts, context: PayContext, amount: bigint, whe
   session.book.balance = (await readChannel(parts.reader, parts.contract, session.book.channelId)).balance;
   await context.state.save();
   return { channelId: session.book.channelId, transaction, balance: session.book.balance };
+}
+
+async function handOver(context: PayContext, amount: bigint, url: URL) {
+  const terms = context.state.termsFor(url) ?? (await askTerms(context, url));
+  const session = await sessionFor(context, url.origin, terms);
+  const { book } = session;
+  const ticket = book.take(amount, 0n, undefined, book.inFlight + 1);
+  if ("wait" in ticket) throw new TallystickError({ code: "channel_too_small", status: 402, retry: "never", field: "amount", detail: `${book.free} of the channel are free, not ${amount}: fund it first.` });
+  try {
+    const voucher = await voucherFor(context, session, terms, ticket, { method: "POST", url: url.href, body: undefined, price: amount, accepts: undefined });
+    // Whoever has it may use it at any time, and no answer tells us.
+    book.lose(ticket);
+    return { channelConfig: book.config, voucher };
+  } catch (error) {
+    book.release(ticket, true);
+    throw error;
+  }
 }
 
 function onlySeller({ state }: PayContext): string {

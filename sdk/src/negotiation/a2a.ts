@@ -9,6 +9,7 @@ import { TallystickError } from "../errors.ts";
 import type { SignedReceipt } from "../receipt.ts";
 import type { ChannelConfig } from "../typed-data.ts";
 import { sessionFaults, totalFaults, type Agreement } from "./check.ts";
+import { outputOf, type HandedSession } from "./by-token.ts";
 import { fault, NegotiationClient, type Declined, type ProvenOffer } from "./client.ts";
 import { formatAmount, parseAmount } from "./decimal.ts";
 import type { Sla } from "./fields.ts";
@@ -50,7 +51,10 @@ export type A2AResult = {
   firstOffered: string;
 };
 
-type Session = { sessionId: Hex; offer: Offer; agreement: Agreement; agent: Agent; receipts: SignedReceipt[]; firstOffered: bigint; expiresAt: number; /** The last voucher signed. */ paid?: { channelConfig: ChannelConfig; voucher: SignedVoucher } };
+/** What a session is opened for, beside its terms. `apart`: in a channel of its own. */
+type Opening = { calls?: number | undefined; apart?: boolean };
+
+type Session = { sessionId: Hex; token: string | undefined; calls: number; budget: bigint; offer: Offer; agreement: Agreement; agent: Agent; receipts: SignedReceipt[]; firstOffered: bigint; expiresAt: number; /** The last voucher signed. */ paid?: { channelConfig: ChannelConfig; voucher: SignedVoucher } };
 
 const INTENT_S = 300;
 const COUNTER_S = 60;
@@ -60,6 +64,12 @@ const NO_SLA: Sla = { maxLatencyMs: 0, minUptimePercent: 0 };
 
 export type A2A = {
   call(request: A2ACall): Promise<A2AResult>;
+  /**
+   * Negotiates a session and hands it out: whoever has the result calls by its token (`callByToken`), without a key, until its calls or its
+   * time are over. The session's whole budget is put into a channel of its own and counts as spent.
+   * @throws TallystickError as call; `limit_exceeded`, `fund_refused`.
+   */
+  handOut(request: Pick<A2ACall, "agentId" | "capability" | "maxCost" | "sla"> & { /** Calls that it is for. */ calls?: number }): Promise<HandedSession>;
   /** All that was signed for a session, for whoever wants to check it; undefined before its first paid call. */
   evidence(sessionId: Hex): Promise<SessionFile | undefined>;
   close(): Promise<void>;
@@ -72,7 +82,7 @@ export function createA2A(options: A2AOptions): A2A {
   const listings = createListings({ relayerUrl: options.relayerUrl, ...(options.fetch === undefined ? {} : { fetch: options.fetch }) });
   const sessions = new Map<string, Promise<Session>>();
 
-  async function agree({ agentId = "", capability = "", maxCost, sla = NO_SLA }: A2ACall): Promise<Session> {
+  async function agree({ agentId = "", capability = "", maxCost, sla = NO_SLA }: A2ACall, opening: Opening = {}): Promise<Session> {
     const maxPricePerRequest = parseAmount(maxCost, "maxCost");
     const now = nowS();
     const seen = agentId === "" ? await listings.withCapability(capability) : await ofOne(agentId);
@@ -81,13 +91,13 @@ export function createA2A(options: A2AOptions): A2A {
     const { offers, declined } = await client.publishIntent(intent);
     const { first, chosen } = await best(intent, await candidatesOf(intent, offers, seen, declined));
     const { message: offer } = chosen.offer;
-    const budget = offer.pricePerRequest * BigInt(Math.min(options.calls ?? DEFAULT_CALLS, offer.maxCalls));
+    const budget = offer.pricePerRequest * BigInt(Math.min(opening.calls ?? options.calls ?? DEFAULT_CALLS, offer.maxCalls));
     const { session, acceptance } = await client.accept(offer, { offerHash: chosen.offerHash, agent: intent.agent, budget, sessionExpiresAt: now + offer.sessionTtlS });
     const opened: Session = {
-      sessionId: session.sessionId, offer, agreement: { offer: chosen.offer, policy: chosen.policy, acceptance }, receipts: [], firstOffered: first.offer.message.pricePerRequest, expiresAt: acceptance.message.sessionExpiresAt,
+      sessionId: session.sessionId, token: session.sessionToken, calls: session.calls, budget, offer, agreement: { offer: chosen.offer, policy: chosen.policy, acceptance }, receipts: [], firstOffered: first.offer.message.pricePerRequest, expiresAt: acceptance.message.sessionExpiresAt,
       agent: undefined as unknown as Agent,
     };
-    opened.agent = payer(opened, session.calls, budget);
+    opened.agent = payer(opened, opening.apart === true);
     return opened;
   }
 
@@ -128,7 +138,7 @@ export function createA2A(options: A2AOptions): A2A {
     answer.pricePerRequest < first.pricePerRequest && answer.serviceId === first.serviceId && answer.service === first.service && isAddressEqual(answer.payTo, first.payTo) && isAddressEqual(answer.provider, first.provider) && keepsSla(answer.sla, first.sla);
 
   /** Pays within the session only: one deposit for all its calls, and never above the agreed price. */
-  function payer(session: Session, calls: number, budget: bigint): Agent {
+  function payer(session: Session, apart: boolean): Agent {
     const fetcher = options.fetch ?? globalThis.fetch.bind(globalThis);
     const named: typeof fetch = (input, init) => {
       const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
@@ -137,7 +147,8 @@ export function createA2A(options: A2AOptions): A2A {
       return fetcher(input, { ...init, headers });
     };
     const limits = { ...options.limits, perCall: session.offer.pricePerRequest };
-    return createAgent({ ...options, chainId, limits, deposit: { calls, max: budget, ...options.deposit }, schemes: ["batch-settlement"], fetch: named });
+    const deposit = { calls: session.calls, max: session.budget, ...options.deposit };
+    return createAgent({ ...options, chainId, limits, deposit, schemes: ["batch-settlement"], fetch: named, ...(apart ? { channelName: session.sessionId } : {}) });
   }
 
   /** The voucher with the highest ceiling covers what all before it paid for. */
@@ -152,6 +163,18 @@ export function createA2A(options: A2AOptions): A2A {
     if (opened?.paid === undefined) return undefined;
     const { agreement, receipts, paid: { channelConfig, voucher } } = opened;
     return sessionFileOf(chainId, options.sessionChannels ?? SESSION_CHANNELS, agreement, { channelConfig, vouchers: [voucher], receipts });
+  }
+
+  async function handOut({ calls, ...wanted }: Parameters<A2A["handOut"]>[0]): Promise<HandedSession> {
+    const session = await agree(wanted, { calls, apart: true });
+    const { sessionId, token, budget, offer, agent, expiresAt } = session;
+    if (token === undefined) throw fault("session_token", "The relayer gave no token for the session.");
+    sessions.set(sessionId, Promise.resolve(session));
+    const url = `${options.relayerUrl}/s/${offer.service}`;
+    await agent.wallet.fund(budget, { url: `${url}/` });
+    session.paid = await agent.wallet.voucher(budget, { url: `${url}/` });
+    await client.leaveVoucher(sessionId, token, session.paid);
+    return { url, sessionId, token, calls: session.calls, pricePerRequest: formatAmount(offer.pricePerRequest), expiresAt, chainId, contract: options.sessionChannels ?? SESSION_CHANNELS, channel: session.paid.channelConfig };
   }
 
   async function sessionOf(request: A2ACall): Promise<Session> {
@@ -183,12 +206,13 @@ export function createA2A(options: A2AOptions): A2A {
       throw fault("agreement_broken", `${wrong.code}: ${wrong.detail}`);
     }
     return {
-      status: response.status, output: await readOutput(response), cost: formatAmount(BigInt(receipt.payload.amount)), service: session.offer.service, sessionId: session.sessionId, offer: session.offer, receipt, firstOffered: formatAmount(session.firstOffered),
+      status: response.status, output: outputOf(await response.text()), cost: formatAmount(BigInt(receipt.payload.amount)), service: session.offer.service, sessionId: session.sessionId, offer: session.offer, receipt, firstOffered: formatAmount(session.firstOffered),
     };
   }
 
   return {
     call,
+    handOut,
     evidence,
     async close() {
       for (const opened of sessions.values()) await (await opened.catch(() => undefined))?.agent.close();
@@ -197,15 +221,6 @@ export function createA2A(options: A2AOptions): A2A {
 
   function random(): Hex {
     return bytesToHex(crypto.getRandomValues(new Uint8Array(32)));
-  }
-}
-
-async function readOutput(response: Response): Promise<unknown> {
-  const text = await response.text();
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text; // not JSON: as it is
   }
 }
 

@@ -1,8 +1,10 @@
 // A relayer's negotiation API, as an agent uses it. What comes back is checked: an offer that its provider did not sign, or did not let anybody make, is refused. Browser-safe.
 import { isAddressEqual, type Hex } from "viem";
 import { TallystickError } from "../errors.ts";
+import type { ChannelConfig } from "../typed-data.ts";
 import { offerFaults } from "./check.ts";
 import { fromWire, messageHash, signMessage, toWire, type Acceptance, type Counter, type Intent, type MessageSigner, type NegotiationDomain, type Offer, type PricePolicy, type Signed, type SignedMessage } from "./messages.ts";
+import type { SignedVoucher } from "./session-file.ts";
 
 export type NegotiationClientOptions = { relayerUrl: string; account: MessageSigner; domain: NegotiationDomain; fetch?: typeof fetch };
 /** An offer that is proven, with the policy behind it. */
@@ -47,6 +49,11 @@ export class NegotiationClient {
     return { session, acceptance: signed };
   }
 
+  /** So that the session's calls need its id and token only. The same again changes nothing. */
+  async leaveVoucher(sessionId: Hex, token: string, left: { channelConfig: ChannelConfig; voucher: SignedVoucher }): Promise<SessionTerms> {
+    return (await this.#send("POST", `/api/v1/negotiated-sessions/${sessionId}/voucher`, left, { "x-402-session-token": token })) as SessionTerms;
+  }
+
   /** As a service's owner. */
   async publishPolicy(policy: PricePolicy): Promise<Hex> {
     const told = (await this.#send("PUT", `/api/v1/services/${policy.service}/price-policy`, toWire("PricePolicy", await this.#sign("PricePolicy", policy)))) as { policyHash: Hex };
@@ -78,9 +85,9 @@ export class NegotiationClient {
     return proven;
   }
 
-  async #send(method: string, path: string, body?: unknown): Promise<unknown> {
+  async #send(method: string, path: string, body?: unknown, more: Record<string, string> = {}): Promise<unknown> {
     const { relayerUrl, fetch: fetcher = globalThis.fetch } = this.#options;
-    const response = await fetcher(relayerUrl + path, { method, ...(body === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(body) }) });
+    const response = await fetcher(relayerUrl + path, { method, ...(body === undefined ? {} : { headers: { "content-type": "application/json", ...more }, body: JSON.stringify(body) }) });
     const told = (await response.json()) as { code?: string; detail?: string };
     if (response.ok) return told;
     throw new TallystickError({ code: told.code ?? "negotiation_failed", status: response.status, retry: "never", detail: told.detail ?? `The relayer answered ${response.status}.` });

@@ -58,18 +58,22 @@ export async function reopenRefunds(db: Queryable): Promise<Hex[]> {
 
 export type RefundResolution = { state: "done" | "failed"; refunded: bigint; claimed: bigint };
 
-/** Closes the refund and lets payments in again. The channel's view must already be of the refund's block or later. */
-export async function closeRefund(client: Queryable, row: RefundRow, { state, refunded, claimed }: RefundResolution): Promise<void> {
+/**
+ * Closes the refund and lets payments in again. The channel's view must already be of the refund's block or later.
+ * @returns false when another process closed it.
+ */
+export async function closeRefund(client: Queryable, row: RefundRow, { state, refunded, claimed }: RefundResolution): Promise<boolean> {
   const { rowCount } = await client.query(
     "UPDATE refund SET state = $4, refunded_atomic = $5, claimed_atomic = $6, resolved_at = clock_timestamp() WHERE channel_id = $1 AND nonce = $2 AND tx_id = $3 AND state = 'sent'",
     [toBytes(row.channelId), row.nonce, row.txId, state, refunded, claimed],
   );
-  if (rowCount !== 1) return; // another process closed it
+  if (rowCount !== 1) return false;
   await client.query(
     `UPDATE channel SET frozen_by = NULL WHERE channel_id = $1 AND frozen_by = $2
        AND NOT EXISTS (SELECT 1 FROM refund WHERE channel_id = $1 AND state = 'sent')`,
     [toBytes(row.channelId), FROZEN_BY_REFUND],
   );
+  return true;
 }
 
 type Row = { channel_id: Buffer; nonce: bigint; amount: bigint; tx_id: bigint; hash: Buffer; state: TxState };

@@ -7,6 +7,7 @@ import { isRevert, revertName } from "../../chain/client.ts";
 import type { TxOutcome } from "../../chain/submitter.ts";
 import { inTransaction } from "../../db/pool.ts";
 import { EVENT } from "../../telemetry/log.ts";
+import { noteUnrooted } from "../settlement/receipt-root-store.ts";
 import { readView, readViewFrom } from "./chain-view.ts";
 import { paymentFault, stillPending } from "./faults.ts";
 import { refundableAmount, signRefundWithinLimit } from "./refund-limit.ts";
@@ -113,7 +114,8 @@ async function resolveRefund(deps: ChannelDeps, row: RefundRow, outcome: Exclude
   await inTransaction(deps.db, async (client) => {
     await takeTurns(client, [row.channelId]);
     await updateChainView(client, row.channelId, views.get(row.channelId)!);
-    await closeRefund(client, row, { state, refunded, claimed });
+    const isClosed = await closeRefund(client, row, { state, refunded, claimed });
+    if (isClosed && deps.config.settlementMode === "tallystick") await noteUnrooted(client, row.channelId, claimed);
   });
   deps.reached("refund.closed");
   deps.log.info({ event: EVENT.refundConfirmed, channelId: row.channelId, state, amount: String(refunded), txHash: outcome.hash });

@@ -31,28 +31,26 @@ export async function findReceipt(db: Queryable, paymentId: string): Promise<Sto
   return rows[0] === undefined ? undefined : toStored(rows[0]);
 }
 
-/** Receipts of one channel with a cumulative charge above `after`, or that charge and a later payment than `afterPayment`, up to `upTo`. */
-export type Span = { channelId: Hex; after: bigint; afterPayment?: string; upTo: bigint };
+/** Calls of one channel after a cumulative charge (and of those at that charge, which cost nothing, after a call), up to `upTo`. */
+export type Span = { channelId: Hex; after: bigint; afterCall: bigint; upTo: bigint };
 
-/** By span, then by cumulative charge, at most so many. */
+/** By span, then by cumulative charge, at most so many. Without streams, whose receipts come later than their charges. */
 export async function receiptsBetween(db: Queryable, spans: readonly Span[], most: number): Promise<StoredReceipt[]> {
   const { rows } = await db.query<ReceiptRow>({
     name: "receipts_between",
     // A charged payment's ceiling is no less than its cumulative charge, and there is an index of ceilings.
     text: `SELECT ${RECEIPT_COLUMNS}
-           FROM unnest($1::bytea[], $2::numeric[], $3::text[], $4::numeric[]) WITH ORDINALITY AS s (channel_id, after, after_payment, up_to, n)
+           FROM unnest($1::bytea[], $2::numeric[], $3::bigint[], $4::numeric[]) WITH ORDINALITY AS s (channel_id, after, after_call, up_to, n)
            JOIN payment p ON p.channel_id = s.channel_id AND p.ceiling >= s.after AND p.charged_cumulative <= s.up_to
-             AND (p.charged_cumulative > s.after OR (p.charged_cumulative = s.after AND p.payment_id COLLATE "C" > s.after_payment COLLATE "C"))
+             AND (p.charged_cumulative > s.after OR (p.charged_cumulative = s.after AND p.charged_atomic = 0 AND p.request_number > s.after_call))
            JOIN channel c ON c.channel_id = p.channel_id
            WHERE p.state = 'charged' AND p.output_hash IS NOT NULL AND p.started_at IS NOT NULL AND p.ended_at IS NOT NULL
-           ORDER BY s.n, p.charged_cumulative, p.payment_id COLLATE "C" LIMIT $5`,
-    values: [spans.map(({ channelId }) => toBytes(channelId)), spans.map(({ after }) => after), spans.map(({ afterPayment }) => afterPayment ?? AFTER_ALL), spans.map(({ upTo }) => upTo), most],
+             AND NOT EXISTS (SELECT 1 FROM stream WHERE stream.payment_id = p.payment_id)
+           ORDER BY s.n, p.charged_cumulative, p.request_number LIMIT $5`,
+    values: [spans.map(({ channelId }) => toBytes(channelId)), spans.map(({ after }) => after), spans.map(({ afterCall }) => afterCall), spans.map(({ upTo }) => upTo), most],
   });
   return rows.map(toStored);
 }
-
-/** Sorts behind every payment id. */
-const AFTER_ALL = "~";
 
 export function toStored(row: ReceiptRow): StoredReceipt {
   const [started, ended] = [BigInt(row.started_at.getTime()), BigInt(row.ended_at.getTime())];

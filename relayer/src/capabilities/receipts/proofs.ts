@@ -28,7 +28,9 @@ async function reasonOf({ db, config }: ReceiptDeps, paymentId: string): Promise
   if (form?.inChannel !== true) return "it was paid without a channel, so no claim carries it";
   if (config.settlementMode === "canonical") return "this relayer claims in the published form (canonical mode), which carries no root";
   if (!form.claimed) return "its charge is not claimed yet";
-  return "its charge was claimed in the published form, which is cheaper for a single channel; the root of its channel's next packed claim will cover it";
+  if (form.isFree) return "it cost nothing and came after its channel's last claim; it rides in the next";
+  if (form.isStream) return "it was made after its charge was claimed; a root follows";
+  return "its charge was claimed without a root (by the published form, beside a refund, or by the receiver itself); one follows, with the channel's next claim at the latest";
 }
 
 function notRooted(reason: string): TallystickError {
@@ -36,7 +38,7 @@ function notRooted(reason: string): TallystickError {
 }
 
 function changed(): TallystickError {
-  return new TallystickError({ code: "receipt_changed", status: 409, retry: "never", detail: "The root was made before this receipt was what it is now: its stream went on, or nothing was charged for it." });
+  return new TallystickError({ code: "receipt_changed", status: 409, retry: "never", detail: "The root that should hold this receipt was made of another one of the same payment." });
 }
 
 export type PublicLeaf = { receiptHash: Hex; receipt?: PublicReceipt; ack?: Hex };

@@ -127,7 +127,7 @@ function select(group: readonly Candidate[], atRisk: ReadonlySet<string>, policy
   return {
     form: formOf(config, policy),
     alone: isAlone(config),
-    rows: [...core, ...riders].map(({ row, leavesAtS }) => ({ row, trigger: triggers.get(row.channelId), leaving: leavesAtS !== undefined })),
+    rows: [...core, ...riders].map(({ row }) => ({ row, trigger: triggers.get(row.channelId) })),
   };
 }
 

@@ -22,15 +22,15 @@ export type PlannedRow = {
 /** Rows of equal terms: one header of a packed claim. In the plain form only receiver, token and authorizer are equal. */
 export type Group = { receiver: Address; receiverAuthorizer: Address; token: Address; withdrawDelay: number; reason: Reason; rows: PlannedRow[]; /** Of a packed group, once they are looked up. */ receipts?: GroupReceipts | undefined };
 
-/** One claim transaction. A plain one has a single receiverAuthorizer. */
-export type Batch = { form: Form; reason: Reason; groups: Group[] };
+/** One claim transaction. A plain one has a single receiverAuthorizer. `rootsOnly`: it claims nothing that is not claimed, for the roots it carries. */
+export type Batch = { form: Form; reason: Reason; groups: Group[]; rootsOnly?: true };
 
 export const payeeKey = ({ receiver, token }: { receiver: Address; token: Address }) => `${receiver}|${token}`.toLowerCase();
 
 export type Limits = { maxRows: number; maxGas: bigint; maxCalldataBytes: number };
 
 /** `trigger`: why the row cannot wait; undefined for a row that goes because others do, or because it is old and worth it. */
-export type Selected = { row: PlannedRow; trigger: Reason | undefined; leaving: boolean };
+export type Selected = { row: PlannedRow; trigger: Reason | undefined };
 export type SelectedGroup = { form: Form; /** Shares its transaction with nobody. */ alone: boolean; rows: Selected[] };
 
 export type PackingPolicy = Limits & Prices & { maxGasShareBps: bigint };
@@ -38,11 +38,8 @@ export type PackingPolicy = Limits & Prices & { maxGasShareBps: bigint };
 type Part = { rows: Selected[] };
 type Draft = { form: Form; parts: Part[] };
 
-/** From so many on, groups of one row are cheaper in a plain transaction of their own than each with a packed header. */
-const PLAIN_SINGLES = 4;
-
 export function arrange(groups: readonly SelectedGroup[], policy: PackingPolicy): Batch[] {
-  const shared = preferPlain(groups.filter(({ alone }) => !alone));
+  const shared = groups.filter(({ alone }) => !alone);
   const packed = shared.filter(({ form }) => form === "packed");
   const plain = Map.groupBy(shared.filter(({ form }) => form === "plain"), ({ rows }) => rows[0]!.row.config.receiverAuthorizer);
   const alone = groups.filter((group) => group.alone).map((group) => [group]);
@@ -52,9 +49,16 @@ export function arrange(groups: readonly SelectedGroup[], policy: PackingPolicy)
 
 /** The same rows by the published claim, where the packed one was refused. */
 export function asPlain({ groups }: Batch, limits: Limits): Batch[] {
-  const selected = groups.map(({ rows, reason }): SelectedGroup => ({ form: "plain", alone: false, rows: rows.map((row) => ({ row, trigger: reason, leaving: false })) }));
+  const selected = groups.map(({ rows, reason }): SelectedGroup => ({ form: "plain", alone: false, rows: rows.map((row) => ({ row, trigger: reason })) }));
   const byAuthorizer = Map.groupBy(selected, ({ rows }) => rows[0]!.row.config.receiverAuthorizer);
   return [...byAuthorizer.values()].flatMap((together) => fill(together, limits)).map(batchOf);
+}
+
+/** Rows that claim nothing, for the roots of their receipts. */
+export function rootsOf(rows: readonly PlannedRow[], limits: Limits): Batch[] {
+  const byTerms = Map.groupBy(rows, ({ config }) => Object.values(termsOf(config)).join("|").toLowerCase());
+  const groups = [...byTerms.values()].map((own): SelectedGroup => ({ form: "packed", alone: false, rows: own.map((row) => ({ row, trigger: "age" })) }));
+  return fill(groups, limits).map(batchOf).map((batch) => ({ ...batch, rootsOnly: true }));
 }
 
 /** Two transactions instead of one that needs too much gas; undefined when there is but one row. */
@@ -63,18 +67,6 @@ export function halves(batch: Batch): [Batch, Batch] | undefined {
   if (rows.length < 2) return undefined;
   const half = (part: typeof rows): Batch => ({ ...batch, groups: [...Map.groupBy(part, ({ group }) => group)].map(([group, own]) => ({ ...group, rows: own.map(({ row }) => row) })) });
   return [half(rows.slice(0, rows.length >> 1)), half(rows.slice(rows.length >> 1))];
-}
-
-/**
- * A packed group of one row costs 9,500 gas more than a plain row. A row whose payer is leaving stays packed: it may turn bad before
- * it is mined, and only the packed form skips it then.
- */
-function preferPlain(groups: readonly SelectedGroup[]): SelectedGroup[] {
-  const isSingle = ({ form, rows }: SelectedGroup) => form === "packed" && rows.length === 1 && !rows[0]!.leaving;
-  const singles = groups.filter(isSingle).length;
-  const isPackedAnyway = groups.some((group) => group.form === "packed" && !isSingle(group));
-  if (isPackedAnyway && singles < PLAIN_SINGLES) return [...groups];
-  return groups.map((group) => (isSingle(group) ? { ...group, form: "plain" } : group));
 }
 
 const urgency = (rows: readonly Selected[]) => Math.min(...rows.map(({ trigger }) => (trigger === undefined ? REASONS.length : REASONS.indexOf(trigger))));

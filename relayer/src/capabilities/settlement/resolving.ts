@@ -9,6 +9,7 @@ import { updateChainViews } from "../channels/store.ts";
 import { youngerThan } from "./due-store.ts";
 import { pauseAfter } from "./logic.ts";
 import { rowOutcomes, settledAmount, type RowOutcome } from "./outcome.ts";
+import { noteUnrootedRows } from "./receipt-root-store.ts";
 import { closeBatch, paymentsOf, quarantine, type OpenBatch } from "./store.ts";
 
 export type ResolvingDeps = Pick<Deps, "config" | "db" | "chain" | "submitter" | "log" | "metrics" | "now" | "reached">;
@@ -41,6 +42,7 @@ export async function resolveTransaction(deps: ResolvingDeps, batches: readonly 
       }
       const claimed = batch.rows.map((row) => row.channelId).filter((id) => outcomes.get(id)!.state === "claimed");
       await youngerThan(client, claimed, batch.createdAt);
+      if (deps.config.settlementMode === "tallystick") await noteUnrootedRows(client, batch.batchId);
     }
     return done;
   });

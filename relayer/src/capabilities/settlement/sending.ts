@@ -43,7 +43,7 @@ async function sendClean(deps: SendingDeps, batch: Batch): Promise<boolean> {
   if (await submitClaim(deps, batch, [])) return true;
   // Every row passed its simulation a moment ago, so the next pass looks again; packed ones go the published way meanwhile.
   deps.log.error({ event: EVENT.failure, where: "settlement", ...describe(batch) });
-  if (batch.form === "plain") return false;
+  if (batch.form === "plain" || batch.rootsOnly === true) return false;
   let sent = false;
   for (const plain of asPlain(batch, limitsOf(deps))) sent = (await sendBatch(deps, plain)) || sent;
   return sent;
@@ -73,7 +73,7 @@ async function submitClaim(deps: SendingDeps, batch: Batch, payees: readonly Pay
       purpose: "claim",
       to: deps.config.sessionChannels,
       data: await claimCall(deps, batch, payees),
-      mostGas: batch.groups.some(({ rows }) => rows.some(runsPayersCode)) ? CONTRACT_WALLET_GAS + BigInt(payees.length) * PAYOUT.gas : MOST_GAS,
+      mostGas: batch.form === "plain" && batch.groups.some(({ rows }) => rows.some(runsPayersCode)) ? CONTRACT_WALLET_GAS + BigInt(payees.length) * PAYOUT.gas : MOST_GAS,
       record: (client, txId) => insertBatch(client, batch, txId),
     });
     deps.log.info({ event: EVENT.batchSent, ...describe(batch), payouts: payees.length, txHash: hash });

@@ -9,6 +9,7 @@ import { chooseBatches, nextTurnS, type Plan, type Policy } from "./logic.ts";
 import { payReceivers } from "./payout.ts";
 import { payoutsInFlight, type Payee } from "./payout-store.ts";
 import { resolveTransaction } from "./resolving.ts";
+import { sendRoots } from "./rooting.ts";
 import { limitsOf, sendBatch, type SendingDeps } from "./sending.ts";
 import { openBatches, reopenBatches, whileAlone } from "./store.ts";
 
@@ -27,14 +28,23 @@ const FLUSH_TIMEOUT_MS = 60_000;
 /** Value at risk is summed over the whole queue: always while that is quick, else in a twentieth of the time. */
 const QUICK_SCAN_MS = 100;
 const SCAN_PAUSE = 20;
+/** Between two looks at what is under no root. */
+const ROOTS_EVERY_MS = 60_000;
 
 export function createSettlementWorker(deps: SettlementDeps): Settlement {
   const { config, log } = deps;
   const stopping = new AbortController();
   let loop: Promise<void> | undefined;
   let nextScanAt = 0;
+  let nextRootsAt = 0;
 
-  const pass = async (flush: boolean): Promise<number | undefined> => whileAlone(deps.db, () => settleOnce(deps, flush, scan));
+  const pass = async (flush: boolean): Promise<number | undefined> => whileAlone(deps.db, async () => (await settleOnce(deps, flush, scan)) + (await roots(flush)));
+
+  async function roots(flush: boolean): Promise<number> {
+    if (!flush && performance.now() < nextRootsAt) return 0;
+    nextRootsAt = performance.now() + ROOTS_EVERY_MS;
+    return sendRoots(deps, flush);
+  }
 
   async function scan(): Promise<Payee[]> {
     const startedAt = performance.now();

@@ -3,8 +3,8 @@ import type { Address, Hex } from "viem";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
 import type { Db, Queryable } from "../../db/pool.ts";
 import type { RowOutcome } from "./outcome.ts";
-import { insertTree } from "./receipt-root-store.ts";
-import type { GroupReceipts } from "./receipt-roots.ts";
+import { insertTree, markStreams } from "./receipt-root-store.ts";
+import type { CallRange, GroupReceipts } from "./receipt-roots.ts";
 import { mostPressing, payeeKey, type Batch, type Group, type PlannedRow } from "./packing.ts";
 
 /** A row of the batch is in flight already: another worker was faster. */
@@ -40,20 +40,22 @@ async function insertReceiver(client: Queryable, { form }: Batch, groups: readon
   );
   const rows = groups.flatMap(({ rows: own, receipts }) => own.map((row) => ({ ...row, receipts: rangeOf(receipts, row.channelId) })));
   await client.query(
-    `INSERT INTO settlement_row (batch_id, channel_id, ceiling, signature, total_claimed, receipts_root, receipts_from, receipts_to)
-     SELECT $1, * FROM unnest($2::bytea[], $3::numeric[], $4::bytea[], $5::numeric[], $6::bytea[], $7::numeric[], $8::numeric[])`,
+    `INSERT INTO settlement_row (batch_id, channel_id, ceiling, signature, total_claimed, receipts_root, receipts_from, receipts_to, receipts_call)
+     SELECT $1, channel_id, ceiling, signature, total, root, since, upto, coalesce(call, 0)
+     FROM unnest($2::bytea[], $3::numeric[], $4::bytea[], $5::numeric[], $6::bytea[], $7::numeric[], $8::numeric[], $9::bigint[]) AS r (channel_id, ceiling, signature, total, root, since, upto, call)`,
     [
       inserted[0]!.batch_id, rows.map((row) => toBytes(row.channelId)), rows.map((row) => row.ceiling), rows.map((row) => toBytes(row.signature)), rows.map((row) => row.totalClaimed),
-      rows.map(({ receipts }) => receipts.root), rows.map(({ receipts }) => receipts.from), rows.map(({ receipts }) => receipts.to),
+      rows.map(({ receipts }) => receipts?.root), rows.map(({ receipts }) => receipts?.from), rows.map(({ receipts }) => receipts?.upTo), rows.map(({ receipts }) => receipts?.call),
     ],
   );
+  await markStreams(client, inserted[0]!.batch_id, groups.flatMap(({ receipts }) => receipts?.streams ?? []));
   await client.query("INSERT INTO settlement_payout (receiver, token) VALUES ($1, $2) ON CONFLICT DO NOTHING", [toBytes(receiver), toBytes(token)]);
 }
 
-/** Nulls for a row whose receipts are under no root. */
-function rangeOf(receipts: GroupReceipts | undefined, channelId: Hex): { root: Buffer | null; from: bigint | null; to: bigint | null } {
+/** Undefined for a row whose receipts are under no root. */
+function rangeOf(receipts: GroupReceipts | undefined, channelId: Hex): (CallRange & { root: Buffer }) | undefined {
   const range = receipts?.ranges.get(channelId);
-  return range === undefined ? { root: null, from: null, to: null } : { root: toBytes(receipts!.root), ...range };
+  return range === undefined ? undefined : { root: toBytes(receipts!.root), ...range };
 }
 
 /** What one transaction claims for one receiver. */
