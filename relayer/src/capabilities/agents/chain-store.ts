@@ -35,10 +35,11 @@ export async function saveView(db: Queryable, serviceId: Hex, { status, version,
            IS DISTINCT FROM ($2, $3, $4, $5::bytea, coalesce($6::bytea, l.owner), $7, l.chain_followed OR $9, coalesce(s.terms_hash, l.terms_hash))
        RETURNING l.service_id),
      sold AS (
-       UPDATE service g SET receiver = s.pay_to, token = s.token, price_atomic = s.price_atomic, stream_price_atomic = CASE WHEN g.stream_price_atomic IS NULL THEN NULL ELSE s.price_atomic END, updated_at = now()
+       UPDATE service g SET receiver = s.pay_to, token = s.token, price_atomic = s.price_atomic, stream_price_atomic = CASE WHEN g.stream_price_atomic IS NOT NULL AND s.period_s IS NULL THEN s.price_atomic::numeric END,
+         period_s = s.period_s, min_deposit_calls = CASE WHEN s.period_s IS NOT NULL AND g.period_s IS NULL THEN 2 ELSE g.min_deposit_calls END, updated_at = now()
        FROM before b, seen s, saved
        WHERE g.name = b.service AND g.owner = b.owner AND s.proposed AND s.price_atomic > 0 AND b.chain_terms_tag IS DISTINCT FROM $5::bytea
-         AND (g.receiver, g.token, g.price_atomic) IS DISTINCT FROM (s.pay_to, s.token, s.price_atomic::numeric))
+         AND (g.receiver, g.token, g.price_atomic, g.period_s) IS DISTINCT FROM (s.pay_to, s.token, s.price_atomic::numeric, s.period_s))
      SELECT b.service FROM before b, saved WHERE b.chain_terms_tag IS DISTINCT FROM $5::bytea`,
     values: [toBytes(serviceId), status, version, revision, termsTag === undefined ? null : toBytes(termsTag), owner === undefined ? null : toBytes(owner), block, replaced ?? null, followed],
   });

@@ -91,7 +91,7 @@ export function createListingFollower(deps: FollowDeps): () => Promise<void> {
     const seen = await known(db, [...ids]);
     for (const [serviceId, seenTerms] of terms) {
       // A text that the database cannot hold stays unknown, and what is sold under unknown terms is refused.
-      if (seen.has(serviceId) && !seenTerms.offer.uri.includes("\0")) await keepTerms(db, serviceId, seenTerms, false, MOST_SEEN_TERMS);
+      if (seen.has(serviceId) && !seenTerms.offer.uri.includes("\0")) await keepTerms(db, serviceId, seenTerms, { proposed: false }, MOST_SEEN_TERMS);
     }
     return seen;
   }
