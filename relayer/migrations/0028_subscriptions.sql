@@ -66,3 +66,7 @@ BEGIN
       done.mandate_id, done.offer_hash, done.session_id, done.sla_met, done.receipt_format, due;
   END LOOP;
 END $$;
+
+-- What the registry's past says of services that were listed elsewhere, or by a database that is gone: terms are kept before anybody asks for
+-- their service, and a listing without a name is one that nobody sells here.
+ALTER TABLE listing_terms DROP CONSTRAINT listing_terms_service_id_fkey;

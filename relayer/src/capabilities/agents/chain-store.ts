@@ -46,6 +46,22 @@ export async function saveView(db: Queryable, serviceId: Hex, { status, version,
   return rows[0]?.service ?? undefined;
 }
 
+/** What an identity owns goes with it: the gateway's service is its new owner's too. @returns the gateway's name of one that changed hands. */
+export async function followOwner(db: Queryable, serviceId: Hex): Promise<string | undefined> {
+  const { rows } = await db.query<{ name: string }>(
+    `UPDATE service g SET owner = l.owner, updated_at = now() FROM listing l
+     WHERE l.service_id = $1::bytea AND g.name = l.service AND l.agent_key > 0 AND g.owner <> l.owner RETURNING g.name`,
+    [toBytes(serviceId)],
+  );
+  return rows[0]?.name;
+}
+
+/** Those that are sold here and that identities own: they change hands without a word of the registry. */
+export async function identityOwned(db: Queryable): Promise<Seen> {
+  const { rows } = await db.query<SeenRow>("SELECT service_id, agent_key, owner, salt, chain_block FROM listing WHERE agent_key > 0 AND service IS NOT NULL");
+  return seenFrom(rows);
+}
+
 type SeenRow = { service_id: Buffer; agent_key: bigint; owner: Buffer; salt: Buffer; chain_block: bigint };
 
 /** Of these, those that are listed here. */

@@ -34,9 +34,11 @@ export async function listingOf({ db }: Pick<GatewayDeps, "db">, id: string): Pr
   throw new TallystickError({ code: "listing_unknown", status: 404, retry: "never", field: "id", detail: `No service is listed as ${id}.` });
 }
 
-/** @throws TallystickError 404, 403 `listing_not_yours`. */
+/** What an identity owns is whoever's that has the identity now. @throws TallystickError 404, 403 `listing_not_yours`; 503 where the chain cannot say. */
 async function ownListing(deps: GatewayDeps, caller: Address, id: string): Promise<Listing> {
-  const listing = await listingOf(deps, id);
+  const found = await listingOf(deps, id);
+  if (found.agentKey > 0n) await syncNow(deps, found.serviceId, keyFrom(found));
+  const listing = found.agentKey > 0n ? await listingOf(deps, id) : found;
   if (isAddressEqual(listing.owner, caller)) return listing;
   throw new TallystickError({ code: "listing_not_yours", status: 403, retry: "never", field: "id", detail: `${id} is not ${caller}'s.` });
 }
@@ -57,12 +59,12 @@ export async function create(deps: GatewayDeps, caller: Address, { name, agentId
   deps.log.info({ event: EVENT.listingProposed, serviceId: proposed.serviceId, service: name, owner: caller, contentHash: proposed.contentHash }, "listing proposed");
   if (await registryStands(deps)) await syncNow(deps, proposed.serviceId, proposed.key);
   const listing = await listingOf(deps, proposed.serviceId);
-  return { listing, next: changeOfEnded(deps, listing, proposed) ?? (await nextOf(deps, listing)), sent: undefined };
+  return { listing, next: changeOfOther(deps, listing, proposed) ?? (await nextOf(deps, listing)), sent: undefined };
 }
 
-/** One that was delisted comes back with other terms: those first, then its status. */
-function changeOfEnded(deps: GatewayDeps, { status, serviceId, revision, termsHash }: Listing, { terms }: Proposed): Act | undefined {
-  if (status !== "delisted" || termsHash === termsHashOf(terms)) return undefined;
+/** One that was delisted, or listed elsewhere, comes with other terms than the chain has: those first, then its status. */
+function changeOfOther(deps: GatewayDeps, { status, serviceId, revision, termsHash }: Listing, { terms }: Proposed): Act | undefined {
+  if (status === "none" || termsHash === termsHashOf(terms)) return undefined;
   return { kind: "update", serviceId, revision, terms, deadline: nowS(deps) + SIGN_WITHIN_S };
 }
 
@@ -75,7 +77,7 @@ async function checkFree(deps: GatewayDeps, caller: Address, { serviceId, name, 
   const keyed = idempotencyKey === undefined ? undefined : await store.findByKey(deps.db, caller, idempotencyKey);
   if (keyed !== undefined && keyed.serviceId !== serviceId) throw conflict("idempotency_conflict", "Idempotency-Key", "This Idempotency-Key was used for another service.");
   const existing = await findListing(deps.db, serviceId);
-  if (existing !== undefined && existing.status !== "none" && existing.status !== "delisted" && existing.termsHash !== termsHashOf(terms)) {
+  if (existing?.service !== undefined && existing.status !== "none" && existing.status !== "delisted" && existing.termsHash !== termsHashOf(terms)) {
     throw conflict("listing_exists", "name", `${existing.service ?? serviceId} is listed with other terms; PUT /api/v1/agents/${serviceId} changes them.`);
   }
   const named = await findListing(deps.db, name);
@@ -106,7 +108,7 @@ async function sell(deps: GatewayDeps, caller: Address, { name, wire }: Proposed
 async function propose({ db }: GatewayDeps, owner: Address, proposed: Proposed, idempotencyKey: string | undefined): Promise<void> {
   const { serviceId, name: service, key, terms } = proposed;
   try {
-    await store.proposeListing(db, { serviceId, service, owner, key, terms, idempotencyKey });
+    if (!(await store.proposeListing(db, { serviceId, service, owner, key, terms, idempotencyKey }))) await store.nameListing(db, serviceId, service, owner);
   } catch (error) {
     if (violatedConstraint(error) === undefined) throw error;
     throw new TallystickError({ code: "listing_name_taken", status: 409, retry: "never", field: "name", detail: `The name or the Idempotency-Key was used for another service.`, cause: error });

@@ -34,6 +34,24 @@ export async function proposeListing(db: Queryable, { serviceId, service, owner,
   return rowCount === 1;
 }
 
+/** A service as the registry told of it when it was listed: nobody sells it here. Its status comes with the next look at the chain. @returns false when it is known. */
+export async function adoptListing(db: Queryable, { serviceId, owner, key, terms }: Pick<Proposal, "serviceId" | "owner" | "key" | "terms">): Promise<boolean> {
+  const { payTo, token, offer } = terms;
+  const { rowCount } = await db.query(
+    `INSERT INTO listing (service_id, owner, agent_key, salt, pay_to, token, price_atomic, capability, categories, schemes, visibility, content_hash, uri, terms_hash)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, mod($9::numeric, 9223372036854775808), $10, $11, $12, $13, $14) ON CONFLICT (service_id) DO NOTHING`,
+    [toBytes(serviceId), toBytes(owner), key.agent, toBytes(key.salt), toBytes(payTo), toBytes(token), offer.price, readCapabilityTag(offer.capability) ?? "", offer.categories, offer.schemes, SERVICE_VISIBILITIES[offer.visibility],
+      toBytes(offer.contentHash), offer.uri, toBytes(termsHashOf(terms))],
+  );
+  return rowCount === 1;
+}
+
+/** Its owner sells it here from now on, under this name. @returns false when somebody does already, or it is not the owner's. @throws a violation of listing_service_key. */
+export async function nameListing(db: Queryable, serviceId: Hex, service: string, owner: Address): Promise<boolean> {
+  const { rowCount } = await db.query("UPDATE listing SET service = $2 WHERE service_id = $1::bytea AND service IS NULL AND owner = $3::bytea", [toBytes(serviceId), service, toBytes(owner)]);
+  return rowCount === 1;
+}
+
 /** `proposed`: by the owner, signed in here; then it is known whether its price is for a time, in seconds. */
 export type Origin = { proposed: boolean; periodS?: number | undefined };
 
