@@ -31,6 +31,7 @@ import { reportRoutes } from "./capabilities/reports/routes.ts";
 import { saleRoutes } from "./capabilities/sales/routes.ts";
 import { serviceRoutes } from "./capabilities/services/routes.ts";
 import { sessionRoutes } from "./capabilities/sessions/routes.ts";
+import { subscriptionRoutes } from "./capabilities/subscriptions/routes.ts";
 import { statementRoutes } from "./capabilities/statements/routes.ts";
 import { streamRoutes } from "./capabilities/streams/routes.ts";
 import { transactionRoutes } from "./capabilities/transactions/routes.ts";
@@ -82,6 +83,7 @@ export async function buildApp(deps: GatewayDeps, guard?: HostedGuard): Promise<
     paymentRoutes(scope, deps);
     receiptRoutes(scope, deps);
     sessionRoutes(scope, deps);
+    subscriptionRoutes(scope, deps);
     eventRoutes(scope, deps);
     facilitatorRoutes(scope, deps);
     serviceRoutes(scope, deps);

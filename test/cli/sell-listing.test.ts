@@ -7,6 +7,7 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Hex } from "viem";
+import { syncDiscovery } from "../../relayer/src/capabilities/discovery/sync.ts";
 import { bazaarRegistryAbi as abi } from "../../sdk/src/abi/bazaar-registry.ts";
 import { SERVICE_STATUSES } from "../../sdk/src/bazaar.ts";
 import { LOCAL_BAZAAR_REGISTRY } from "../../sdk/src/constants.ts";
@@ -91,6 +92,31 @@ describe("tallystick sell, in the bazaar", function () {
     expect([await statusOf(id), (await fetch(`${world.url}/s/weather/today`)).status]).deep.equal(["delisted", 404]);
   });
 
+  it("sells it by the month: a stock client's first call pays it, search says so, and it becomes one of calls again", async () => {
+    const offered = await run([origin, "--name", "monthly", "--price", "0.5", "--per", "month", "--capability", "weather.monthly"]);
+    expect(offered.code, offered.stderr).equal(0);
+    expect(offered.json).deep.include({ status: "listed", priceAtomic: "500000", schemes: ["batch-settlement"] });
+    const { metadata } = (await (await fetch(`${world.url}/api/v1/agents/monthly`)).json()) as { metadata: Record<string, any> };
+    expect(metadata["pricing"]).include({ model: "subscription", unit: "month", price: "0.5", periodS: 2_592_000 });
+
+    const buyer = world.chain.account(6);
+    await world.chain.mintUSDC(buyer.address, 10_000_000n);
+    const stock = stockBuyer(buyer, world.chain.url);
+    const paid = async (path: string) => settleOf(await stock.fetch(`${world.url}/s/monthly${path}`)).extra.chargedAmount;
+    expect([await paid("/today?city=Rome"), await paid("/today?city=Bari")]).deep.equal(["500000", "0"]);
+
+    await syncDiscovery(world.relayer.deps);
+    const { agents } = (await (await fetch(`${world.url}/api/a2a/discover?service=weather.monthly`)).json()) as { agents: Record<string, unknown>[] };
+    expect(agents[0]).include({ price: "0.5", unit: "month" });
+    const { items } = (await (await fetch(`${world.url}/discovery/resources`)).json()) as { items: { resource: string; accepts: { extra: object }[] }[] };
+    expect(items.find(({ resource }) => resource.includes("/s/monthly"))!.accepts[0]!.extra).deep.include({ subscription: { unit: "month", periodS: 2_592_000 } });
+
+    const back = await run(["update", "monthly", "--per", "call", "--price", "0.001"]);
+    expect(back.code, back.stderr).equal(0);
+    expect(back.json).deep.include({ priceAtomic: "1000", schemes: ["exact", "batch-settlement"] });
+    expect(await paid("/today?city=Pisa")).equal("1000");
+  });
+
   it("takes a document from a file, with the server that it names or --origin; a server of one's own is listed too", async () => {
     const file = join(folder, "openapi.json");
     await writeFile(file, JSON.stringify(document([{ url: origin }])));
@@ -106,7 +132,9 @@ describe("tallystick sell, in the bazaar", function () {
     const write = (change: object) => writeFile(file, JSON.stringify({ ...document([{ url: origin }]), ...change }));
     const offer = (...args: string[]) => run([...args, "--name", "bad", "--price", "0.001", "--capability", "weather.forecast"]);
     const codeOf = async (asked: ReturnType<typeof run>) => ((await asked).json["error"] as { code: string }).code;
-    expect(await codeOf(offer(origin, "--per", "month"))).equal("subscription_unsupported");
+    expect(await codeOf(offer(origin, "--per", "year"))).equal("usage");
+    expect(await codeOf(offer(origin, "--per", "month", "--scheme", "exact"))).equal("listing_malformed");
+    expect(await codeOf(offer("--url", origin, "--per", "month"))).equal("listing_malformed");
     expect(await codeOf(offer(origin, "--title", "<script>alert(1)</script>"))).equal("metadata_malformed");
     expect(await codeOf(offer(origin, "--scheme", "gold"))).equal("metadata_malformed");
     expect(await codeOf(offer("http://127.0.0.1:9"))).equal("origin_unreachable");

@@ -11,6 +11,7 @@ import type { Relayer } from "../../relayer/src/relayer.ts";
 import { artifact } from "../../scripts/artifacts.ts";
 import { bazaarRegistryAbi } from "../../sdk/src/abi/bazaar-registry.ts";
 import { SERVICE_STATUSES } from "../../sdk/src/bazaar.ts";
+import type { Metadata } from "../../sdk/src/bazaar/metadata.ts";
 import { BASE_SEPOLIA, LOCAL_IDENTITY_REGISTRY, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { hashOfMetadata } from "../support/bazaar-chain.ts";
 import { encodeHeader, requiredOf } from "../support/buyer.ts";
@@ -19,6 +20,7 @@ import { startForeignRelayer, type Answer } from "../support/foreign-relayer.ts"
 import { listingClientOf, metadataOf } from "../support/listing.ts";
 import { startTestWorld, type TestWorld } from "../support/relayer.ts";
 import { Sessions } from "../support/session.ts";
+import { until } from "../support/settlement-world.ts";
 
 const USDC = BASE_SEPOLIA.usdc.address;
 const NETWORK = `eip155:${BASE_SEPOLIA.chainId}`;
@@ -57,8 +59,8 @@ describe("probes", function () {
   const asking = (change?: Record<string, unknown>): Answer => (_request, response) => void response.writeHead(402, { "payment-required": required(change) }).end();
 
   /** As the indexer would tell of it: found, with a document of its own. */
-  async function stranger(name: string, answer: Answer, change: Partial<ChainService> = {}): Promise<void> {
-    const metadata = metadataOf({ name });
+  async function stranger(name: string, answer: Answer, change: Partial<ChainService> = {}, said: Partial<Metadata> = {}): Promise<void> {
+    const metadata = metadataOf({ name, ...said });
     const serviceId = hashOfMetadata(metadata); // any 32 bytes of its own
     ids[name] = serviceId;
     elsewhere.route(`/s/${name}/`, answer);
@@ -112,6 +114,16 @@ describe("probes", function () {
     expect(p50Ms! <= p90Ms! && p90Ms! <= p99Ms!).to.equal(true);
     const [call] = world.provider.seen;
     expect([call!.method, call!.url, JSON.parse(call!.body)]).to.deep.equal(["POST", "/at/Cologne", { day: 1 }]);
+  });
+
+  it("a month is not bought to try it, however little it costs", async () => {
+    await stranger("monthly", asking(), {}, { pricing: { ...metadataOf().pricing, model: "subscription", unit: "month" } });
+    const looks = async () => (await health(ids["monthly"]!)).history.map(({ kind, ok }) => `${kind} ${ok}`);
+    await until(async () => {
+      await rounds(1);
+      return (await looks()).length > 1; // once its document was read, by whichever process
+    });
+    expect(new Set(await looks())).to.deep.equal(new Set(["terms true"]));
   });
 
   it("strangers: each fault has its name", async () => {

@@ -147,10 +147,12 @@ export class ChannelBook {
    * @throws TallystickError `server_overcharged`: the charge is above the price, or its total cannot be explained by the calls
    * we made. The channel signs no more.
    */
-  settle({ price }: Ticket, charged: bigint, cumulative: bigint): void {
+  settle({ ceiling, price }: Ticket, charged: bigint, cumulative: bigint): void {
     this.#open -= price;
     this.#inFlight -= 1;
     this.#enter(price, charged, cumulative);
+    // A voucher that was charged nothing has bought nothing: it pays for another call.
+    if (charged === 0n) this.#used.delete(ceiling);
   }
 
   /** As settle, of a payment that had been given up for lost. */

@@ -2,7 +2,7 @@
 // money depends on them, and escape texts before they are shown.
 import type { Address, Hex } from "viem";
 import { TallystickError, type Retry } from "../errors.ts";
-import type { Sla } from "./metadata.ts";
+import type { Pricing, Sla } from "./metadata.ts";
 
 /** What is asked for; everything may be left out. */
 export type DiscoverQuestion = {
@@ -41,6 +41,8 @@ export type FoundAgent = {
   /** Decimal, whole tokens. */
   price: string;
   priceAtomic: string;
+  /** What the price buys. */
+  unit: Pricing["unit"];
   token: Address;
   network: string;
   schemes: string[];

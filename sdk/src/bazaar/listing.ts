@@ -68,7 +68,7 @@ export type ListingClientOptions = {
 };
 
 /** What a relayer answers with. */
-type Answer = { agent: Agent; sign: { primaryType: string; message: { deadline: string } } | null; transaction: Sent | null };
+type Answer = { agent: Agent; sign: { primaryType: string; message: { deadline: string; terms?: { offer?: { uri?: unknown } } } } | null; transaction: Sent | null };
 
 const SIGN_FOR_S = 900;
 
@@ -138,8 +138,7 @@ export function createListingClient({ relayerUrl, account, registry, fetch: ask 
     const { agent } = asked;
     // Whom it was paid to before is only the relayer's word: the account signs for itself, or for whom it names.
     if (change.payTo === undefined && agent.payTo.toLowerCase() !== account.address.toLowerCase()) throw mismatch(`the service is paid to ${agent.payTo}; name payTo to sign for it again`);
-    const contentHash = contentHashOf(offer.metadata);
-    const terms = termsOfMetadata(offer.metadata, { payTo: change.payTo ?? agent.payTo, visibility: change.visibility ?? agent.visibility, uri: metadataUri(originOf(agent.uri), contentHash) });
+    const terms = termsOfMetadata(offer.metadata, { payTo: change.payTo ?? agent.payTo, visibility: change.visibility ?? agent.visibility, uri: uriOf(asked.sign, contentHashOf(offer.metadata)) });
     const isNew = asked.sign.primaryType === "ListService";
     const order: Act = isNew ? { kind: "list", serviceId: agent.id, terms, publish: true, deadline: deadline() } : { kind: "update", serviceId: agent.id, revision: agent.revision, terms, deadline: deadline() };
     if (isNew) return publish(agent, order);
@@ -174,6 +173,13 @@ export function createListingClient({ relayerUrl, account, registry, fetch: ask 
     if (found === undefined) throw mismatch(`the relayer's registry is ${agent.registry} on ${agent.network}, known is ${known.join(", ") || "none"}`);
     return bazaarRegistryDomain(chainId, found);
   }
+}
+
+/** Where this relayer serves the new document: the last one may be another's. */
+function uriOf({ message: { terms } }: NonNullable<Answer["sign"]>, contentHash: Hex): string {
+  const uri = terms?.offer?.uri;
+  if (typeof uri === "string" && URL.canParse(uri) && uri === metadataUri(originOf(uri), contentHash)) return uri;
+  throw mismatch(`the metadata hashes to ${contentHash}, and it would be found at ${String(uri)}`);
 }
 
 const originOf = (uri: string): string => uri.replace(/\/api\/v1\/metadata\/0x[0-9a-f]{64}$/, "");

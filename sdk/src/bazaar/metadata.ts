@@ -13,6 +13,8 @@ const MOST_NODES = 20_000;
 
 export const PRICING_MODELS = ["per-use", "outcome-based", "subscription"] as const;
 export const PRICING_UNITS = ["call", "unit", "month"] as const;
+/** What a month is: so long after its first delivered call a subscription stands. */
+export const SUBSCRIPTION_PERIOD_S = 30 * 86_400;
 export const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] as const;
 
 export type Pricing = {
@@ -21,6 +23,8 @@ export type Pricing = {
   price: string;
   unit: (typeof PRICING_UNITS)[number];
   token: Address;
+  /** Of a month, in seconds: SUBSCRIPTION_PERIOD_S. Nothing else is sold by time. */
+  periodS?: number;
 };
 /** minUptimePercent has at most two decimals. */
 export type Sla = { maxLatencyMs: number; minUptimePercent: number };
@@ -112,11 +116,13 @@ export function priceAtomicOf({ price }: Pick<Pricing, "price">): bigint {
 }
 
 function pricingOf(value: unknown): Pricing {
-  const { model, price, unit, token } = objectOf(value, "pricing", ["model", "price", "unit", "token"]);
+  const { model, price, unit, token, periodS } = objectOf(value, "pricing", ["model", "price", "unit", "token", "periodS"]);
   const pricing = { model: oneOf(model, PRICING_MODELS, "pricing.model"), price: textOf(price, "pricing.price", 1, 40), unit: oneOf(unit, PRICING_UNITS, "pricing.unit") };
   priceAtomicOf(pricing);
   if (typeof token !== "string" || !isAddress(token, { strict: false })) throw malformed("pricing.token", "an address");
-  return { ...pricing, token };
+  if (periodS === undefined) return { ...pricing, token };
+  if (pricing.unit !== "month" || periodS !== SUBSCRIPTION_PERIOD_S) throw malformed("pricing.periodS", `${SUBSCRIPTION_PERIOD_S}, and of the unit month alone`);
+  return { ...pricing, token, periodS };
 }
 
 export function slaOf(value: unknown): Sla {

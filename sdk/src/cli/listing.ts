@@ -1,9 +1,9 @@
 // What `sell` puts on chain: metadata from the command line and the API's own description, and the client that lists it.
 import { formatUnits, type Address } from "viem";
 import { createListingClient, type Agent, type Listed, type ListingClient } from "../bazaar/listing.ts";
-import { parseMetadata, type Metadata } from "../bazaar/metadata.ts";
+import { parseMetadata, PRICING_UNITS, SUBSCRIPTION_PERIOD_S, type Metadata } from "../bazaar/metadata.ts";
 import type { Derived } from "../bazaar/openapi.ts";
-import { BASE, BASE_SEPOLIA } from "../constants.ts";
+import { BASE, BASE_SEPOLIA, BATCH_SETTLEMENT } from "../constants.ts";
 import type { Input, OptionSpec, Outcome } from "./command.ts";
 import type { Context } from "./context.ts";
 import { CliError, messageOf, usageError } from "./exit.ts";
@@ -18,8 +18,8 @@ type Values = Input["values"];
 export const LISTING_OPTIONS: Record<string, OptionSpec> = {
   capability: { type: "string", value: "tag", about: "what it does, such as web.search: lists it on chain, where buyers find it" },
   category: { type: "string", value: "name", multiple: true, about: "such as data, search or inference; may be repeated; an unknown one is answered with all" },
-  per: { type: "string", value: "call|unit|month", about: "what the price buys; call when left out, unit is one event of a stream" },
-  scheme: { type: "string", value: "name", multiple: true, about: "how it takes payment; may be repeated; exact and batch-settlement when left out" },
+  per: { type: "string", value: "call|unit|month", about: "what the price buys; call when left out, unit is one event of a stream, month all calls of a buyer for 30 days from its first" },
+  scheme: { type: "string", value: "name", multiple: true, about: "how it takes payment; may be repeated; exact and batch-settlement when left out, a month batch-settlement alone" },
   title: { type: "string", value: "text", about: "its name for people; that of the OpenAPI document, else --name" },
   "api-version": { type: "string", value: "version", about: "of the API; that of the OpenAPI document, else 1.0.0" },
   changelog: { type: "string", value: "text", about: "what is new in this version" },
@@ -49,8 +49,8 @@ export async function tokenOf(context: Context): Promise<Address> {
 export function metadataFrom(values: Values, name: string, price: bigint, token: Address, derived: Derived | undefined, before?: Metadata): Metadata {
   const text = (option: string) => values[option] as string | undefined;
   const many = (option: string) => values[option] as string[] | undefined;
-  checkUnit(text("per"));
-  const unit = text("per") ?? before?.pricing.unit ?? "call";
+  const unit = unitOf(text("per"), before);
+  const isMonthly = unit === "month";
   return parseMetadata({
     ...before,
     name: text("title") ?? before?.name ?? derived?.title ?? name,
@@ -59,20 +59,24 @@ export function metadataFrom(values: Values, name: string, price: bigint, token:
     ...given("changelog", text("changelog")), ...given("documentation", text("documentation")),
     capability: text("capability") ?? before?.capability,
     categories: many("category") ?? before?.categories ?? [],
-    pricing: { model: before?.pricing.model ?? "per-use", price: formatUnits(price, 6), unit, token },
+    pricing: { model: modelOf(unit, before), price: formatUnits(price, 6), unit, token, ...(isMonthly ? { periodS: SUBSCRIPTION_PERIOD_S } : {}) },
     ...given("sla", slaFrom(values, before)), ...given("refundPolicy", refundsFrom(values, before)),
     endpoints: derived?.endpoints ?? before?.endpoints ?? [],
-    schemes: many("scheme") ?? before?.schemes ?? [...DEFAULT_SCHEMES],
+    schemes: many("scheme") ?? (isMonthly ? [BATCH_SETTLEMENT] : wasMonthly(before) ? undefined : before?.schemes) ?? [...DEFAULT_SCHEMES],
   });
 }
 
-function checkUnit(per: string | undefined): void {
-  if (per === undefined || per === "call" || per === "unit") return;
-  if (per !== "month") throw usageError("--per must be call, unit or month.");
-  throw usageError(
-    "A month cannot be sold: the gateway charges each call, or each unit of a stream, and nothing holds a month of calls for one payment.",
-    "Sell --per call; a buyer who wants to pay once deposits for a month of calls and gets back what is left.", "subscription_unsupported",
-  );
+function unitOf(per: string | undefined, before: Metadata | undefined): Metadata["pricing"]["unit"] {
+  const unit = PRICING_UNITS.find((known) => known === (per ?? before?.pricing.unit ?? "call"));
+  if (unit === undefined) throw usageError("--per must be call, unit or month.");
+  return unit;
+}
+
+const wasMonthly = (before: Metadata | undefined): boolean => before?.pricing.unit === "month";
+
+function modelOf(unit: Metadata["pricing"]["unit"], before: Metadata | undefined): Metadata["pricing"]["model"] {
+  if (unit === "month") return "subscription";
+  return before === undefined || wasMonthly(before) ? "per-use" : before.pricing.model;
 }
 
 const given = (name: string, value: unknown): Record<string, unknown> => (value === undefined ? {} : { [name]: value });
@@ -110,11 +114,16 @@ export function listedOutcome({ agent, transaction }: Listed, more: Record<strin
   return {
     json: { ...agentJson(agent), ...more, transaction },
     text: columns([
-      ["service", agent.name ?? agent.id], ["id", agent.id], ["status", agent.status], ["for sale at", agent.url ?? "-"], ["price", `${usdc(BigInt(agent.priceAtomic))} USDC`], ["paid to", agent.payTo], ["capability", agent.capability],
+      ["service", agent.name ?? agent.id], ["id", agent.id], ["status", agent.status], ["for sale at", agent.url ?? "-"], ["price", `${usdc(BigInt(agent.priceAtomic))} USDC${unitText(agent)}`], ["paid to", agent.payTo], ["capability", agent.capability],
       ["terms", `version ${agent.version}, revision ${agent.revision}`], ...rows, ...(transaction === null ? [] : [["transaction", `${transaction.hash} (${transaction.status})`]]), ...(agent.url === null ? [] : [["try it", `tallystick pay ${agent.url}/`]]),
     ]),
   };
 }
+
+const unitText = ({ metadata }: Agent): string => {
+  const unit = (metadata as Metadata | null)?.pricing.unit;
+  return unit === undefined ? "" : ` a ${unit}`;
+};
 
 export const agentJson = ({ metadata: _metadata, ...agent }: Agent): Record<string, unknown> => ({ ...agent, receiver: agent.payTo });
 

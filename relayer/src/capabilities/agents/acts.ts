@@ -9,7 +9,7 @@ import { headOf, readChain } from "../../chain/client.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import { isSignedBy } from "../mandates/signatures.ts";
-import { saveView } from "./chain-store.ts";
+import { followOwner, saveView } from "./chain-store.ts";
 import { readServices, registryError, registryStands, type ServiceView } from "./chain-view.ts";
 import { checkDeadline, domainOf } from "./logic.ts";
 import * as store from "./terms-store.ts";
@@ -51,6 +51,8 @@ export async function syncNow(deps: GatewayDeps, serviceId: Hex, key: ServiceKey
   const view = await readNow(deps, serviceId, key);
   const changed = await saveView(deps.db, serviceId, view, { followed: false });
   if (changed !== undefined) deps.catalog.changed(changed);
+  const moved = key.agent === 0n ? undefined : await followOwner(deps.db, serviceId);
+  if (moved !== undefined) deps.catalog.changed(moved);
   await deps.listings.changed();
   return view;
 }

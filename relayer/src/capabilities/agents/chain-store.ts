@@ -35,14 +35,31 @@ export async function saveView(db: Queryable, serviceId: Hex, { status, version,
            IS DISTINCT FROM ($2, $3, $4, $5::bytea, coalesce($6::bytea, l.owner), $7, l.chain_followed OR $9, coalesce(s.terms_hash, l.terms_hash))
        RETURNING l.service_id),
      sold AS (
-       UPDATE service g SET receiver = s.pay_to, token = s.token, price_atomic = s.price_atomic, stream_price_atomic = CASE WHEN g.stream_price_atomic IS NULL THEN NULL ELSE s.price_atomic END, updated_at = now()
+       UPDATE service g SET receiver = s.pay_to, token = s.token, price_atomic = s.price_atomic, stream_price_atomic = CASE WHEN g.stream_price_atomic IS NOT NULL AND s.period_s IS NULL THEN s.price_atomic::numeric END,
+         period_s = s.period_s, min_deposit_calls = CASE WHEN s.period_s IS NOT NULL AND g.period_s IS NULL THEN 2 ELSE g.min_deposit_calls END, updated_at = now()
        FROM before b, seen s, saved
        WHERE g.name = b.service AND g.owner = b.owner AND s.proposed AND s.price_atomic > 0 AND b.chain_terms_tag IS DISTINCT FROM $5::bytea
-         AND (g.receiver, g.token, g.price_atomic) IS DISTINCT FROM (s.pay_to, s.token, s.price_atomic::numeric))
+         AND (g.receiver, g.token, g.price_atomic, g.period_s) IS DISTINCT FROM (s.pay_to, s.token, s.price_atomic::numeric, s.period_s))
      SELECT b.service FROM before b, saved WHERE b.chain_terms_tag IS DISTINCT FROM $5::bytea`,
     values: [toBytes(serviceId), status, version, revision, termsTag === undefined ? null : toBytes(termsTag), owner === undefined ? null : toBytes(owner), block, replaced ?? null, followed],
   });
   return rows[0]?.service ?? undefined;
+}
+
+/** What an identity owns goes with it: the gateway's service is its new owner's too. @returns the gateway's name of one that changed hands. */
+export async function followOwner(db: Queryable, serviceId: Hex): Promise<string | undefined> {
+  const { rows } = await db.query<{ name: string }>(
+    `UPDATE service g SET owner = l.owner, updated_at = now() FROM listing l
+     WHERE l.service_id = $1::bytea AND g.name = l.service AND l.agent_key > 0 AND g.owner <> l.owner RETURNING g.name`,
+    [toBytes(serviceId)],
+  );
+  return rows[0]?.name;
+}
+
+/** Those that are sold here and that identities own: they change hands without a word of the registry. */
+export async function identityOwned(db: Queryable): Promise<Seen> {
+  const { rows } = await db.query<SeenRow>("SELECT service_id, agent_key, owner, salt, chain_block FROM listing WHERE agent_key > 0 AND service IS NOT NULL");
+  return seenFrom(rows);
 }
 
 type SeenRow = { service_id: Buffer; agent_key: bigint; owner: Buffer; salt: Buffer; chain_block: bigint };

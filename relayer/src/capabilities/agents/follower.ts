@@ -8,13 +8,18 @@ import { headOf, readChain } from "../../chain/client.ts";
 import type { Deps } from "../../deps.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { findCursor, saveCursor, type Cursor } from "../channels/cursor-store.ts";
-import { dueAbove, known, saveReadAt, saveView, type Seen } from "./chain-store.ts";
+import { dueAbove, followOwner, identityOwned, known, saveReadAt, saveView, type Seen } from "./chain-store.ts";
 import { readServices, registryStands } from "./chain-view.ts";
-import { keepTerms } from "./terms-store.ts";
+import { adoptListing, keepTerms } from "./terms-store.ts";
 
 export type FollowDeps = Pick<Deps, "chain" | "config" | "db" | "log" | "reached"> & { catalog: { changed(name: string): void } };
 
 const CURSOR = "bazaar";
+/** How far the blocks before those that are followed were read; and that all of them were. */
+const PAST = "bazaar.past";
+const PAST_READ = "bazaar.past_read";
+/** Pages of it in one pass: what happens now comes first. */
+const PAST_PAGES = 5n;
 /** Blocks in one eth_getLogs; public nodes refuse more than a few thousand. */
 const LOG_PAGE_BLOCKS = 2_000n;
 /** Blocks read again in every pass: a node may have been asked before it had indexed their logs. */
@@ -22,6 +27,8 @@ const OVERLAP_BLOCKS = 4n;
 const REORG_BLOCKS = 256n;
 /** Passes in a row that must see a chain shorter than ours before that counts as a reorganisation, not as a slow node. */
 const SHORT_CHAIN_PASSES = 3;
+/** Identities change hands without a word of the registry. What their owners do here asks the chain anyway. */
+const OWNERS_EVERY_MS = 60_000;
 /** Terms of one service that are kept of the chain: each costs its owner a transaction. */
 const MOST_SEEN_TERMS = 10_000;
 
@@ -30,6 +37,8 @@ export function createListingFollower(deps: FollowDeps): () => Promise<void> {
   const { chain, config, db, log } = deps;
   let stands = false;
   let shortPasses = 0;
+  let pastIsRead = false;
+  let ownersReadAt = Number.NEGATIVE_INFINITY;
 
   async function follow(): Promise<void> {
     stands ||= await registryStands(deps);
@@ -42,6 +51,27 @@ export function createListingFollower(deps: FollowDeps): () => Promise<void> {
     else if (head.blockNumber >= cursor.blockNumber) await catchUp(cursor, head);
     else return; // a node that lags tells nothing new
     await saveReadAt(db);
+    if (performance.now() - ownersReadAt >= OWNERS_EVERY_MS) {
+      await readAgain(await identityOwned(db), head.blockNumber, "forward");
+      ownersReadAt = performance.now();
+    }
+    if (!pastIsRead) pastIsRead = await readPast(cursor ?? head);
+  }
+
+  /** Services and terms of before this database followed the registry, a few pages a pass. @returns whether all of it was read. */
+  async function readPast(followed: Cursor): Promise<boolean> {
+    if ((await findCursor(db, PAST_READ)) !== undefined) return true;
+    const { fromBlock } = config.bazaar;
+    const read = (await findCursor(db, PAST))?.blockNumber;
+    const from = read === undefined || read < fromBlock ? fromBlock : read + 1n;
+    const to = least(from + PAST_PAGES * LOG_PAGE_BLOCKS - 1n, followed.blockNumber);
+    await readAgain(await touchedIn(from, to), await headOf(chain), "forward");
+    // Read again when the chain was reorganised: by the follower, whose step back is longer than any of Base's.
+    await saveCursor(db, PAST, { blockNumber: to, blockHash: followed.blockHash });
+    log.info({ event: EVENT.listingSynced, past: String(to), followed: String(followed.blockNumber) }, "the registry's past was read this far");
+    if (to < followed.blockNumber) return false;
+    await saveCursor(db, PAST_READ, followed);
+    return true;
   }
 
   async function begin(head: Cursor): Promise<void> {
@@ -76,7 +106,7 @@ export function createListingFollower(deps: FollowDeps): () => Promise<void> {
     shortPasses = 0;
   }
 
-  /** Listed services that something happened to; terms that are new are kept. */
+  /** Services that something happened to; those that were listed there, and terms that are new, are kept. */
   async function touchedIn(from: bigint, to: bigint): Promise<Seen> {
     const ids = new Set<Hex>();
     const terms: [Hex, ServiceTerms][] = [];
@@ -84,16 +114,17 @@ export function createListingFollower(deps: FollowDeps): () => Promise<void> {
       const end = start + LOG_PAGE_BLOCKS - 1n < to ? start + LOG_PAGE_BLOCKS - 1n : to;
       const logs = await readChain(() => chain.client.getLogs({ address: config.bazaar.registry, fromBlock: start, toBlock: end }));
       for (const { eventName, args } of parseEventLogs({ abi, logs, eventName: ["ServiceListed", "ServiceUpdated", "ServiceStatusChanged"] })) {
-        ids.add(args.serviceId);
-        if (eventName !== "ServiceStatusChanged") terms.push([args.serviceId, args.terms]);
+        const { serviceId } = args;
+        ids.add(serviceId);
+        // A text that the database cannot hold stays unknown, and what is sold under unknown terms is refused.
+        if (eventName === "ServiceStatusChanged" || args.terms.offer.uri.includes("\0")) continue;
+        terms.push([serviceId, args.terms]);
+        if (eventName === "ServiceListed") await adoptListing(db, { serviceId, owner: args.owner, key: args.key, terms: args.terms });
       }
     }
-    const seen = await known(db, [...ids]);
-    for (const [serviceId, seenTerms] of terms) {
-      // A text that the database cannot hold stays unknown, and what is sold under unknown terms is refused.
-      if (seen.has(serviceId) && !seenTerms.offer.uri.includes("\0")) await keepTerms(db, serviceId, seenTerms, false, MOST_SEEN_TERMS);
-    }
-    return seen;
+    // Also of services that are not known yet: their listing may lie in a past that is read later.
+    for (const [serviceId, seenTerms] of terms) await keepTerms(db, serviceId, seenTerms, { proposed: false }, MOST_SEEN_TERMS);
+    return known(db, [...ids]);
   }
 
   async function readAgain(seen: Seen, block: bigint, direction: "forward" | "back"): Promise<void> {
@@ -101,6 +132,8 @@ export function createListingFollower(deps: FollowDeps): () => Promise<void> {
     for (const [id, view] of await readServices(deps, new Map([...seen].map(([serviceId, { key }]) => [serviceId, key])), block)) {
       const changed = await saveView(db, id, view, { followed: true, replaced: direction === "back" ? seen.get(id)?.block : undefined });
       if (changed !== undefined) deps.catalog.changed(changed);
+      const moved = seen.get(id)!.key.agent === 0n ? undefined : await followOwner(db, id);
+      if (moved !== undefined) deps.catalog.changed(moved);
       log.debug({ event: EVENT.listingSynced, serviceId: id, block: String(block), status: view.status, version: view.version, revision: view.revision });
     }
   }
@@ -113,4 +146,5 @@ export function createListingFollower(deps: FollowDeps): () => Promise<void> {
   return follow;
 }
 
+const least = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 const below = (block: bigint, blocks: bigint): bigint => (block > blocks ? block - blocks : 0n);

@@ -1,8 +1,9 @@
 // What an owner asks for, as the registry and the gateway would have it. Pure.
 import { keccak256, type Address, type Hex } from "viem";
 import { bazaarRegistryDomain, serviceIdOf, SERVICE_STATUSES, type BazaarRegistryDomain, type ServiceKey, type ServiceStatus, type ServiceTerms, type ServiceVisibility } from "../../../../sdk/src/bazaar.ts";
-import { metadataBytes, parseMetadata, priceAtomicOf, type Metadata } from "../../../../sdk/src/bazaar/metadata.ts";
+import { metadataBytes, parseMetadata, priceAtomicOf, SUBSCRIPTION_PERIOD_S, type Metadata } from "../../../../sdk/src/bazaar/metadata.ts";
 import { metadataUri, saltOfName, serviceKeyOf, termsOfMetadata, type Act } from "../../../../sdk/src/bazaar/terms.ts";
+import { BATCH_SETTLEMENT } from "../../../../sdk/src/constants.ts";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import type { WireTerms } from "../services/schemas.ts";
 
@@ -29,16 +30,24 @@ export function proposalOf(here: Here, owner: Address, { name, metadata: given, 
 }
 
 /** The same as the gateway sells it. */
-function wireOf({ pricing, description, name }: Metadata, receiver: Address, { origin, url, ...rest }: Place): WireTerms {
+function wireOf({ pricing, description, name, schemes }: Metadata, receiver: Address, { origin, url, ...rest }: Place): WireTerms {
   const priceAtomic = String(priceAtomicOf(pricing));
-  if (pricing.unit === "month" || pricing.model === "subscription") {
-    throw refused("metadata.pricing.model", "The gateway charges by the call and by the unit of a stream; nothing here holds a month of calls for one payment, so a subscription cannot be sold.");
-  }
   if (pricing.unit === "unit" && url !== undefined) throw refused("metadata.pricing.unit", "Units of a stream are sold through the gateway only; a server of your own sells by the call.");
+  const isMonthly = pricing.unit === "month" || pricing.model === "subscription";
+  if (isMonthly) checkMonthly(pricing, schemes, url);
   return {
     ...(origin === undefined ? {} : { origin }), ...(url === undefined ? {} : { url }), ...rest,
-    priceAtomic, receiver, description: (description === "" ? name : description).slice(0, 500), ...(pricing.unit === "unit" ? { streamUnit: "unit", streamPriceAtomic: priceAtomic } : {}),
+    priceAtomic, receiver, description: (description === "" ? name : description).slice(0, 500), ...(pricing.unit === "unit" ? { streamUnit: "unit", streamPriceAtomic: priceAtomic } : {}), ...(isMonthly ? { per: "month" as const } : {}),
   };
+}
+
+/** What is signed says all of it: a month of so many seconds, paid by channel. */
+function checkMonthly({ model, unit, periodS }: Metadata["pricing"], schemes: Metadata["schemes"], url: string | undefined): void {
+  if (unit !== "month") throw refused("metadata.pricing.unit", "A subscription is sold by the month.");
+  if (model !== "subscription") throw refused("metadata.pricing.model", "What is sold by the month is a subscription.");
+  if (periodS === undefined) throw refused("metadata.pricing.periodS", `The terms say how long a month is: ${SUBSCRIPTION_PERIOD_S} seconds.`);
+  if (url !== undefined) throw refused("metadata.pricing.unit", "Months are sold through the gateway only, which counts them; a server of your own sells by the call.");
+  if (schemes.length !== 1 || schemes[0] !== BATCH_SETTLEMENT) throw refused("metadata.schemes", `A month is paid by channel: ${BATCH_SETTLEMENT}, and nothing else.`);
 }
 
 const MOST_AHEAD_S = 86_400n;

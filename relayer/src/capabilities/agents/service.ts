@@ -2,6 +2,7 @@
 // is asked before anything is signed for it; what is neither is kept here: the document, and how available its owner says it is.
 import { isAddressEqual, getAddress, type Address, type Hex } from "viem";
 import { termsHashOf, type ServiceStatus, type ServiceVisibility } from "../../../../sdk/src/bazaar.ts";
+import { parseMetadata } from "../../../../sdk/src/bazaar/metadata.ts";
 import { keyFrom, type Act } from "../../../../sdk/src/bazaar/terms.ts";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { violatedConstraint } from "../../db/pool.ts";
@@ -33,9 +34,11 @@ export async function listingOf({ db }: Pick<GatewayDeps, "db">, id: string): Pr
   throw new TallystickError({ code: "listing_unknown", status: 404, retry: "never", field: "id", detail: `No service is listed as ${id}.` });
 }
 
-/** @throws TallystickError 404, 403 `listing_not_yours`. */
+/** What an identity owns is whoever's that has the identity now. @throws TallystickError 404, 403 `listing_not_yours`; 503 where the chain cannot say. */
 async function ownListing(deps: GatewayDeps, caller: Address, id: string): Promise<Listing> {
-  const listing = await listingOf(deps, id);
+  const found = await listingOf(deps, id);
+  if (found.agentKey > 0n) await syncNow(deps, found.serviceId, keyFrom(found));
+  const listing = found.agentKey > 0n ? await listingOf(deps, id) : found;
   if (isAddressEqual(listing.owner, caller)) return listing;
   throw new TallystickError({ code: "listing_not_yours", status: 403, retry: "never", field: "id", detail: `${id} is not ${caller}'s.` });
 }
@@ -56,12 +59,12 @@ export async function create(deps: GatewayDeps, caller: Address, { name, agentId
   deps.log.info({ event: EVENT.listingProposed, serviceId: proposed.serviceId, service: name, owner: caller, contentHash: proposed.contentHash }, "listing proposed");
   if (await registryStands(deps)) await syncNow(deps, proposed.serviceId, proposed.key);
   const listing = await listingOf(deps, proposed.serviceId);
-  return { listing, next: changeOfEnded(deps, listing, proposed) ?? (await nextOf(deps, listing)), sent: undefined };
+  return { listing, next: changeOfOther(deps, listing, proposed) ?? (await nextOf(deps, listing)), sent: undefined };
 }
 
-/** One that was delisted comes back with other terms: those first, then its status. */
-function changeOfEnded(deps: GatewayDeps, { status, serviceId, revision, termsHash }: Listing, { terms }: Proposed): Act | undefined {
-  if (status !== "delisted" || termsHash === termsHashOf(terms)) return undefined;
+/** One that was delisted, or listed elsewhere, comes with other terms than the chain has: those first, then its status. */
+function changeOfOther(deps: GatewayDeps, { status, serviceId, revision, termsHash }: Listing, { terms }: Proposed): Act | undefined {
+  if (status === "none" || termsHash === termsHashOf(terms)) return undefined;
   return { kind: "update", serviceId, revision, terms, deadline: nowS(deps) + SIGN_WITHIN_S };
 }
 
@@ -74,7 +77,7 @@ async function checkFree(deps: GatewayDeps, caller: Address, { serviceId, name, 
   const keyed = idempotencyKey === undefined ? undefined : await store.findByKey(deps.db, caller, idempotencyKey);
   if (keyed !== undefined && keyed.serviceId !== serviceId) throw conflict("idempotency_conflict", "Idempotency-Key", "This Idempotency-Key was used for another service.");
   const existing = await findListing(deps.db, serviceId);
-  if (existing !== undefined && existing.status !== "none" && existing.status !== "delisted" && existing.termsHash !== termsHashOf(terms)) {
+  if (existing?.service !== undefined && existing.status !== "none" && existing.status !== "delisted" && existing.termsHash !== termsHashOf(terms)) {
     throw conflict("listing_exists", "name", `${existing.service ?? serviceId} is listed with other terms; PUT /api/v1/agents/${serviceId} changes them.`);
   }
   const named = await findListing(deps.db, name);
@@ -102,18 +105,19 @@ async function sell(deps: GatewayDeps, caller: Address, { name, wire }: Proposed
   }
 }
 
-async function propose({ db }: GatewayDeps, owner: Address, { serviceId, name: service, key, terms }: Proposed, idempotencyKey: string | undefined): Promise<void> {
+async function propose({ db }: GatewayDeps, owner: Address, proposed: Proposed, idempotencyKey: string | undefined): Promise<void> {
+  const { serviceId, name: service, key, terms } = proposed;
   try {
-    await store.proposeListing(db, { serviceId, service, owner, key, terms, idempotencyKey });
+    if (!(await store.proposeListing(db, { serviceId, service, owner, key, terms, idempotencyKey }))) await store.nameListing(db, serviceId, service, owner);
   } catch (error) {
     if (violatedConstraint(error) === undefined) throw error;
     throw new TallystickError({ code: "listing_name_taken", status: 409, retry: "never", field: "name", detail: `The name or the Idempotency-Key was used for another service.`, cause: error });
   }
-  await keepTerms(db, serviceId, terms);
+  await keepTerms(db, proposed);
 }
 
-async function keepTerms(db: GatewayDeps["db"], serviceId: Hex, terms: Proposed["terms"]): Promise<void> {
-  if (await store.keepTerms(db, serviceId, terms, true, MOST_TERMS)) return;
+async function keepTerms(db: GatewayDeps["db"], { serviceId, terms, metadata }: Proposed): Promise<void> {
+  if (await store.keepTerms(db, serviceId, terms, { proposed: true, periodS: metadata.pricing.periodS }, MOST_TERMS)) return;
   throw new TallystickError({ code: "terms_full", status: 429, retry: "never", detail: `${MOST_TERMS} terms were proposed for this service, as many as are kept.` });
 }
 
@@ -151,7 +155,7 @@ export async function update(deps: GatewayDeps, caller: Address, id: string, { s
   const proposed = await changeOf(deps, caller, listing, offer);
   await keepDocument(deps, caller, proposed);
   if (listing.status === "none") return create(deps, caller, { ...offer, ...placeOf(proposed), name: proposed.name, salt: listing.salt, ...(listing.agentKey === 0n ? {} : { agentId: String(listing.agentKey - 1n) }) }, undefined);
-  await keepTerms(deps.db, listing.serviceId, proposed.terms);
+  await keepTerms(deps.db, proposed);
   const view = await syncNow(deps, listing.serviceId, proposed.key);
   const consent = consentOf({ signature, deadline });
   const isCurrent = view.termsTag !== undefined && termsHashOf(proposed.terms).startsWith(view.termsTag);
@@ -176,10 +180,14 @@ async function changeOf(deps: GatewayDeps, caller: Address, { service, serviceId
   const sold = service === undefined ? undefined : await deps.catalog.find(service);
   if (service === undefined || sold === undefined) throw new TallystickError({ code: "service_unknown", status: 404, retry: "never", field: "id", detail: `${service ?? serviceId} is off sale; POST /api/v1/agents sells it again.` });
   const place = offer.origin === undefined && offer.url === undefined ? (sold.origin === undefined ? { url: sold.url } : { origin: sold.origin }) : {};
-  const { minDepositCalls, withdrawDelayS, upstreamTimeoutMs } = sold;
-  const asked = askedOf(caller, { minDepositCalls, withdrawDelayS, upstreamTimeoutMs, ...offer, ...place, payTo: offer.payTo ?? payTo, visibility: offer.visibility ?? visibility });
+  const { withdrawDelayS, upstreamTimeoutMs } = sold;
+  // A deposit for so many calls is none for so many months.
+  const sameUnit = (sold.subscription !== undefined) === isMonthly(offer.metadata);
+  const asked = askedOf(caller, { ...(sameUnit ? { minDepositCalls: sold.minDepositCalls } : {}), withdrawDelayS, upstreamTimeoutMs, ...offer, ...place, payTo: offer.payTo ?? payTo, visibility: offer.visibility ?? visibility });
   return proposalOf(hereOf(deps), caller, { ...asked, name: service, salt, agentId: agentKey === 0n ? undefined : agentKey - 1n });
 }
+
+const isMonthly = (metadata: unknown): boolean => parseMetadata(metadata).pricing.unit === "month";
 
 /** Pauses, resumes or ends a service. Without a signature: what has to be signed. One that is not on chain needs none. */
 export async function setStatus(deps: GatewayDeps, caller: Address, id: string, status: ServiceStatus, signed: Signed): Promise<Acted> {

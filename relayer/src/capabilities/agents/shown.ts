@@ -21,10 +21,10 @@ export async function agentOf(deps: ShowDeps, listing: Listing): Promise<Static<
 }
 
 /** Without metadata, which is at `uri`. Others see what is listed in public. */
-export async function agentsOf(deps: ShowDeps, filter: Omit<ListingFilter, "limit" | "statuses" | "visibility"> & { limit?: number | undefined }, caller: Address | undefined): Promise<{ agents: Static<typeof AgentView>[]; next: string | null }> {
+export async function agentsOf(deps: ShowDeps, filter: Omit<ListingFilter, "limit" | "statuses" | "visibility" | "elsewhere"> & { limit?: number | undefined }, caller: Address | undefined): Promise<{ agents: Static<typeof AgentView>[]; next: string | null }> {
   const limit = filter.limit ?? PAGE;
   const isOwn = caller !== undefined && filter.owner !== undefined && isAddressEqual(caller, filter.owner);
-  const found = await listings(deps.db, { ...filter, limit, ...(isOwn ? {} : { statuses: ["listed"] as const, visibility: "public" as const }) });
+  const found = await listings(deps.db, { ...filter, limit, elsewhere: isOwn, ...(isOwn ? {} : { statuses: ["listed"] as const, visibility: "public" as const }) });
   return { agents: await Promise.all(found.map((listing) => view(deps, listing, null))), next: found.length < limit ? null : (found.at(-1)?.serviceId ?? null) };
 }
 

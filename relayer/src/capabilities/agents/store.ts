@@ -11,7 +11,7 @@ export type Availability = (typeof AVAILABILITIES)[number];
 /** Price in atomic units of `token`. */
 export type Listing = {
   serviceId: Hex;
-  /** The gateway's name of it. */
+  /** The gateway's name of it; undefined where nobody sells it here. */
   service: string | undefined;
   owner: Address;
   agentKey: bigint;
@@ -62,19 +62,21 @@ export type ListingFilter = {
   statuses?: readonly ServiceStatus[] | undefined;
   capability?: string | undefined;
   visibility?: ServiceVisibility | undefined;
+  /** Also what nobody sells here. */
+  elsewhere: boolean;
   /** Page: those that come after this id. */
   after?: Hex | undefined;
   limit: number;
 };
 
 /** In the order of their ids. */
-export async function listings(db: Queryable, { owner, statuses, capability, visibility, after, limit }: ListingFilter): Promise<Listing[]> {
+export async function listings(db: Queryable, { owner, statuses, capability, visibility, elsewhere, after, limit }: ListingFilter): Promise<Listing[]> {
   const { rows } = await db.query<ListingRow>(
     `SELECT ${LISTING_COLUMNS} FROM listing
      WHERE ($1::bytea IS NULL OR owner = $1::bytea) AND ($2::text[] IS NULL OR status = ANY($2)) AND ($3::text IS NULL OR capability = $3) AND ($4::text IS NULL OR visibility = $4)
-       AND ($5::bytea IS NULL OR service_id > $5::bytea)
+       AND ($5::bytea IS NULL OR service_id > $5::bytea) AND ($7 OR service IS NOT NULL)
      ORDER BY service_id LIMIT $6`,
-    [owner === undefined ? null : toBytes(owner), statuses ?? null, capability ?? null, visibility ?? null, after === undefined ? null : toBytes(after), limit],
+    [owner === undefined ? null : toBytes(owner), statuses ?? null, capability ?? null, visibility ?? null, after === undefined ? null : toBytes(after), limit, elsewhere],
   );
   return rows.map(listingFromRow);
 }

@@ -34,16 +34,37 @@ export async function proposeListing(db: Queryable, { serviceId, service, owner,
   return rowCount === 1;
 }
 
-/** Keeps terms; `proposed`: by the owner, signed in here. @returns false when the service has `most` others. */
-export async function keepTerms(db: Queryable, serviceId: Hex, terms: ServiceTerms, proposed: boolean, most: number): Promise<boolean> {
+/** A service as the registry told of it when it was listed: nobody sells it here. Its status comes with the next look at the chain. @returns false when it is known. */
+export async function adoptListing(db: Queryable, { serviceId, owner, key, terms }: Pick<Proposal, "serviceId" | "owner" | "key" | "terms">): Promise<boolean> {
   const { payTo, token, offer } = terms;
   const { rowCount } = await db.query(
-    `INSERT INTO listing_terms (service_id, terms_hash, pay_to, token, capability, tag, categories, price_atomic, schemes, visibility, content_hash, uri, proposed)
-     SELECT $1::bytea, $2::bytea, $3::bytea, $4::bytea, $5::bytea, $6, $7::numeric, $8::numeric, $9::int, $10::smallint, $11::bytea, $12, $13
+    `INSERT INTO listing (service_id, owner, agent_key, salt, pay_to, token, price_atomic, capability, categories, schemes, visibility, content_hash, uri, terms_hash)
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, mod($9::numeric, 9223372036854775808), $10, $11, $12, $13, $14) ON CONFLICT (service_id) DO NOTHING`,
+    [toBytes(serviceId), toBytes(owner), key.agent, toBytes(key.salt), toBytes(payTo), toBytes(token), offer.price, readCapabilityTag(offer.capability) ?? "", offer.categories, offer.schemes, SERVICE_VISIBILITIES[offer.visibility],
+      toBytes(offer.contentHash), offer.uri, toBytes(termsHashOf(terms))],
+  );
+  return rowCount === 1;
+}
+
+/** Its owner sells it here from now on, under this name. @returns false when somebody does already, or it is not the owner's. @throws a violation of listing_service_key. */
+export async function nameListing(db: Queryable, serviceId: Hex, service: string, owner: Address): Promise<boolean> {
+  const { rowCount } = await db.query("UPDATE listing SET service = $2 WHERE service_id = $1::bytea AND service IS NULL AND owner = $3::bytea", [toBytes(serviceId), service, toBytes(owner)]);
+  return rowCount === 1;
+}
+
+/** `proposed`: by the owner, signed in here; then it is known whether its price is for a time, in seconds. */
+export type Origin = { proposed: boolean; periodS?: number | undefined };
+
+/** Keeps terms. @returns false when the service has `most` others. */
+export async function keepTerms(db: Queryable, serviceId: Hex, terms: ServiceTerms, { proposed, periodS }: Origin, most: number): Promise<boolean> {
+  const { payTo, token, offer } = terms;
+  const { rowCount } = await db.query(
+    `INSERT INTO listing_terms (service_id, terms_hash, pay_to, token, capability, tag, categories, price_atomic, schemes, visibility, content_hash, uri, proposed, period_s)
+     SELECT $1::bytea, $2::bytea, $3::bytea, $4::bytea, $5::bytea, $6, $7::numeric, $8::numeric, $9::int, $10::smallint, $11::bytea, $12, $13, $15::int
      WHERE (SELECT count(*) FROM listing_terms WHERE service_id = $1::bytea AND terms_hash <> $2::bytea AND proposed = $13) < $14
-     ON CONFLICT (service_id, terms_hash) DO UPDATE SET proposed = listing_terms.proposed OR EXCLUDED.proposed`,
+     ON CONFLICT (service_id, terms_hash) DO UPDATE SET proposed = listing_terms.proposed OR EXCLUDED.proposed, period_s = coalesce(EXCLUDED.period_s, listing_terms.period_s)`,
     [toBytes(serviceId), toBytes(termsHashOf(terms)), toBytes(payTo), toBytes(token), toBytes(offer.capability), readCapabilityTag(offer.capability) ?? "", offer.categories, offer.price, offer.schemes, offer.visibility,
-      toBytes(offer.contentHash), offer.uri, proposed, most],
+      toBytes(offer.contentHash), offer.uri, proposed, most, periodS ?? null],
   );
   return rowCount === 1;
 }

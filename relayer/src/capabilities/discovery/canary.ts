@@ -15,10 +15,10 @@ export const CANARY_TIMEOUT_MS = 45_000;
 export type Ask = (headers: Record<string, string>, timeoutMs: number) => Promise<{ status: number; headers: Headers; latencyMs: number }>;
 type CanaryDeps = Pick<Deps, "config" | "db" | "chain">;
 
-/** @returns what was seen; undefined where nothing was paid: too dear, no `exact`, or the day's budget is used up. */
+/** @returns what was seen; undefined where nothing was paid: too dear, sold by the month, no `exact`, or the day's budget is used up. */
 export async function payCanary({ config, db, chain }: CanaryDeps, target: store.Target, required: PaymentRequired, ask: Ask): Promise<store.Look | undefined> {
   const { canaryKey, canaryBudgetAtomic, canaryMostAtomic } = config.discovery;
-  if (canaryKey === undefined || target.price > canaryMostAtomic) return undefined;
+  if (canaryKey === undefined || target.price > canaryMostAtomic || target.facts.pricing?.unit === "month") return undefined;
   if (!required.accepts.some(({ scheme, network }) => scheme === "exact" && network === config.network) || !judgeTerms(required, config.network, target).honest) return undefined;
   const terms = await chooseTerms(required, new URL(target.url), { schemes: ["exact"], chainId: config.chainId, sessionChannels: config.sessionChannels });
   const account = privateKeyToAccount(canaryKey);

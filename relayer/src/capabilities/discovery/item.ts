@@ -34,9 +34,9 @@ export function itemOf(service: FoundService, config: Terms): DiscoveryResource 
 }
 
 /** The registry's terms, a scheme each. The 402 of the service has what else a payment needs. */
-function acceptsOf({ schemes, token, price, payTo }: FoundService, config: Terms): PaymentRequirements[] {
+function acceptsOf({ schemes, token, price, payTo, facts }: FoundService, config: Terms): PaymentRequirements[] {
   const named = token.toLowerCase() === config.token.address.toLowerCase() ? { name: config.token.name, version: config.token.version } : {};
-  return namesOf(SERVICE_SCHEMES, BigInt(schemes)).map((scheme) => ({ scheme, network: config.network, amount: price.toString(), asset: token, payTo, maxTimeoutSeconds: SECONDS_TO_PAY, extra: named }));
+  return namesOf(SERVICE_SCHEMES, BigInt(schemes)).map((scheme) => ({ scheme, network: config.network, amount: price.toString(), asset: token, payTo, maxTimeoutSeconds: SECONDS_TO_PAY, extra: { ...named, ...(facts.pricing?.unit === "month" ? { subscription: { unit: "month", periodS: facts.pricing.periodS } } : {}) } }));
 }
 
 /** How an endpoint is called. Undefined where its provider's own words would not make a valid one. */

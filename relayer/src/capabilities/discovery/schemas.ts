@@ -60,7 +60,7 @@ const orNull = <T extends Parameters<typeof Type.Union>[0][number]>(type: T) => 
 const FactorView = Type.Object({ factor: Type.String(), weight: Type.Number(), value: Type.Number({ description: "0 to 1" }), contribution: Type.Number({ description: "weight times value" }), why: Type.String() });
 export const AgentView = Type.Object({
   serviceId: Type.String(), name: Type.String({ description: "Its provider's words, as are all texts: escape them" }), description: Type.String(), capability: Type.String(), categories: Type.Array(Type.String()),
-  url: Type.String({ description: "Where it is called and paid" }), price: Type.String({ description: "Decimal, whole tokens" }), priceAtomic: Type.String(), token: Type.String(), network: Type.String(), schemes: Type.Array(Type.String()),
+  url: Type.String({ description: "Where it is called and paid" }), price: Type.String({ description: "Decimal, whole tokens" }), priceAtomic: Type.String(), unit: Type.String({ description: "What the price buys: a call, a unit of a stream, or a month of calls" }), token: Type.String(), network: Type.String(), schemes: Type.Array(Type.String()),
   payTo: Type.String(), owner: Type.String(), availability: Type.String(), availableAt: orNull(Type.String()),
   sla: orNull(Type.Object({ maxLatencyMs: Type.Integer(), minUptimePercent: Type.Number() })),
   measured: Type.Object({ uptimePercent: orNull(Type.Number()), p50Ms: orNull(Type.Integer()), p90Ms: orNull(Type.Integer()), p99Ms: orNull(Type.Integer()), priceHonestyPercent: orNull(Type.Number()) }),

@@ -65,7 +65,7 @@ type ListingRow = {
 export async function ownListings(db: Queryable): Promise<ChainService[]> {
   const { rows } = await db.query<ListingRow>(
     `SELECT l.service_id, l.owner, l.agent_key, l.pay_to, l.token, l.price_atomic, l.capability, l.categories, l.schemes, l.visibility, l.status, l.version, l.content_hash, l.uri, floor(extract(epoch FROM l.updated_at))::text AS changed_at
-     FROM listing l WHERE NOT EXISTS (SELECT 1 FROM discovery_service d WHERE d.service_id = l.service_id AND d.source = 'indexer')`,
+     FROM listing l WHERE l.service IS NOT NULL AND NOT EXISTS (SELECT 1 FROM discovery_service d WHERE d.service_id = l.service_id AND d.source = 'indexer')`,
   );
   return rows.map((row) => ({
     serviceId: toHex(row.service_id), owner: toAddress(row.owner), agentKey: row.agent_key, payTo: toAddress(row.pay_to), token: toAddress(row.token), price: row.price_atomic, capability: row.capability, categories: row.categories,

@@ -35,7 +35,7 @@ export type DocumentFacts = {
   documentVersion?: string;
   documentation?: string;
   provider?: string;
-  pricing?: { model: string; unit: string };
+  pricing?: { model: string; unit: string; periodS?: number };
   sla?: Sla;
   refundPolicy?: RefundPolicy;
   endpoints: EndpointFacts[];

@@ -17,6 +17,7 @@ export function agentView(service: FoundService, config: Pick<Config, "network" 
     url: service.url,
     price: decimalOf(service.price),
     priceAtomic: service.price.toString(),
+    unit: service.facts.pricing?.unit ?? "call",
     token: service.token,
     network: config.network,
     schemes: namesOf(SERVICE_SCHEMES, BigInt(service.schemes)),

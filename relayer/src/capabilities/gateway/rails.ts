@@ -8,12 +8,14 @@ import type { Service } from "./store.ts";
 
 export const RAILS: readonly Rail[] = [sessionRail, exactRail];
 
-/** A session is paid by its channel: only there the ledger counts its calls. */
-const railsOf = ({ agreed }: Pick<Service, "agreed">): readonly Rail[] => (agreed === undefined ? RAILS : [sessionRail]);
+/** Sessions and months are paid by channel: only there a call that was agreed to cost less, or nothing, can be charged that. */
+const railsOf = ({ agreed, subscription }: Pick<Service, "agreed" | "subscription">): readonly Rail[] => (agreed === undefined && subscription === undefined ? RAILS : [sessionRail]);
 
-export function railOf(scheme: string, service: Pick<Service, "agreed">): Rail | undefined {
+export function railOf(scheme: string, service: Pick<Service, "agreed" | "subscription">): Rail | undefined {
   return railsOf(service).find((rail) => rail.scheme === scheme);
 }
+
+export const schemesOf = (service: Pick<Service, "agreed" | "subscription">): string[] => railsOf(service).map(({ scheme }) => scheme);
 
 export function allTerms(deps: Deps, service: Service, paymentId: string): PaymentRequirements[] {
   return railsOf(service).map((rail) => rail.terms(deps, service, paymentId));

@@ -13,7 +13,7 @@ import type { Delivery } from "../ledger/types.ts";
 import { requestHash } from "./logic.ts";
 import { pauseOf } from "./pause.ts";
 import type { GatewayDeps, OpenPayment, Opened, Sale } from "./rail.ts";
-import { railOf, RAILS } from "./rails.ts";
+import { railOf, schemesOf } from "./rails.ts";
 import { decodeEnvelope, type Envelope } from "./schemas.ts";
 import { deliverStream } from "./streaming.ts";
 import { listServices, upsertService, type Service } from "./store.ts";
@@ -63,7 +63,7 @@ export type Purchase = { service: Service; resource: string; requestHash: Hex };
 /** Sets the price aside, or finds that nothing is left to run. @throws as Rail.open. */
 export async function openPurchase(deps: GatewayDeps, purchase: Purchase, { envelope, paymentId, standing }: ReadPayment): Promise<Opened> {
   const rail = railOf(String(envelope.accepted.scheme), purchase.service);
-  if (rail === undefined) throw schemeFault(envelope.accepted.scheme, RAILS.map(({ scheme }) => scheme));
+  if (rail === undefined) throw schemeFault(envelope.accepted.scheme, schemesOf(purchase.service));
   const terms = rail.terms(deps, purchase.service, paymentId);
   checkAccepted(envelope.accepted, atPriceOf(envelope.accepted, terms, purchase.service));
   const opened = await rail.open(deps, { ...purchase, envelope, terms, paymentId, ...(standing === undefined ? { clientId: clientIdOf(envelope) } : { clientId: standing.clientId, standing: true }) });
@@ -111,13 +111,16 @@ export function purchaseOf(deps: Pick<Deps, "config">, service: Service, call: O
 export async function deliver(deps: GatewayDeps, service: Service, call: Call, payment: OpenPayment): Promise<Sale> {
   let run: UpstreamRun;
   let delivery: Delivery;
+  // A month is charged with the whole answer, so one that streams is read first. What was paid before is of one call.
+  const period = payment.prepaid === true ? undefined : service.subscription;
   try {
     const { streams, ...whole } = call;
     // Within a session the ledger's price is the one that counts, whatever the terms said.
     const sold = payment.price < service.price && payment.prepaid !== true ? { ...service, price: payment.price } : service;
-    run = await openUpstream(deps, sold, payment.stream === undefined || streams === undefined ? whole : call, payment.paymentId);
+    run = await openUpstream(deps, sold, payment.stream === undefined || streams === undefined || period !== undefined ? whole : call, payment.paymentId);
     if (payment.stream !== undefined && run.streams) return await deliverStream(deps, service, call, payment, payment.stream, run);
     delivery = await deliveryOf(deps, run);
+    if (period !== undefined) delivery = { ...delivery, amount: payment.price, periodS: period.periodS };
   } catch (error) {
     await payment.abandon(call.signal.aborted ? "client_gone" : error instanceof TallystickError ? error.code : "failure");
     throw error;

@@ -22,6 +22,8 @@ export type Service = {
   upstreamTimeoutMs: number;
   /** What streamed answers cost step by step; undefined where they are sold at the price of a call only. */
   stream: { unit: string; unitPrice: bigint } | undefined;
+  /** Sold by the month: `price` buys all calls of a buyer for so long (subscriptions/README.md). */
+  subscription?: { periodS: number } | undefined;
   /** Not sold since then: its provider owes the relayer. */
   pausedSince?: Date | undefined;
   /** Not sold either: its owner paused it in the registry, or says that it is offline until then. */
@@ -32,7 +34,7 @@ export type Service = {
 
 export type ServiceRow = {
   name: string; origin: string | null; url: string | null; owner: Buffer | null; description: string; receiver: Buffer; token: Buffer; price_atomic: bigint;
-  min_deposit_calls: number; withdraw_delay_s: number; upstream_timeout_ms: number; stream_unit: string | null; stream_price_atomic: bigint | null;
+  min_deposit_calls: number; withdraw_delay_s: number; upstream_timeout_ms: number; stream_unit: string | null; stream_price_atomic: bigint | null; period_s: number | null;
   paused_since?: Date | null; closed?: "paused" | "offline" | null; closed_until?: Date | null;
 };
 
@@ -65,7 +67,7 @@ export async function upsertService(db: Queryable, service: ServiceConfig, token
        stream_unit, stream_price_atomic)
      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
      ON CONFLICT (name) DO UPDATE SET origin = $2, description = $3, receiver = $4, token = $5, price_atomic = $6,
-       min_deposit_calls = $7, withdraw_delay_s = $8, upstream_timeout_ms = $9, stream_unit = $10, stream_price_atomic = $11, owner = NULL, url = NULL, removed_at = NULL, updated_at = now()`,
+       min_deposit_calls = $7, withdraw_delay_s = $8, upstream_timeout_ms = $9, stream_unit = $10, stream_price_atomic = $11, period_s = NULL, owner = NULL, url = NULL, removed_at = NULL, updated_at = now()`,
     [service.name, service.origin, service.description, toBytes(service.receiver), toBytes(token), service.priceAtomic,
       service.minDepositCalls, service.withdrawDelayS, service.upstreamTimeoutMs, service.stream?.unit ?? null, service.stream?.unitPrice ?? null],
   );
@@ -85,6 +87,7 @@ export function serviceFromRow(row: ServiceRow): Service {
     withdrawDelayS: row.withdraw_delay_s,
     upstreamTimeoutMs: row.upstream_timeout_ms,
     stream: row.stream_unit === null || row.stream_price_atomic === null ? undefined : { unit: row.stream_unit, unitPrice: row.stream_price_atomic },
+    ...(row.period_s === null ? {} : { subscription: { periodS: row.period_s } }),
     ...(row.paused_since == null ? {} : { pausedSince: row.paused_since }),
     ...(row.closed == null ? {} : { closed: { why: row.closed, until: row.closed_until ?? undefined } }),
   };

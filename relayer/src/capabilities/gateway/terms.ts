@@ -43,6 +43,8 @@ export function sessionTerms(config: Config, service: Service, receiverAuthorize
       withdrawDelay: service.withdrawDelayS,
       minDeposit: (service.price * BigInt(service.minDepositCalls)).toString(),
       paymentId,
+      // The first call of a buyer is charged the amount, and those after it nothing for so long.
+      ...(service.subscription === undefined ? {} : { subscription: { unit: "month", periodS: service.subscription.periodS } }),
       tallystick: announcement(config, service),
     },
   };

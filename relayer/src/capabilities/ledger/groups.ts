@@ -8,6 +8,8 @@ import { reserveWithin } from "../mandates/budget-store.ts";
 import { dispatchReservations } from "../mandates/dispatch.ts";
 import { dispatchCharges, dispatchSessions } from "../negotiation/dispatch.ts";
 import { chargeInSessions, reserveInSessions, type SessionVerdict } from "../negotiation/ledger-store.ts";
+import { dispatchPeriods } from "../subscriptions/dispatch.ts";
+import { chargeByPeriod } from "../subscriptions/store.ts";
 import { chargeAll, releaseAll, reserveAll, type Charge, type Charged, type Reservation } from "./store.ts";
 
 export type LedgerGroups = {
@@ -31,7 +33,10 @@ export function createLedgerGroups({ db, config }: Pick<Deps, "db" | "config">):
       createGroup((items) => reserveInSessions(db, items, bounds), sharesFate),
     ),
     charge: dispatchCharges(
-      createGroup((items) => chargeAll(db, items, limits.answerTtlS), isDatabaseUnavailable),
+      dispatchPeriods(
+        createGroup((items) => chargeAll(db, items, limits.answerTtlS), isDatabaseUnavailable),
+        createGroup((items) => chargeByPeriod(db, items, limits.answerTtlS), isDatabaseUnavailable),
+      ),
       createGroup((items) => chargeInSessions(db, items, limits.answerTtlS), isDatabaseUnavailable),
     ),
     release: createGroup((items) => releaseAll(db, items), isDatabaseUnavailable),

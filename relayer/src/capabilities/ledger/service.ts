@@ -124,7 +124,8 @@ async function replay(deps: Deps, request: PaymentRequest, known: Payment, deadl
   const channel = await findChannel(deps.db, resolved.channelId);
   if (channel === undefined) throw new TallystickError({ code: "channel_unknown", status: 500, retry: "safe", detail: "The channel is not in the ledger." });
   const refuse = (refusal: "voucher_used" | "voucher_public" | "answer_expired"): Taken => ({ outcome: "refused", refusal, channel });
-  if (resolved.state === "released") return "busy"; // free again: try to reserve
+  // Free again, as a voucher that was charged nothing is: try to reserve.
+  if (resolved.state === "released" || (resolved.charged === 0n && resolved.requestHash !== request.requestHash)) return "busy";
   if (resolved.requestHash !== request.requestHash) return refuse("voucher_used");
   if (resolved.state === "reserved") throw inProgress(resolved.paymentId);
   const identified = request.clientId !== undefined && request.clientId === resolved.clientId;
@@ -164,10 +165,10 @@ async function waitWhileReserved(deps: Deps, known: Payment, deadline: number): 
  * @returns undefined when the lease ran out meanwhile: nothing was charged, nothing may be delivered.
  */
 export async function charge(deps: Deps, payment: PaymentRequest, delivery: Delivery): Promise<ChargedPayment | undefined> {
-  const { amount, startedAt, endedAt } = delivery;
+  const { amount, startedAt, endedAt, periodS } = delivery;
   deps.reached("upstream.answered");
   const stored = sealDelivery(deps, payment.paymentId, delivery);
-  const charged = await chargeOrFree(deps, { paymentId: payment.paymentId, amount, inSession: payment.inSession, ...stored });
+  const charged = await chargeOrFree(deps, { paymentId: payment.paymentId, amount, inSession: payment.inSession, periodS, ...stored });
   if (charged === undefined) return undefined;
   if (amount > payment.price || charged.amount > amount || charged.chargedCumulative < charged.amount) throw new Error("invariant: charged within the price");
   deps.reached("payment.charged");

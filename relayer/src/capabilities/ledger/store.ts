@@ -80,7 +80,7 @@ export function reserveValues(items: readonly Reservation[], limits: ReserveLimi
 }
 
 /** One item of chargeAll. */
-export type Charge = SealedDelivery & { paymentId: string; amount: bigint; inSession?: boolean | undefined };
+export type Charge = SealedDelivery & { paymentId: string; amount: bigint; inSession?: boolean | undefined; periodS?: number | undefined };
 /** What the buyer is told of its channel as of the charge. */
 export type Standing = Pick<ChainView, "balance" | "totalClaimed" | "withdrawInitiatedAt" | "refundNonce">;
 /** `amount` is what was charged: within a session it may be less than asked. */
@@ -95,7 +95,7 @@ export async function chargeAll(db: Queryable, items: readonly Charge[], ttlS: n
   return chargedFrom(rows, items);
 }
 
-/** Parameters of the charging functions: this one, and charge_in_sessions. */
+/** The first eight parameters of the charging functions: this one, charge_in_sessions and charge_by_period. */
 export function chargeValues(items: readonly Charge[], ttlS: number): unknown[] {
   return [
     items.map((item) => item.paymentId), items.map((item) => item.amount), items.map((item) => item.status), items.map((item) => item.sealed), items.map((item) => toBytes(item.outputHash)),

@@ -42,7 +42,7 @@ export type Payment = PaymentRequest & {
 };
 
 /** What the upstream made of a payment: the answer, what it costs (at most the price), and when it ran. */
-export type Delivery = { answer: Answer; amount: bigint; startedAt: Date; endedAt: Date };
+export type Delivery = { answer: Answer; amount: bigint; startedAt: Date; endedAt: Date; /** Sold by time: charged only where no such period of the buyer stands. */ periodS?: number };
 
 /** A delivery as it is stored: the answer sealed. */
 export type SealedDelivery = Pick<Delivery, "startedAt" | "endedAt"> & { status: number; sealed: Buffer; outputHash: Hex };

@@ -23,7 +23,7 @@ export async function agreedFor(deps: Pick<GatewayDeps, "db">, service: Service,
   const over = session.service !== service.name || payTo !== service.receiver || token !== service.token ? "session_service" : session.state === "expired" ? "session_expired" : session.state === "exhausted" ? "session_exhausted" : undefined;
   const price = priceOfCall(session, callsTaken + 1);
   const minDepositCalls = Math.max(1, Math.min(service.minDepositCalls, calls - callsTaken));
-  return { session, over, service: { ...service, price, minDepositCalls, agreed: { sessionId, offerHash, prices: [pricePerRequest, ...tiers.map((tier) => tier.pricePerRequest)] } } };
+  return { session, over, service: { ...service, subscription: undefined, price, minDepositCalls, agreed: { sessionId, offerHash, prices: [pricePerRequest, ...tiers.map((tier) => tier.pricePerRequest)] } } };
 }
 
 /** A session that is over is told so, unless its payer took the terms of everybody that it was shown. */

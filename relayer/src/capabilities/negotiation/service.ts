@@ -9,6 +9,7 @@ import type { Deps } from "../../deps.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { ownerOf } from "../firewall/registry.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
+import type { Service } from "../gateway/store.ts";
 import { isSignedBy } from "../mandates/signatures.ts";
 import { listingMismatch, mismatchNow, type Named } from "./listed.ts";
 import * as sessions from "./session-store.ts";
@@ -83,6 +84,7 @@ async function whyNotOnSale(deps: NegotiationDeps, { policy: { message } }: stor
   const service = await deps.catalog.find(message.service);
   if (service === undefined || service.pausedSince !== undefined) return "it is not on sale";
   if (service.url !== undefined) return "it is sold by its provider's own server";
+  if (service.subscription !== undefined) return "it is sold by the month";
   if (!isAddressEqual(ownerOf(service), message.provider) || !isAddressEqual(service.receiver, message.payTo)) return "its owner or payee is another now";
   const mismatch = listingMismatch(deps, message);
   if (mismatch !== undefined) return `its listing says otherwise: ${mismatch.field}`;
@@ -127,7 +129,7 @@ export async function makeOffer(deps: NegotiationDeps, intentId: Hex, offer: Sig
   throw refuse("round_answered", 409, `Round ${message.round} has its offer.`, "offer.round");
 }
 
-function otherThan(offer: Offer, intent: Intent, intentHash: Hex, service: { receiver: Address; token: Address; url: string | undefined }): string | undefined {
+function otherThan(offer: Offer, intent: Intent, intentHash: Hex, service: Pick<Service, "receiver" | "token" | "url" | "subscription">): string | undefined {
   if (offer.intentId !== intent.intentId) return "intentId";
   if (offer.intentHash !== intentHash) return "intentHash";
   if (!isAddressEqual(offer.agent, intent.agent)) return "agent";
@@ -135,7 +137,7 @@ function otherThan(offer: Offer, intent: Intent, intentHash: Hex, service: { rec
   if (!isAddressEqual(offer.payTo, service.receiver)) return "payTo";
   if (!isAddressEqual(offer.token, service.token)) return "token";
   if (offer.policyHash !== zeroHash) return "policyHash";
-  return service.url === undefined ? undefined : "service";
+  return service.url === undefined && service.subscription === undefined ? undefined : "service";
 }
 
 /** The agent asks for less; a policy answers at once, a provider when it comes by. @returns the answer, or undefined while there is none. */
@@ -179,7 +181,7 @@ export async function acceptOffer(deps: NegotiationDeps, intentId: Hex, acceptan
   if (offer.expiresAt <= nowS(deps)) throw refuse("offer_expired", 409, "The offer is over.");
   if (message.sessionExpiresAt <= nowS(deps) || message.sessionExpiresAt > nowS(deps) + offer.sessionTtlS + CLOCK_S) throw refuse("session_unbounded", 409, `The offer is for a session of ${offer.sessionTtlS} seconds at most.`, "acceptance.sessionExpiresAt");
   const service = await deps.catalog.find(offer.service);
-  if (service === undefined || !isAddressEqual(service.receiver, offer.payTo) || !isAddressEqual(ownerOf(service), offer.provider)) throw refuse("offer_void", 409, "The service is off sale, or another's now.");
+  if (service === undefined || !isAddressEqual(service.receiver, offer.payTo) || !isAddressEqual(ownerOf(service), offer.provider) || service.subscription !== undefined) throw refuse("offer_void", 409, "The service is off sale, another's, or sold by the month now.");
   await checkListed(deps, "offer", offer);
   const calls = callsFor(offer, message.budget);
   if (calls < 1) throw refuse("budget_too_small", 400, "The budget pays for no call.", "acceptance.budget");

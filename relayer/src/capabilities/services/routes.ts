@@ -60,6 +60,7 @@ function view({ config }: Pick<Deps, "config">, service: Service): Static<typeof
     receiver: service.receiver,
     owner: service.owner ?? null,
     withdrawDelayS: service.withdrawDelayS,
+    subscription: service.subscription ?? null,
     stream: service.stream === undefined ? null : { unit: service.stream.unit, priceAtomic: service.stream.unitPrice.toString() },
   };
 }

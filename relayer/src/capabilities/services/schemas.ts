@@ -16,6 +16,7 @@ const terms = {
   upstreamTimeoutMs: Type.Optional(Type.Integer({ minimum: 1, maximum: 600_000 })),
   streamUnit: Type.Optional(Type.String({ pattern: "^[a-z][a-z0-9-]{0,31}$", description: "What a streamed answer is sold by" })),
   streamPriceAtomic: Type.Optional(Type.String({ pattern: "^[1-9][0-9]{0,37}$" })),
+  per: Type.Optional(Type.Unsafe<"call" | "month">(Type.String({ enum: ["call", "month"], description: "What the price buys: one call, or all calls of a buyer for 30 days from its first" }))),
 };
 
 export const NameParams = Type.Object({ name: Name });
@@ -35,5 +36,6 @@ export const ServiceView = Type.Object({
   receiver: Type.String(),
   owner: Type.Union([Type.String(), Type.Null()], { description: "Who may change it; null: this relayer's operator" }),
   withdrawDelayS: Type.Integer(),
+  subscription: Type.Union([Type.Object({ periodS: Type.Integer({ description: "Seconds" }) }), Type.Null()], { description: "Sold by the month: the price buys all calls of a buyer for so long" }),
   stream: Type.Union([Type.Object({ unit: Type.String(), priceAtomic: Type.String() }), Type.Null()]),
 });

@@ -1,6 +1,7 @@
 // Services that their owners list themselves. The owner is who signed in when the name was listed first; nobody else may change it.
 import { isDeepStrictEqual } from "node:util";
 import { getAddress, isAddressEqual, type Address } from "viem";
+import { SUBSCRIPTION_PERIOD_S } from "../../../../sdk/src/bazaar/metadata.ts";
 import { parsePrice } from "../../../../sdk/src/charge.ts";
 import { TallystickError } from "../../../../sdk/src/errors.ts";
 import { readOrigin, SERVICE_DEFAULTS } from "../../config.ts";
@@ -62,7 +63,7 @@ async function notChangeable(deps: ServiceDeps, caller: Address, name: string): 
 const isOwner = (owner: Address | undefined, caller: Address): boolean => owner !== undefined && isAddressEqual(owner, caller);
 
 function serviceOf({ config }: Pick<Deps, "config">, owner: Address, name: string, terms: WireTerms): Service {
-  const { description, minDepositCalls, withdrawDelayS, upstreamTimeoutMs } = { ...SERVICE_DEFAULTS, ...terms };
+  const { description, minDepositCalls, withdrawDelayS, upstreamTimeoutMs } = { ...SERVICE_DEFAULTS, ...(terms.per === "month" ? { minDepositCalls: LEAST_DEPOSIT_MONTHS } : {}), ...terms };
   return {
     name, owner, description, minDepositCalls, withdrawDelayS, upstreamTimeoutMs,
     ...whereOf(config, terms),
@@ -70,7 +71,19 @@ function serviceOf({ config }: Pick<Deps, "config">, owner: Address, name: strin
     token: config.token.address,
     price: priceOf(terms),
     stream: streamOf(terms),
+    ...subscriptionOf(terms),
   };
+}
+
+/** A voucher has room for the price on free calls too: a deposit of one month would be used up by the first. */
+const LEAST_DEPOSIT_MONTHS = 2;
+
+function subscriptionOf({ per, url, streamPriceAtomic, minDepositCalls }: WireTerms): Pick<Service, "subscription"> {
+  if (per !== "month") return {};
+  if (url !== undefined) throw malformed("per", "Months are sold through the gateway only, which counts them; a server of your own sells by the call.");
+  if (streamPriceAtomic !== undefined) throw malformed("per", "What is sold by the month is not sold by the unit of a stream too.");
+  if (minDepositCalls !== undefined && minDepositCalls < LEAST_DEPOSIT_MONTHS) throw malformed("minDepositCalls", `A deposit has room for ${LEAST_DEPOSIT_MONTHS} months at least: the price is set aside on free calls too, and comes back.`);
+  return { subscription: { periodS: SUBSCRIPTION_PERIOD_S } };
 }
 
 /** Exactly one of the gateway's upstream and the provider's own server. */

@@ -6,17 +6,17 @@ import { serviceFromRow, type Service, type ServiceRow } from "../gateway/store.
 
 function values(service: Service): unknown[] {
   return [service.name, service.origin ?? null, service.url ?? null, service.owner === undefined ? null : toBytes(service.owner), service.description, toBytes(service.receiver), toBytes(service.token),
-    service.price, service.minDepositCalls, service.withdrawDelayS, service.upstreamTimeoutMs, service.stream?.unit ?? null, service.stream?.unitPrice ?? null];
+    service.price, service.minDepositCalls, service.withdrawDelayS, service.upstreamTimeoutMs, service.stream?.unit ?? null, service.stream?.unitPrice ?? null, service.subscription?.periodS ?? null];
 }
 
 /** Lists a new service, or one that the same owner took off sale, while the owner has fewer than `most`. @returns false when nothing was written. */
 export async function insertService(db: Queryable, service: Service, most: number): Promise<boolean> {
   const { rowCount } = await db.query(
-    `INSERT INTO service (name, origin, url, owner, description, receiver, token, price_atomic, min_deposit_calls, withdraw_delay_s, upstream_timeout_ms, stream_unit, stream_price_atomic)
-     SELECT $1::text, $2, $3, $4::bytea, $5, $6::bytea, $7::bytea, $8::numeric, $9::int, $10::int, $11::int, $12, $13::numeric
-     WHERE (SELECT count(*) FROM service WHERE owner = $4::bytea AND name <> $1::text) < $14
+    `INSERT INTO service (name, origin, url, owner, description, receiver, token, price_atomic, min_deposit_calls, withdraw_delay_s, upstream_timeout_ms, stream_unit, stream_price_atomic, period_s)
+     SELECT $1::text, $2, $3, $4::bytea, $5, $6::bytea, $7::bytea, $8::numeric, $9::int, $10::int, $11::int, $12, $13::numeric, $14::int
+     WHERE (SELECT count(*) FROM service WHERE owner = $4::bytea AND name <> $1::text) < $15
      ON CONFLICT (name) DO UPDATE SET origin = $2, url = $3, description = $5, receiver = $6, token = $7, price_atomic = $8, min_deposit_calls = $9, withdraw_delay_s = $10,
-       upstream_timeout_ms = $11, stream_unit = $12, stream_price_atomic = $13, removed_at = NULL, updated_at = now()
+       upstream_timeout_ms = $11, stream_unit = $12, stream_price_atomic = $13, period_s = $14, removed_at = NULL, updated_at = now()
      WHERE service.owner = $4 AND service.removed_at IS NOT NULL`,
     [...values(service), most],
   );
@@ -27,7 +27,7 @@ export async function insertService(db: Queryable, service: Service, most: numbe
 export async function replaceService(db: Queryable, service: Service): Promise<boolean> {
   const { rowCount } = await db.query(
     `UPDATE service SET origin = $2, url = $3, description = $5, receiver = $6, token = $7, price_atomic = $8, min_deposit_calls = $9, withdraw_delay_s = $10, upstream_timeout_ms = $11,
-       stream_unit = $12, stream_price_atomic = $13, updated_at = now()
+       stream_unit = $12, stream_price_atomic = $13, period_s = $14, updated_at = now()
      WHERE name = $1 AND owner = $4 AND removed_at IS NULL`,
     values(service),
   );

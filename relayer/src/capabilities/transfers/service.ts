@@ -39,10 +39,12 @@ const LISTED = 200;
 const requestUnknown = (requestId: string) =>
   new TallystickError({ code: "request_unknown", status: 404, retry: "never", field: "requestId", detail: `There is no request ${requestId}; ask at POST /api/pay/request.` });
 
-/** Writes down what is asked for and its price. @throws 404, 400 `path_refused`, 409 `idempotency_conflict`, 503 `requests_flooded`. */
+/** Writes down what is asked for and its price. @throws 409 `service_by_month`, 404, 400 `path_refused`, 409 `idempotency_conflict`, 503 `requests_flooded`. */
 export async function ask(deps: GatewayDeps, { providerId, method = "GET", path = "/", body = "", contentType }: Ask, source: string, idempotencyKey: string | undefined): Promise<PayRequest> {
   const service = await gatewayService(deps, providerId);
   checkOnSale(service);
+  // A transfer is for the whole price and buys one answer.
+  if (service.subscription !== undefined) throw new TallystickError({ code: "service_by_month", status: 409, retry: "never", field: "providerId", detail: `${service.name} is sold by the month, which is paid by channel (batch-settlement) only.` });
   const headers = contentType === undefined ? {} : { "content-type": contentType };
   const call = { method, path: normalisePath(`/s/${service.name}${path}`, service.name), headers, body: Buffer.from(body) };
   const { requestHash } = purchaseOf(deps, service, call);

@@ -78,7 +78,7 @@ function percent(option: string, value: unknown, name: "minRating" | "uptime"): 
 function shown(context: Context, agents: readonly FoundAgent[], why: boolean, partial: boolean): Outcome["text"] & string {
   const note = partial ? ["", "This relayer does not know all services of the chain now."] : [];
   if (agents.length === 0) return ["Nothing found.", ...note].join("\n");
-  const rows = agents.map((agent) => [plain(agent.name).slice(0, WIDEST_NAME), plain(agent.capability), `${plain(agent.price)} USDC`, speedOf(agent), uptimeOf(agent), agent.rank.score.toFixed(3), plain(agent.url)]);
+  const rows = agents.map((agent) => [plain(agent.name).slice(0, WIDEST_NAME), plain(agent.capability), `${plain(agent.price)} USDC a ${plain(agent.unit)}`, speedOf(agent), uptimeOf(agent), agent.rank.score.toFixed(3), plain(agent.url)]);
   const table = columns([["name", "capability", "price", "p90", "uptime", "score", "URL"], ...rows], { right: [2, 3, 4, 5] });
   return [table, ...(why ? agents.flatMap((agent) => ["", reasons(context, agent)]) : []), ...note].join("\n");
 }

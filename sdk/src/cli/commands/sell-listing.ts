@@ -35,7 +35,7 @@ export const sellUpdate: Command = {
 new price, and one to an earlier --receiver buys nothing any more. --availability alone is neither signed nor on chain.`,
   needs: ["relayer", "key"],
   options: {
-    price: { type: "string", value: "usdc", about: "of one call or unit" },
+    price: { type: "string", value: "usdc", about: "of one call, unit or month" },
     description: { type: "string", value: "text", about: "what it does" },
     receiver: { type: "string", value: "address", about: "who is paid" },
     origin: { type: "string", value: "url", about: "where the API is now" },

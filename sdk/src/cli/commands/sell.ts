@@ -30,7 +30,7 @@ instead of an origin your own server sells, and is listed all the same.`,
   needs: ["relayer", "key"],
   options: {
     name: { type: "string", value: "name", about: "path segment under /s/: letters, digits, hyphens" },
-    price: { type: "string", value: "usdc", about: "of one call or unit, such as 0.001" },
+    price: { type: "string", value: "usdc", about: "of one call, unit or month, such as 0.001" },
     origin: { type: "string", value: "url", about: "where the API is, when an OpenAPI document is given that does not say" },
     url: { type: "string", value: "url", about: "instead of an origin: your own server's public URL, which sells by itself" },
     description: { type: "string", value: "text", about: "what it does, in a sentence" },
