@@ -40,7 +40,7 @@ export const employer: Actor = async (buyer) => {
   const lane = async (first: number) => {
     for (let nth = first; !buyer.over; nth += LANES) {
       const tag = buyer.tag();
-      const { jobId } = await now.client.post({ provider: others[0], title: tag, description: "one page", budget: BUDGET, deliverWithinS: 30, rules: { ...RULES, arbitrator: others[1] } }, tag);
+      const { jobId } = await patiently(() => now.client.post({ provider: others[0], title: tag, description: "one page", budget: BUDGET, deliverWithinS: 30, rules: { ...RULES, arbitrator: others[1] } }, tag), () => buyer.over);
       const employment = { jobId, ending: ENDINGS[nth % ENDINGS.length]! };
       begun.push(employment);
       await seeThrough(now, employment, () => buyer.over);
@@ -64,10 +64,20 @@ async function endAll(buyer: Buyer, people: (isOver: () => boolean) => People, b
 /** Whatever state it is in, whoever's turn it is does what its ending asks for. */
 async function seeThrough(people: People, employment: Employment, isOver: () => boolean): Promise<void> {
   for (; !isOver(); await sleep(LOOK_MS)) {
-    const view = await people.client.show(employment.jobId);
+    const view = await patiently(() => people.client.show(employment.jobId), isOver);
     if (OVER.includes(view.state)) return;
+    // Too late, or on a chain that went back: the next look says what is to be done.
     await takeTurn(people, employment, view).catch(unlessRefused);
   }
+}
+
+/** Again, when it is refused: a sign-in whose answer was lost cannot be sent a second time. */
+async function patiently<T>(ask: () => Promise<T>, isOver: () => boolean): Promise<T> {
+  for (; !isOver(); await sleep(LOOK_MS)) {
+    const answer = await ask().then((value) => ({ value }), unlessRefused);
+    if (answer !== undefined) return answer.value;
+  }
+  throw new TimeIsOver();
 }
 
 async function takeTurn({ client, provider, arbitrator }: People, { jobId, ending }: Employment, { state }: JobView): Promise<unknown> {
@@ -79,8 +89,7 @@ async function takeTurn({ client, provider, arbitrator }: People, { jobId, endin
   return undefined; // the relayers' turn
 }
 
-/** Too late, or on a chain that went back: the next look says what is to be done. */
-function unlessRefused(error: unknown): void {
+function unlessRefused(error: unknown): undefined {
   if (!(error instanceof TallystickError)) throw error;
 }
 

@@ -194,6 +194,7 @@ const ofJobs: PlantedFault[] = [
       replace: `        void txId;
       },
     });
+    await new Promise((done) => setTimeout(done, 2_000));
     const later = await deps.db.connect();
     try {
       if (await recordAction(later, jobId, action, sentAs)) await record(later);

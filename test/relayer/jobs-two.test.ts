@@ -17,9 +17,9 @@ const EACH = 2;
 describe("two processes on one deadline", function () {
   this.timeout(240_000);
   let world: TestWorld;
-  let other: RelayerProcess;
+  let other: RelayerProcess | undefined;
   let over = false;
-  let stalling: Promise<void>;
+  let stalling: Promise<void> | undefined;
   before(async () => {
     world = await startTestWorld({ env: JOBS_ENV });
     other = await relayerProcess(world, { env: JOBS_ENV });
@@ -29,8 +29,8 @@ describe("two processes on one deadline", function () {
   after(async () => {
     over = true;
     await stalling;
-    await other.stop();
-    await world.stop();
+    await other?.stop();
+    await world?.stop();
   });
 
   /** Leases run out under whoever holds them, as when a process stands still: both look at every job all the time. */

@@ -118,6 +118,9 @@ export async function relayerProcess({ relayer, provider }: Pick<TestWorld, "rel
     stdio: "ignore",
     env: childEnvironment({ CLOCK_MS: String(clockMs), ...testEnvironment(databaseUrl, rpcUrls.join(","), services, { RELAYER_PORT: String(port), ...env }) }),
   });
-  await until("a relayer's start", async () => ((await fetch(`${url}/healthz`).catch(() => undefined))?.ok === true ? true : undefined), 60_000);
+  await until("a relayer's start", async () => ((await fetch(`${url}/healthz`).catch(() => undefined))?.ok === true ? true : undefined), 60_000).catch(async (error: unknown) => {
+    await stopChild(child);
+    throw error;
+  });
   return { url, child, stop: () => stopChild(child) };
 }
