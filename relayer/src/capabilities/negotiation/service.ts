@@ -82,7 +82,6 @@ async function answerByPolicies(deps: NegotiationDeps, intentHash: Hex, intent: 
 async function whyNotOnSale(deps: NegotiationDeps, { policy: { message } }: store.StoredPolicy): Promise<string | undefined> {
   const service = await deps.catalog.find(message.service);
   if (service === undefined || service.pausedSince !== undefined) return "it is not on sale";
-  if (service.url !== undefined) return "it is sold by its provider's own server";
   if (!isAddressEqual(ownerOf(service), message.provider) || !isAddressEqual(service.receiver, message.payTo)) return "its owner or payee is another now";
   const mismatch = listingMismatch(deps, message);
   if (mismatch !== undefined) return `its listing says otherwise: ${mismatch.field}`;
@@ -127,15 +126,14 @@ export async function makeOffer(deps: NegotiationDeps, intentId: Hex, offer: Sig
   throw refuse("round_answered", 409, `Round ${message.round} has its offer.`, "offer.round");
 }
 
-function otherThan(offer: Offer, intent: Intent, intentHash: Hex, service: { receiver: Address; token: Address; url: string | undefined }): string | undefined {
+function otherThan(offer: Offer, intent: Intent, intentHash: Hex, service: { receiver: Address; token: Address }): string | undefined {
   if (offer.intentId !== intent.intentId) return "intentId";
   if (offer.intentHash !== intentHash) return "intentHash";
   if (!isAddressEqual(offer.agent, intent.agent)) return "agent";
   if (intent.service !== "" && intent.service !== offer.service) return "service";
   if (!isAddressEqual(offer.payTo, service.receiver)) return "payTo";
   if (!isAddressEqual(offer.token, service.token)) return "token";
-  if (offer.policyHash !== zeroHash) return "policyHash";
-  return service.url === undefined ? undefined : "service";
+  return offer.policyHash === zeroHash ? undefined : "policyHash";
 }
 
 /** The agent asks for less; a policy answers at once, a provider when it comes by. @returns the answer, or undefined while there is none. */
