@@ -9,6 +9,7 @@ import { mintUSDC, placeContracts } from "./contracts.ts";
 import { startGuard, type LocalGuard } from "./guard.ts";
 import { startIndexer, type LocalIndexer } from "./indexer.ts";
 import { startPostgres } from "./postgres.ts";
+import { freePort } from "./process.ts";
 import { startProvider, startRelayer } from "./relayer.ts";
 import { takeSlot } from "./slot.ts";
 import { publishWorld } from "./world-file.ts";
@@ -75,12 +76,14 @@ export async function startWorld(options: WorldOptions, steps: Steps, children: 
 
   const receiver = localAccount(RECEIVER_INDEX).address;
   const relayerLog = join(slot.folder, "relayer.log");
-  const indexer = await startIndexer({ rpcUrl, databaseUrl: indexUrl, port: options.indexerPort, receiptSources: options.relayerPort === undefined ? [] : [`http://127.0.0.1:${options.relayerPort}`] });
+  // Known before either starts: the indexer asks the relayer for receipts, the relayer asks the indexer.
+  const relayerPort = options.relayerPort || (await freePort());
+  const indexer = await startIndexer({ rpcUrl, databaseUrl: indexUrl, port: options.indexerPort, receiptSources: [`http://127.0.0.1:${relayerPort}`] });
   children.push({ name: "indexer", pid: indexer.pid });
   stoppers.push(indexer.stop);
   const env = relayerEnv({ ledgerUrl, rpcUrl, indexerUrl: indexer.url, providerUrl, receiver }, options.relayerEnv);
   const indexed = steps("indexer", () => indexer.waitUntilReady());
-  const relayer = steps("relayer", () => startRelayer({ port: options.relayerPort, env, logFile: relayerLog })).then((service) => {
+  const relayer = steps("relayer", () => startRelayer({ port: relayerPort, env, logFile: relayerLog })).then((service) => {
     children.push({ name: "relayer", pid: service.pid });
     stoppers.push(service.stop);
     return service;

@@ -2,6 +2,7 @@ import { expect } from "chai";
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import pg from "pg";
+import { keccak256 } from "viem";
 import { reconcile } from "../../indexer/reconcile/reconcile.ts";
 import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
 import { graphql, startIndexedWorld, type IndexedWorld } from "../support/indexer.ts";
@@ -101,6 +102,17 @@ describe("indexer", function () {
       const surplus = await tamper("INSERT INTO settlement SELECT * FROM kept WHERE status = 'failed'; UPDATE settlement SET log_index = 99 WHERE status = 'failed'");
       expect(surplus.map(({ chain, indexed: ours }) => [chain, ours])).to.deep.equal([["a row", null], [null, "a row"]]);
       expect(await tamper("DELETE FROM settlement; INSERT INTO settlement SELECT * FROM kept")).to.deep.equal([]);
+
+      // A root that the chain never carried, wherever it stands; one that is gone; and one that is said to be another's.
+      const other = keccak256(receiptsRoot);
+      const told = async (sql: string) => (await tamper(sql)).map(({ what, chain, indexed: ours }) => [what.split(" ")[0], what.split(".")[1] ?? null, chain, ours]);
+      expect(await told(`UPDATE receipt_root SET root = '${other}' WHERE root = '${receiptsRoot}'`)).to.deep.equal([["receiptRoots", null, "a row", null], ["receiptRoots", null, null, "a row"]]);
+      expect(await told(`UPDATE receipt_root SET root = '${receiptsRoot}', receiver = '${people.ada}'`)).to.deep.equal([["receiptRoots", "receiver", people.rex, people.ada]]);
+      expect(await told(`UPDATE receipt_root SET receiver = '${people.rex}'; UPDATE packed_group SET receipts_root = '${other}' WHERE receipts_root = '${receiptsRoot}'`)).to.deep.equal([["packedGroups", "receiptsRoot", receiptsRoot, other]]);
+      await tamper(`UPDATE packed_group SET receipts_root = '${receiptsRoot}' WHERE receipts_root = '${other}'`);
+      const claims = await told(`UPDATE claim SET receipts_root = '${other}' WHERE receipts_root = '${receiptsRoot}'`);
+      expect(new Set(claims.map((difference) => difference.join()))).to.deep.equal(new Set([["claims", "receiptsRoot", receiptsRoot, other].join()]));
+      expect(await tamper(`UPDATE claim SET receipts_root = '${receiptsRoot}' WHERE receipts_root = '${other}'`)).to.deep.equal([]);
     } finally {
       await client.end();
     }

@@ -69,6 +69,8 @@ describe("receipts of streams on chain", function () {
     const { buyer, terms, ask } = opened;
     const path = fresh();
     const payment = await buyer.voucherPayment(terms, 2n * PRICE);
+    // The claim shows the voucher to everybody, so whoever asks again has to be known by this.
+    payment.extensions["payment-identifier"] = { info: { required: false, id: `again-${opened.channelId.slice(2, 34)}` } };
     const [response, upstream] = await Promise.all([ask(path, 0n, { payment, metered: false }), streams.upstream.next(path)]);
     const id = idIn(response);
     upstream.write(event("a"));

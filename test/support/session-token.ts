@@ -17,9 +17,10 @@ export async function openSession(world: TestWorld, calls: bigint) {
   const agent: LocalAccount = privateKeyToAccount(generatePrivateKey());
   await world.chain.mintUSDC(agent.address, 1_000_000n);
   const { session, buyer } = await agreed(world.url, agent, calls * PRICE);
-  const opened = await whileStale(() => buyer.open(1_000_000n));
-  if (opened.status !== 200) throw new Error(`not opened: ${JSON.stringify(opened.body)}`);
   const required = await buyer.terms();
+  const deposit = await buyer.buyer.depositPayment(required, 1_000_000n, PRICE);
+  const opened = await decided(() => buyer.paid(deposit, "/hello"));
+  if (opened.status !== 200) throw new Error(`not opened: ${JSON.stringify(opened.body)}`);
   return { agent, session, buyer, required, channelId: buyer.buyer.channelId(required), config: buyer.buyer.configFor(required) };
 }
 
@@ -34,13 +35,13 @@ export async function leave(world: TestWorld, { session }: Named, left: { channe
 type Request = { path?: string; headers?: Record<string, string> };
 
 /** As a client that holds no key: session, token and, when it may repeat itself, an identifier. */
-export const callByToken = (named: Named, url: string, request: Request = {}): Promise<Called> => whileStale(() => once(named, url, request));
+export const callByToken = (named: Named, url: string, request: Request = {}): Promise<Called> => decided(() => once(named, url, request));
 
-/** A process that was starved cannot confirm its policies for a moment: nothing was reserved, and it says so. */
-async function whileStale<A extends { body: any }>(ask: () => Promise<A>): Promise<A> {
+/** Until it is decided: on a busy machine a call is under way for long, or a process cannot confirm its policies for a moment. Both say so. */
+async function decided<A extends { status: number; body: any }>(ask: () => Promise<A>): Promise<A> {
   for (;;) {
     const answer = await ask();
-    if (answer.body.code !== "firewall_stale") return answer;
+    if (answer.status !== 503 || answer.body.retry !== "safe") return answer;
     await sleep(200);
   }
 }

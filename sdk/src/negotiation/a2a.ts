@@ -3,7 +3,7 @@
 import { bytesToHex, isAddressEqual, zeroHash, type Hex } from "viem";
 import { createAgent, type Agent, type AgentOptions } from "../agent/agent.ts";
 import { receiptIn } from "../agent/receipts.ts";
-import { decodeHeader, readSettlement } from "../agent/wire.ts";
+import { decodeHeader, readPaymentRequired, readSettlement } from "../agent/wire.ts";
 import { BASE_SEPOLIA, chainById, SESSION_CHANNELS } from "../constants.ts";
 import { TallystickError } from "../errors.ts";
 import type { SignedReceipt } from "../receipt.ts";
@@ -54,7 +54,7 @@ export type A2AResult = {
 /** What a session is opened for, beside its terms. `apart`: in a channel of its own. */
 type Opening = { calls?: number | undefined; apart?: boolean };
 
-type Session = { sessionId: Hex; token: string | undefined; calls: number; budget: bigint; offer: Offer; agreement: Agreement; agent: Agent; receipts: SignedReceipt[]; firstOffered: bigint; expiresAt: number; /** The last voucher signed. */ paid?: { channelConfig: ChannelConfig; voucher: SignedVoucher } };
+type Session = { sessionId: Hex; /** Where its calls go: the gateway, or the provider's own server. */ url: string; token: string | undefined; calls: number; budget: bigint; offer: Offer; agreement: Agreement; agent: Agent; receipts: SignedReceipt[]; firstOffered: bigint; expiresAt: number; /** The last voucher signed. */ paid?: { channelConfig: ChannelConfig; voucher: SignedVoucher } };
 
 const INTENT_S = 300;
 const COUNTER_S = 60;
@@ -95,7 +95,7 @@ export function createA2A(options: A2AOptions): A2A {
     const { session, acceptance } = await client.accept(offer, { offerHash: chosen.offerHash, agent: intent.agent, budget, sessionExpiresAt: now + offer.sessionTtlS });
     const opened: Session = {
       sessionId: session.sessionId, token: session.sessionToken, calls: session.calls, budget, offer, agreement: { offer: chosen.offer, policy: chosen.policy, acceptance }, receipts: [], firstOffered: first.offer.message.pricePerRequest, expiresAt: acceptance.message.sessionExpiresAt,
-      agent: undefined as unknown as Agent,
+      url: `${options.relayerUrl}/s/${offer.service}`, agent: undefined as unknown as Agent,
     };
     opened.agent = payer(opened, opening.apart === true);
     return opened;
@@ -140,15 +140,24 @@ export function createA2A(options: A2AOptions): A2A {
   /** Pays within the session only: one deposit for all its calls, and never above the agreed price. */
   function payer(session: Session, apart: boolean): Agent {
     const fetcher = options.fetch ?? globalThis.fetch.bind(globalThis);
-    const named: typeof fetch = (input, init) => {
+    const named: typeof fetch = async (input, init) => {
       const headers = new Headers(init?.headers ?? (input instanceof Request ? input.headers : undefined));
       headers.set("X-402-Session-Id", session.sessionId);
       remember(session, headers.get("payment-signature"));
-      return fetcher(input, { ...init, headers });
+      const response = await fetcher(input, { ...init, headers });
+      checkPayee(session.offer, response);
+      return response;
     };
     const limits = { ...options.limits, perCall: session.offer.pricePerRequest };
     const deposit = { calls: session.calls, max: session.budget, ...options.deposit };
     return createAgent({ ...options, chainId, limits, deposit, schemes: ["batch-settlement"], fetch: named, ...(apart ? { channelName: session.sessionId } : {}) });
+  }
+
+  /** Whoever serves the call: nothing is signed for anybody but whom the offer pays. */
+  function checkPayee({ payTo, token }: Offer, { status, headers }: Response): void {
+    if (status !== 402 || headers.get("payment-required") === null) return;
+    const other = readPaymentRequired(headers).accepts.find((terms) => terms.payTo.toLowerCase() !== payTo.toLowerCase() || terms.asset.toLowerCase() !== token.toLowerCase());
+    if (other !== undefined) throw fault("agreement_broken", `The call is to be paid to ${other.payTo} in ${other.asset}; the offer says ${payTo} in ${token}.`);
   }
 
   /** The voucher with the highest ceiling covers what all before it paid for. */
@@ -192,9 +201,13 @@ export function createA2A(options: A2AOptions): A2A {
   async function call(request: A2ACall): Promise<A2AResult> {
     const session = await sessionOf(request);
     const { input, path = "/", method = input === undefined ? "GET" : "POST" } = request;
-    const response = await session.agent.fetch(`${options.relayerUrl}/s/${session.offer.service}${path}`, {
-      method, ...(input === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(input) }),
-    });
+    const init = { method, ...(input === undefined ? {} : { headers: { "content-type": "application/json" }, body: JSON.stringify(input) }) };
+    let response = await session.agent.fetch(`${session.url}${path}`, init);
+    const elsewhere = await selfHosted(response);
+    if (elsewhere !== undefined && elsewhere !== session.url) {
+      session.url = elsewhere;
+      response = await session.agent.fetch(`${session.url}${path}`, init);
+    }
     const settlement = readSettlement(response.headers);
     const receipt = settlement && receiptIn(settlement);
     if (!response.ok || receipt === undefined) throw fault("a2a_call_failed", `${session.offer.service} answered ${response.status}; nothing was charged.`);
@@ -222,6 +235,13 @@ export function createA2A(options: A2AOptions): A2A {
   function random(): Hex {
     return bytesToHex(crypto.getRandomValues(new Uint8Array(32)));
   }
+}
+
+/** Where the relayer says that a service is sold by its provider's own server. */
+async function selfHosted(response: Response): Promise<string | undefined> {
+  if (response.status !== 404) return undefined;
+  const told = outputOf(await response.clone().text()) as { code?: unknown; url?: unknown } | null;
+  return told?.code === "service_self_hosted" && typeof told.url === "string" && /^https?:/.test(told.url) ? told.url.replace(/\/+$/, "") : undefined;
 }
 
 /** What is paid in on a chain. */

@@ -84,12 +84,15 @@ async function plugin(app: FastifyInstance, options: TallystickOptions): Promise
   app.addHook("preHandler", async (request, reply) => {
     const call = calls.get(request);
     if (call === undefined) return undefined;
-    const taken = await provider.take({ method: request.method, target: request.raw.url!, contentType: request.headers["content-type"] ?? "", body: call.body, payment: paymentHeader(request) }, call.price);
+    const session = request.headers["x-402-session-id"];
+    const incoming = { method: request.method, target: request.raw.url!, contentType: request.headers["content-type"] ?? "", body: call.body, payment: paymentHeader(request), ...(session === undefined ? {} : { session: String(session) }) };
+    const taken = await provider.take(incoming, call.price);
     if ("instead" in taken) return send(reply, taken.instead);
     call.sale = taken.sale;
     call.startedAtMs = Date.now();
     const { paymentId, payer, price } = taken.sale;
     request.payment = { paymentId, payer, price };
+    call.price = price; // agreed with this buyer, perhaps
     const gone = () => void release(call, "client_gone");
     reply.raw.once("close", gone);
     if (reply.raw.destroyed) gone(); // while we asked the relayer

@@ -20,6 +20,8 @@ export type Incoming = {
   body: Uint8Array;
   /** The PAYMENT-SIGNATURE header. */
   payment: string | undefined;
+  /** The X-402-Session-Id header: a session that its buyer negotiated is sold at the agreed price. */
+  session?: string | undefined;
 };
 
 export type Delivered = { answer: Answer; /** Atomic units, at most the price. */ amount: bigint; startedAtMs: number; endedAtMs: number };
@@ -54,6 +56,7 @@ export async function take(seller: Seller, incoming: Incoming, price: bigint): P
     service: seller.service, priceAtomic: price.toString(), resource,
     inputHash: inputHash({ method: incoming.method, target, contentType: incoming.contentType, body: incoming.body }),
     ...(incoming.payment === undefined ? {} : { payment: incoming.payment }),
+    ...(/^0x[0-9a-fA-F]{64}$/.test(incoming.session ?? "") ? { session: incoming.session } : {}),
   };
   try {
     const taken = await seller.client.call<WireTaken>("/api/v1/sales", { method: "POST", body, headers: { "idempotency-key": randomUUID() } });

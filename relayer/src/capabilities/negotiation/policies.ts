@@ -17,7 +17,6 @@ export async function publishPolicy(deps: NegotiationDeps, name: string, policy:
   const policyHash = messageHash(domainOf(deps), "PricePolicy", message);
   if (!(await isSignedBy(deps, message.provider, policyHash, policy.signature))) throw refuse("signature_invalid", 403, `The policy is not signed by ${message.provider} for this chain.`, "signature");
   if ((await store.findPolicy(deps.db, policyHash)) !== undefined) return policyHash;
-  if (service.url !== undefined) throw refuse("service_self_hosted", 409, `${name} is sold by its provider's own server, which sets its own prices.`);
   if (service.subscription !== undefined) throw refuse("service_by_month", 409, `${name} is sold by the month; what is negotiated is the price of calls.`);
   await checkListed(deps, "pricePolicy", message);
   if (message.floorPrice > message.listPrice) throw refuse("policy_contradicts", 400, "The floor is above the list price.", "pricePolicy.floorPrice");

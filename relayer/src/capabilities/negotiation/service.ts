@@ -83,7 +83,6 @@ async function answerByPolicies(deps: NegotiationDeps, intentHash: Hex, intent: 
 async function whyNotOnSale(deps: NegotiationDeps, { policy: { message } }: store.StoredPolicy): Promise<string | undefined> {
   const service = await deps.catalog.find(message.service);
   if (service === undefined || service.pausedSince !== undefined) return "it is not on sale";
-  if (service.url !== undefined) return "it is sold by its provider's own server";
   if (service.subscription !== undefined) return "it is sold by the month";
   if (!isAddressEqual(ownerOf(service), message.provider) || !isAddressEqual(service.receiver, message.payTo)) return "its owner or payee is another now";
   const mismatch = listingMismatch(deps, message);
@@ -129,7 +128,7 @@ export async function makeOffer(deps: NegotiationDeps, intentId: Hex, offer: Sig
   throw refuse("round_answered", 409, `Round ${message.round} has its offer.`, "offer.round");
 }
 
-function otherThan(offer: Offer, intent: Intent, intentHash: Hex, service: Pick<Service, "receiver" | "token" | "url" | "subscription">): string | undefined {
+function otherThan(offer: Offer, intent: Intent, intentHash: Hex, service: Pick<Service, "receiver" | "token" | "subscription">): string | undefined {
   if (offer.intentId !== intent.intentId) return "intentId";
   if (offer.intentHash !== intentHash) return "intentHash";
   if (!isAddressEqual(offer.agent, intent.agent)) return "agent";
@@ -137,7 +136,7 @@ function otherThan(offer: Offer, intent: Intent, intentHash: Hex, service: Pick<
   if (!isAddressEqual(offer.payTo, service.receiver)) return "payTo";
   if (!isAddressEqual(offer.token, service.token)) return "token";
   if (offer.policyHash !== zeroHash) return "policyHash";
-  return service.url === undefined && service.subscription === undefined ? undefined : "service";
+  return service.subscription === undefined ? undefined : "service";
 }
 
 /** The agent asks for less; a policy answers at once, a provider when it comes by. @returns the answer, or undefined while there is none. */

@@ -69,6 +69,8 @@ export async function leaveVoucher(deps: GatewayDeps, sessionId: Hex, token: str
   const { config, voucher } = decodeSchemePayload({ type: "voucher", ...left });
   const service = await deps.catalog.find(session.service);
   if (service === undefined) throw sessionRefused("session_service", sessionId);
+  // Its server would see the token, and could spend the session alone.
+  if (service.url !== undefined) throw refuse("service_self_hosted", 409, `${service.name} is sold by its provider's own server: pay for each call.`);
   checkConfig(config, sessionTerms(deps.config, service, deps.keyring.active, newPaymentId()), deps.keyring.has(config.receiverAuthorizer));
   if (deps.hasher.channelId(config) !== voucher.channelId) throw refuse("channel_id_mismatch", 400, "voucher.channelId is not that of channelConfig.", "voucher.channelId");
   if (!(await deps.hasher.isVoucherOf(config.payerAuthorizer, voucher.channelId, voucher.ceiling, voucher.signature))) throw refuse("voucher_signature_invalid", 403, `The voucher is not signed by ${config.payerAuthorizer}.`, "voucher.signature");

@@ -9,6 +9,7 @@ export const TakeBody = Type.Object(
     priceAtomic: Type.Optional(Type.String({ pattern: "^[1-9][0-9]{0,37}$", description: "The most that this call may be charged; the service's price when left out" })),
     resource: Type.String({ maxLength: 8_192, description: "Public URL of what is bought, below the service's url" }),
     inputHash: Type.String({ pattern: "^0x[0-9a-f]{64}$", description: "sdk/src/receipt.ts inputHash of the buyer's request" }),
+    session: Type.Optional(Type.String({ pattern: "^0x[0-9a-fA-F]{64}$", description: "The buyer's X-402-Session-Id header: a session that was negotiated is sold at its price" })),
     payment: Type.Optional(Type.String({ maxLength: 16_384, description: "The buyer's PAYMENT-SIGNATURE header" })),
   },
   { additionalProperties: false },

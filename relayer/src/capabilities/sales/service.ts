@@ -16,6 +16,7 @@ import { fault, X402_ERROR } from "../gateway/terms.ts";
 import { answerHash } from "../ledger/logic.ts";
 import { inProgress } from "../ledger/service.ts";
 import type { Delivery } from "../ledger/types.ts";
+import { agreedFor, refusalOfSession, sessionExtension, soldAs, type AgreedService } from "../negotiation/agreed.ts";
 import { notYours } from "../receipts/service.ts";
 import { checkResource, readCharge, runTimes } from "./logic.ts";
 import type { WireCharge, WireTake } from "./schemas.ts";
@@ -31,8 +32,8 @@ export type Taken =
   | Refused;
 export type Charged = { outcome: "charged"; chargedAtomic: string; headers: Record<string, string>; receipt?: Record<string, unknown> } | Refused;
 
-/** What is for sale in this very call: the service at the call's own price. */
-type Offer = { service: Service; resource: string; inputHash: Hex };
+/** What is for sale in this very call: the service at the call's own price, or at what was agreed where that is less. */
+type Offer = { service: Service; resource: string; inputHash: Hex; agreed?: AgreedService | undefined };
 
 /**
  * Sets the price of one call aside, or says what the buyer is to be sent instead.
@@ -42,12 +43,13 @@ export async function take(deps: GatewayDeps, caller: Address, wire: WireTake, t
   const offer = await offerOf(deps, caller, wire);
   const known = takeKey === undefined ? undefined : await takenBefore(deps, caller, takeKey, offer);
   if (known !== undefined) return known;
-  if (wire.payment === undefined) return refusal(deps, offer, newPaymentId(), pauseOf(offer.service) ?? unpaid(), "unpaid");
+  if (wire.payment === undefined) return refusal(deps, offer, newPaymentId(), pauseOf(offer.service) ?? (offer.agreed && refusalOfSession(offer.agreed)) ?? unpaid(), "unpaid");
   let paymentId: string | undefined;
   try {
     const payment = gateway.readPayment(wire.payment);
     paymentId = payment.paymentId;
-    const { service, resource, inputHash: requestHash } = offer;
+    const { agreed, resource, inputHash: requestHash } = offer;
+    const service = agreed === undefined ? offer.service : soldAs(agreed, offer.service, payment.envelope.accepted.amount);
     const opened = await gateway.openPurchase(deps, { service, resource, requestHash }, payment);
     return opened.outcome === "open" ? await reserved(deps, caller, opened.payment, takeKey) : await replayed(deps, offer, opened.sale);
   } catch (error) {
@@ -58,7 +60,7 @@ export async function take(deps: GatewayDeps, caller: Address, wire: WireTake, t
   }
 }
 
-async function offerOf(deps: GatewayDeps, caller: Address, { service: name, priceAtomic, resource, inputHash }: WireTake): Promise<Offer> {
+async function offerOf(deps: GatewayDeps, caller: Address, { service: name, priceAtomic, resource, inputHash, session }: WireTake): Promise<Offer> {
   const service = await gateway.serviceNamed(deps, name);
   if (service.owner === undefined || !isAddressEqual(service.owner, caller)) {
     throw new TallystickError({ code: "service_not_yours", status: 403, retry: "never", field: "service", detail: `${name} is not ${caller}'s to sell.` });
@@ -67,13 +69,18 @@ async function offerOf(deps: GatewayDeps, caller: Address, { service: name, pric
     throw new TallystickError({ code: "service_not_self_hosted", status: 409, retry: "never", field: "service", detail: `${name} is sold by the gateway; list it with a url instead of an origin to sell it from your own server.` });
   }
   checkResource(resource, service.url);
-  return { service: { ...service, price: priceAtomic === undefined ? service.price : BigInt(priceAtomic) }, resource, inputHash: inputHash as Hex };
+  const asked = { ...service, price: priceAtomic === undefined ? service.price : BigInt(priceAtomic) };
+  return { service: asked, resource, inputHash: inputHash as Hex, agreed: withoutRaise(asked, await agreedFor(deps, asked, session)) };
 }
+
+/** An agreed price is a ceiling: a call that costs less costs less. */
+const withoutRaise = ({ price }: Service, agreed: AgreedService | undefined): AgreedService | undefined =>
+  agreed === undefined || agreed.service.price <= price ? agreed : { ...agreed, service: { ...agreed.service, price } };
 
 async function takenBefore(deps: GatewayDeps, caller: Address, takeKey: string, { service, resource, inputHash }: Offer): Promise<Taken | undefined> {
   const known = await store.findByTakeKey(deps.db, caller, takeKey);
   if (known === undefined || known.state === "released") return undefined;
-  if (known.service !== service.name || known.resource !== resource || known.requestHash !== inputHash || known.price !== service.price) {
+  if (known.service !== service.name || known.resource !== resource || known.requestHash !== inputHash || (!known.inSession && known.price !== service.price)) {
     throw new TallystickError({ code: "idempotency_conflict", status: 409, retry: "never", field: "Idempotency-Key", detail: "This Idempotency-Key was used for another take." });
   }
   return known.state === "reserved" ? view(known) : undefined;
@@ -112,7 +119,10 @@ async function replayed(deps: GatewayDeps, { service }: Offer, sale: Sale): Prom
 export async function charge(deps: GatewayDeps, caller: Address, paymentId: string, wire: WireCharge): Promise<Charged> {
   const sale = await saleOf(deps, caller, paymentId);
   const { amount, answer, tookMs } = readCharge(wire, sale.price, deps.config.limits.answerBytes);
-  const { startedAtMs, endedAtMs } = runTimes(tookMs, sale.reservedAt.getTime(), deps.now().getTime());
+  const reservedAtMs = sale.reservedAt.getTime();
+  const nowMs = deps.now().getTime();
+  // Where latency is agreed it goes by our clock alone: its provider pays for being late.
+  const { startedAtMs, endedAtMs } = runTimes(sale.inSession ? nowMs - reservedAtMs : tookMs, reservedAtMs, nowMs);
   const delivery = { amount, answer, startedAt: new Date(startedAtMs), endedAt: new Date(endedAtMs) };
   if (sale.state === "released") throw released(sale);
   try {
@@ -141,7 +151,8 @@ async function chargeNow(deps: GatewayDeps, sale: store.TakenSale, delivery: Del
 
 async function chargedBefore(deps: GatewayDeps, sale: store.TakenSale, delivery: Delivery): Promise<Charged> {
   const amount = sale.charged ?? sale.price; // withheld until an exact transfer is through: it is always for the price
-  if (sale.outputHash !== answerHash(delivery.answer) || (sale.scheme === "batch-settlement" && amount !== delivery.amount)) {
+  const isSame = sale.inSession ? amount <= delivery.amount : amount === delivery.amount; // a session's credit is taken off
+  if (sale.outputHash !== answerHash(delivery.answer) || (sale.scheme === "batch-settlement" && !isSame)) {
     throw new TallystickError({ code: "sale_charged_otherwise", status: 409, retry: "never", field: "answer", detail: `Payment ${sale.paymentId} was charged ${amount} for another answer or another amount; that stands.` });
   }
   const opened = await resumePayment(deps, sale.paymentId);
@@ -163,13 +174,16 @@ function chargedView({ paymentId, settlement, answer }: Sale, amount: bigint): C
 export async function release(deps: GatewayDeps, caller: Address, paymentId: string, reason: string): Promise<{ headers: Record<string, string> }> {
   const sale = await saleOf(deps, caller, paymentId);
   const opened = sale.state === "reserved" ? await resumePayment(deps, paymentId) : undefined;
-  const settlement = opened?.outcome === "open" ? await opened.payment.abandon(reason) : undefined;
+  const settlement = opened?.outcome === "open" ? await opened.payment.abandon(sale.inSession ? faultOf(reason) : reason) : undefined;
   const now = await store.findSale(deps.db, paymentId);
   if (now?.state === "charged" || now?.state === "settling") {
     throw new TallystickError({ code: "sale_charged", status: 409, retry: "never", detail: `Payment ${paymentId} is charged; it cannot be released any more.` });
   }
   return { headers: paymentHeaders(paymentId, settlement) };
 }
+
+/** As the gateway calls it when an upstream fails, so that a session's failures count the same. */
+const faultOf = (reason: string): string => (reason === "client_gone" ? reason : `upstream_${reason.replace(/^handler_/, "")}`);
 
 /** Only whoever took it. */
 async function saleOf(deps: GatewayDeps, caller: Address, paymentId: string): Promise<store.TakenSale> {
@@ -194,10 +208,11 @@ function paymentHeaders(paymentId: string, settlement: SettleResponse | undefine
 }
 
 /** A refusal as the buyer is to hear it; 402 with the terms. */
-async function refusal(deps: GatewayDeps, { service, resource }: Offer, paymentId: string, error: TallystickError, outcome: Refused["outcome"]): Promise<Refused> {
+async function refusal(deps: GatewayDeps, { service: asked, resource, agreed }: Offer, paymentId: string, error: TallystickError, outcome: Refused["outcome"]): Promise<Refused> {
   const said = (status: number, headers: Record<string, string>, problem: Record<string, unknown>): Refused => ({ outcome, code: error.code, answer: { status, headers, bodyBase64: Buffer.from(JSON.stringify(problem)).toString("base64") } });
   if (error.status === 402) {
-    const { headers, problem } = await challengeOf(deps, { service, url: resource, paymentId, problem: error });
+    const service = agreed === undefined || agreed.over !== undefined ? asked : agreed.service;
+    const { headers, problem } = await challengeOf(deps, { service, url: resource, paymentId, problem: error, ...(agreed === undefined ? {} : { extensions: await sessionExtension(deps, agreed) }) });
     return said(402, headers, problem);
   }
   const retryAfter = error.extra["retryAfterS"];

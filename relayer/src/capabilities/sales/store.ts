@@ -19,11 +19,13 @@ export type TakenSale = {
   outputHash: Hex | undefined;
   reservedAt: Date;
   leaseMs: number;
+  /** Sold within a negotiated session: the ledger charges what was agreed, less what is owed. */
+  inSession: boolean;
 };
 
 type Row = {
   payment_id: string; owner: Buffer; service: string; scheme: string; payer: Buffer; resource: string; request_hash: Buffer; price_atomic: bigint; state: TakenSale["state"]; release_reason: string | null;
-  charged_atomic: bigint | null; output_hash: Buffer | null; reserved_at: Date; lease_ms: number;
+  charged_atomic: bigint | null; output_hash: Buffer | null; reserved_at: Date; lease_ms: number; session_id: Buffer | null;
 };
 
 const LEASE = "greatest(0, extract(epoch FROM p.reserved_until - now()) * 1000)::float8";
@@ -33,7 +35,7 @@ function fromRow(row: Row): TakenSale {
   return {
     paymentId: row.payment_id, owner: toAddress(row.owner), service: row.service, scheme: row.scheme, payer: toAddress(row.payer), resource: row.resource, requestHash: toHex(row.request_hash),
     price: row.price_atomic, state: row.state, releaseReason: row.release_reason ?? undefined, charged: row.charged_atomic ?? undefined,
-    outputHash: row.output_hash === null ? undefined : toHex(row.output_hash), reservedAt: row.reserved_at, leaseMs: Math.floor(row.lease_ms),
+    outputHash: row.output_hash === null ? undefined : toHex(row.output_hash), reservedAt: row.reserved_at, leaseMs: Math.floor(row.lease_ms), inSession: row.session_id !== null,
   };
 }
 
