@@ -9,7 +9,7 @@ export type Ticket = {
   ceiling: bigint;
   price: bigint;
   /** How many answers the book had when it was taken: what the seller says of this payment may be as old as that. */
-  answers: number;
+  answers?: number;
 };
 
 /** Why there is no ticket now. */

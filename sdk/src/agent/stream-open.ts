@@ -96,7 +96,7 @@ function payerOf(opening: Opening, payment: Opened, unitPrice: bigint): StreamPa
       const covering = book.bound - options.maxTotal + granted;
       ceiling = covering > ceiling ? covering : ceiling + 1n;
       const purpose = { method: request.method, url: request.url.href, body: request.body, price: 0n, accepts: terms.accepts };
-      const voucher = await voucherFor(context, session, terms, { ceiling, price: 0n, answers: book.answers }, purpose);
+      const voucher = await voucherFor(context, session, terms, { ceiling, price: 0n }, purpose);
       return postVoucher(context, request.url.origin, paymentId, voucher, amount);
     },
     refetch: () => refetch(context, request, payment.header),

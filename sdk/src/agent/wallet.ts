@@ -137,7 +137,7 @@ async function fundThroughSeller(context: PayContext, session: Session, terms: T
 /** A voucher that adds nothing: it says what is charged already. */
 function settledVoucher(context: PayContext, session: Session, terms: Terms, url: URL) {
   const purpose = { method: "POST", url: url.href, body: undefined, price: 0n, accepts: undefined };
-  return voucherFor(context, session, terms, { ceiling: session.book.charged, price: 0n, answers: session.book.answers }, purpose);
+  return voucherFor(context, session, terms, { ceiling: session.book.charged, price: 0n }, purpose);
 }
 
 async function fundOnChain({ reader, writer, contract }: WalletParts, { book }: Session, amount: bigint, deposit: Record<string, unknown>): Promise<string> {
