@@ -8,7 +8,7 @@ import type { Limits } from "./limits.ts";
 import type { Signer } from "./payments.ts";
 import { payFor, type PayContext } from "./pay.ts";
 import { Acknowledger } from "./receipts.ts";
-import { sendable, sendOnce, type Sendable } from "./request.ts";
+import { sendable, sendOnce, type CallBounds, type Sendable } from "./request.ts";
 import type { DepositPolicy } from "./session.ts";
 import { AgentState } from "./state.ts";
 import { openStream } from "./stream-open.ts";
@@ -84,6 +84,8 @@ export type Agent = {
    * `payment_undecided` (the same request again sends the same payment again), `server_overcharged`, `receipt_invalid`.
    */
   fetch: typeof fetch;
+  /** As fetch, within bounds of this call's own. @throws as fetch. */
+  fetchWithin(bounds: CallBounds, ...request: Parameters<typeof fetch>): Promise<Response>;
   /**
    * An event stream that is paid by the unit as it comes. Vouchers go ahead of what is delivered, up to `maxTotal`.
    * @throws TallystickError as fetch, and `stream_unsupported` when the seller sells no streams by the unit.
@@ -133,20 +135,23 @@ export function createAgent(options: AgentOptions): Agent {
     return learn(readPaymentRequired(response.headers), request.url);
   }
 
-  const pay: typeof fetch = async (input, init) => {
-    const request = await sendable(input, init);
+  async function fetchWithin(bounds: CallBounds, ...[input, init]: Parameters<typeof fetch>): Promise<Response> {
+    const request = { ...(await sendable(input, init)), bounds };
     const paying = await context();
-    const known = paying.state.termsFor(request.url);
+    const terms = paying.state.termsFor(request.url);
+    // Terms that another call was told, and that are too dear for this one: it asks for its own.
+    const known = terms !== undefined && bounds.most !== undefined && terms.price > bounds.most ? undefined : terms;
     if (known !== undefined || undecided.has(request.key)) return payFor(paying, request, known);
     const response = await sendOnce(fetcher, request);
     if (response.status !== 402 || response.headers.get("payment-required") === null) return response;
     await response.body?.cancel();
     return payFor(paying, request, await learn(readPaymentRequired(response.headers), request.url));
-  };
+  }
 
   return {
     address: options.account.address,
-    fetch: pay,
+    fetch: (input, init) => fetchWithin({}, input, init),
+    fetchWithin,
     async stream(url, options, init) {
       const request = await sendable(url, { ...init, ...(options.signal === undefined ? {} : { signal: options.signal }) });
       const paying = await context();

@@ -8,6 +8,8 @@ export type Ticket = {
   /** The voucher's ceiling. */
   ceiling: bigint;
   price: bigint;
+  /** How many answers the book had when it was taken: what the seller says of this payment may be as old as that. */
+  answers?: number;
 };
 
 /** Why there is no ticket now. */
@@ -34,6 +36,8 @@ export class ChannelBook {
   /** Answered charges since `#base`. */
   #answered = 0n;
   #base: bigint;
+  /** Answers that were entered, in number. */
+  #answers = 0;
   /** Ceilings in use or used, above what is charged: each buys one answer. */
   readonly #used = new Set<bigint>();
   #inFlight = 0;
@@ -54,6 +58,10 @@ export class ChannelBook {
 
   get anchored(): boolean {
     return this.#anchored;
+  }
+
+  get answers(): number {
+    return this.#answers;
   }
 
   get inFlight(): number {
@@ -90,7 +98,7 @@ export class ChannelBook {
     this.#used.add(ceiling);
     this.#open += price;
     this.#inFlight += 1;
-    return { ceiling, price };
+    return { ceiling, price, answers: this.#answers };
   }
 
   #lowest(least: bigint, most: bigint): bigint | undefined {
@@ -171,19 +179,24 @@ export class ChannelBook {
       this.#anchored = true;
     }
     this.#answered += charged;
+    this.#answers += 1;
     if (cumulative > this.explained) throw this.stop("server_overcharged", `The seller says ${cumulative} is charged in all; our calls explain at most ${this.explained}.`);
     if (cumulative > this.charged) this.charged = cumulative;
     for (const ceiling of this.#used) if (ceiling < this.charged) this.#used.delete(ceiling);
   }
 
-  /** The seller's state was checked (our own signature, or the chain): go on from there. `usedCeiling` was refused. */
-  resync(charged: bigint, balance: bigint | undefined, usedCeiling: bigint | undefined): void {
+  /**
+   * The seller's state was checked (our own signature, or the chain): go on from there. `usedCeiling` was refused.
+   * @param answers the book had when what was refused was sent; undefined: not known.
+   */
+  resync(charged: bigint, balance: bigint | undefined, usedCeiling: bigint | undefined, answers: number | undefined): void {
     if (usedCeiling !== undefined) this.#used.add(usedCeiling);
     if (balance !== undefined) this.balance = balance;
     this.#doubtful += this.#lost;
     this.#lost = 0n;
-    // While other calls are under way the state may be older than answers that we have seen since.
-    if (this.#anchored && this.#inFlight > 0) {
+    // Other calls that are under way, or were answered since this one was sent: the state may be older than their answers, and what they were
+    // charged would be forgotten.
+    if (this.#anchored && (this.#inFlight > 0 || answers !== this.#answers)) {
       if (charged > this.charged) this.charged = charged;
       return;
     }

@@ -49,8 +49,8 @@ export class Budget {
   }
 
   /** @throws TallystickError `limit_exceeded` naming the limit; nothing is signed then. */
-  checkPrice(price: bigint): void {
-    if (this.limits.perCall !== undefined && price > this.limits.perCall) throw exceeded("perCall", price, this.limits.perCall);
+  checkPrice(price: bigint, most?: bigint): void {
+    for (const limit of [this.limits.perCall, most]) if (limit !== undefined && price > limit) throw exceeded("perCall", price, limit);
   }
 
   /** @throws TallystickError `limit_exceeded`. */

@@ -62,7 +62,7 @@ export async function payFor(context: PayContext, request: Sendable, known: Term
 
 async function signPayment(context: PayContext, request: Sendable, terms: Terms): Promise<SignedPayment> {
   const { budget } = context.state;
-  budget.checkPrice(terms.price);
+  budget.checkPrice(terms.price, request.bounds?.most);
   const header = (payload: Record<string, unknown>) => paymentHeader(terms, payload, request.url.href, newIdentifier());
   const startedMs = performance.now();
   if (terms.scheme === "exact") {
@@ -72,7 +72,7 @@ async function signPayment(context: PayContext, request: Sendable, terms: Terms)
     return { header: header(payload), terms, session: undefined, turn: undefined, startedMs };
   }
   const session = await sessionFor(context, request.url.origin, terms);
-  const turn = await session.take(terms, budget, context.deposit, request.signal);
+  const turn = await session.take(terms, budget, { ...context.deposit, ...request.bounds?.deposit }, request.signal);
   try {
     return { header: header(await signTurn(context, session, terms, turn, request)), terms, session, turn, startedMs };
   } catch (error) {
@@ -143,7 +143,7 @@ export async function catchUp(context: PayContext, request: Sendable, { terms, s
   }
   if (required === undefined || round >= ROUNDS) throw refused(402, reason, problem);
   const claimedOnChain = async () => (await readChannel(context.reader, context.contract, session!.book.channelId)).totalClaimed;
-  const synced = session !== undefined && (await session.resync(required.accepts, context.contract, turn?.ticket.ceiling, claimedOnChain));
+  const synced = session !== undefined && (await session.resync(required.accepts, context.contract, turn?.ticket, claimedOnChain));
   const learnt = await context.learn(required, request.url);
   if (!synced && sameOffer(terms, learnt)) throw refused(402, reason, problem);
   return learnt;

@@ -13,7 +13,12 @@ export type Sendable = {
   inputHash: Hex;
   /** Same URL, method, content type and body: the same purchase. */
   key: string;
+  /** For this call alone, beside the agent's own limits. */
+  bounds?: CallBounds;
 };
+
+/** Most that one call may cost, atomic units; and how large a deposit is that comes with it. */
+export type CallBounds = { most?: bigint; deposit?: { calls?: number; max?: bigint } };
 
 /** A body larger than this is not held in memory. */
 const MAX_BODY_BYTES = 32 * 1024 * 1024;

@@ -120,10 +120,11 @@ export class Session {
 
   /**
    * Goes on from the state in a corrective 402, when it is proven: by our own signature that the seller shows, or by the chain.
+   * @param refused what was sent; without its ceiling where that bought nothing.
    * @returns false when the 402 carries no state of this channel.
    * @throws TallystickError `state_unproven` or `server_overcharged`: the channel signs no more.
    */
-  async resync(accepts: readonly Accepts[], contract: Address, refused: bigint | undefined, claimedOnChain: () => Promise<bigint>): Promise<boolean> {
+  async resync(accepts: readonly Accepts[], contract: Address, refused: Partial<Ticket> | undefined, claimedOnChain: () => Promise<bigint>): Promise<boolean> {
     const extra = accepts.map((entry) => entry.extra ?? {}).find((candidate) => objectIn(candidate, "channelState") !== undefined);
     const told = extra === undefined ? undefined : objectIn(extra, "channelState");
     if (extra === undefined || told === undefined) return false;
@@ -138,7 +139,7 @@ export class Session {
     if (this.book.anchored && state.chargedCumulative > this.book.explained) {
       throw this.book.stop("server_overcharged", `The seller says ${state.chargedCumulative} is charged; our calls explain at most ${this.book.explained}.`);
     }
-    this.book.resync(state.chargedCumulative, state.balance, refused);
+    this.book.resync(state.chargedCumulative, state.balance, refused?.ceiling, refused?.answers);
     return true;
   }
 

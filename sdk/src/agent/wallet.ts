@@ -226,6 +226,7 @@ async function askRefund(context: PayContext, session: Session, amount: bigint |
     const terms = context.state.termsFor(url) ?? (await askTerms(context, url));
     for (let round = 1; round <= REFUND_ROUNDS; round++) {
       const { book } = session;
+      const { answers } = book;
       const voucher = await settledVoucher(context, session, terms, url);
       const payload = { type: "refund", channelConfig: book.config, voucher, ...(amount === undefined ? {} : { amount: amount.toString() }) };
       const delivery = await deliver(context.fetch, request, paymentHeader(terms, payload, url.href, newIdentifier()), context.retry);
@@ -237,7 +238,7 @@ async function askRefund(context: PayContext, session: Session, amount: bigint |
       const required = readPaymentRequired(response.headers);
       const problem = await problemOf(response);
       const claimed = async () => (await readChannel(context.reader, context.contract, book.channelId)).totalClaimed;
-      if (!(await session.resync(required.accepts, context.contract, undefined, claimed))) throw refused(402, required.error ?? "no reason given", problem);
+      if (!(await session.resync(required.accepts, context.contract, { answers }, claimed))) throw refused(402, required.error ?? "no reason given", problem);
     }
   } catch (error) {
     if (!(error instanceof TallystickError || error instanceof TypeError)) throw error;

@@ -2,11 +2,10 @@
 // built here from what was asked, never taken from the relayer's answer.
 import type { Address, Hex, LocalAccount } from "viem";
 import { signIn } from "../access.ts";
-import { deployments } from "../addresses.ts";
-import { bazaarRegistryDomain, serviceIdOf, type BazaarRegistryDomain, type ServiceStatus, type ServiceTerms, type ServiceVisibility } from "../bazaar.ts";
-import { LOCAL_BAZAAR_REGISTRY } from "../constants.ts";
+import { serviceIdOf, type BazaarRegistryDomain, type ServiceStatus, type ServiceTerms, type ServiceVisibility } from "../bazaar.ts";
 import { TallystickError } from "../errors.ts";
 import { contentHashOf, parseMetadata, type Metadata } from "./metadata.ts";
+import { knownRegistries, registryOf } from "./registry-of.ts";
 import { actTypedData, metadataUri, saltOfName, serviceKeyOf, termsOfMetadata, type Act } from "./terms.ts";
 
 export type Agent = {
@@ -168,10 +167,9 @@ export function createListingClient({ relayerUrl, account, registry, fetch: ask 
 
   function domainOf(agent: Agent, wanted: Address | undefined): BazaarRegistryDomain {
     const chainId = Number(agent.network.split(":")[1]);
-    const known: Address[] = wanted !== undefined ? [wanted] : [...(chainId === 84_532 ? [LOCAL_BAZAAR_REGISTRY] : []), ...(chainId === 8_453 || chainId === 84_532 ? [deployments[chainId].contracts.BazaarRegistry] : [])];
-    const found = known.find((address) => address.toLowerCase() === agent.registry.toLowerCase());
-    if (found === undefined) throw mismatch(`the relayer's registry is ${agent.registry} on ${agent.network}, known is ${known.join(", ") || "none"}`);
-    return bazaarRegistryDomain(chainId, found);
+    const domain = registryOf(chainId, agent.registry, wanted);
+    if (domain === undefined) throw mismatch(`the relayer's registry is ${agent.registry} on ${agent.network}, known is ${knownRegistries(chainId, wanted).join(", ") || "none"}`);
+    return domain;
   }
 }
 

@@ -1,6 +1,7 @@
 // Whom to negotiate with: what discovery knows of a capability, the offers held against the listings that were seen, and which of them is taken.
 import { isAddressEqual, zeroHash, type Address, type Hex } from "viem";
 import { createDiscoveryClient } from "../bazaar/discover.ts";
+import type { Agent as BazaarAgent } from "../bazaar/listing.ts";
 import { TallystickError } from "../errors.ts";
 import type { Declined, ProvenOffer } from "./client.ts";
 import { formatAmount } from "./decimal.ts";
@@ -8,7 +9,7 @@ import type { Sla } from "./fields.ts";
 import { keepsSla, priceOfCall } from "./terms.ts";
 
 /** A service as its listing was seen, best first. */
-export type SeenListing = { serviceId: Hex; payTo: Address; owner: Address; /** The gateway's name, where it was asked for by one. */ service?: string };
+export type SeenListing = { serviceId: Hex; payTo: Address; owner: Address; /** The gateway's name, where it was asked for by one. */ service?: string; /** All of it, where it was asked for alone. */ agent?: BazaarAgent };
 
 /** Services that are bargained with at once. */
 export const BEST_FEW = 3;
@@ -28,8 +29,8 @@ export function createListings(options: { relayerUrl: string; fetch?: typeof fet
     /** By its id or name; undefined where it is not listed. @throws TallystickError when nobody can tell. */
     async find(idOrName: string): Promise<SeenListing | undefined> {
       const response = await ask(`${relayerUrl}/api/v1/agents/${encodeURIComponent(idOrName)}`);
-      const told = (await response.json().catch(() => ({}))) as { id: Hex; name: string | null; payTo: Address; owner: Address };
-      if (response.ok) return { serviceId: told.id, payTo: told.payTo, owner: told.owner, ...(told.name === null ? {} : { service: told.name }) };
+      const told = (await response.json().catch(() => ({}))) as BazaarAgent;
+      if (response.ok) return { serviceId: told.id, payTo: told.payTo, owner: told.owner, ...(told.name === null ? {} : { service: told.name }), agent: told };
       if (response.status === 404) return undefined;
       throw new TallystickError({ code: "listing_unknown", status: 503, retry: "safe", detail: `The relayer answered ${response.status} when it was asked for ${idOrName}'s listing.` });
     },
