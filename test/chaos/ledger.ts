@@ -47,7 +47,7 @@ export async function trailOf(db: Db, paymentId: string): Promise<string[]> {
 }
 
 /** What is still under way. */
-export async function unresolved(db: Db, payers: readonly Hex[]): Promise<Record<"reserved" | "settling" | "streams" | "transactions" | "batches" | "refunds" | "contradicted", number>> {
+export async function unresolved(db: Db, payers: readonly Hex[]): Promise<Record<"reserved" | "settling" | "streams" | "transactions" | "batches" | "refunds" | "contradicted" | "carried", number>> {
   const { rows } = await db.query(
     `SELECT (SELECT count(*) FROM payment WHERE state = 'reserved')::int AS reserved,
             (SELECT count(*) FROM payment WHERE state = 'settling' AND payer = ANY($1))::int AS settling,
@@ -55,6 +55,7 @@ export async function unresolved(db: Db, payers: readonly Hex[]): Promise<Record
             (SELECT count(*) FROM chain_tx WHERE state IN ('signed', 'broadcast'))::int AS transactions,
             (SELECT count(*) FROM settlement_batch WHERE state = 'sent')::int AS batches,
             (SELECT count(*) FROM refund WHERE state = 'sent')::int AS refunds,
+            (SELECT count(*) FROM exact_queue q JOIN payment p USING (payment_id) WHERE q.state <> 'moved' AND p.payer = ANY($1))::int AS carried,
             -- Refused for a balance that is there: read before or after a reorganisation, and tried again soon.
             (SELECT count(*) FROM settlement_quarantine q JOIN channel c USING (channel_id)
              WHERE q.reason = 'ClaimExceedsBalance' AND c.total_claimed < q.signed_ceiling AND c.balance >= c.charged)::int AS contradicted`,

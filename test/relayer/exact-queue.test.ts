@@ -5,10 +5,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { encodeFunctionData, erc20Abi, parseAbi, type Address, type Hex } from "viem";
 import { generatePrivateKey } from "viem/accounts";
 import { plainCall, transferCalldata } from "../../relayer/src/capabilities/exact/calldata.ts";
+import { markSettled } from "../../relayer/src/capabilities/exact/payment-store.ts";
 import { createProbe } from "../../relayer/src/capabilities/exact/probe.ts";
 import { settleAuthorization, sweepQueue } from "../../relayer/src/capabilities/exact/service.ts";
 import type { Authorization } from "../../relayer/src/capabilities/exact/types.ts";
 import { openChain } from "../../relayer/src/chain/client.ts";
+import { toBytes, toHex } from "../../relayer/src/db/codec.ts";
 import type { CommitPoint } from "../../relayer/src/commit-points.ts";
 import { rpc } from "../../scripts/local/chain.ts";
 import { mintUSDC } from "../../scripts/local/contracts.ts";
@@ -92,6 +94,40 @@ describe("exact, the queue", function () {
     const after = await settleAll(deps, all);
     expect(after.map(({ status }) => status)).to.deep.equal(["settled", "settled"]);
     expect(await balanceOf(deps, seller)).to.equal(2n * PRICE);
+  });
+
+  it("a stranger's transfer that a reorganisation took back is sent by us, and its payment names ours", async () => {
+    const seller = newAddress();
+    const deps = await exactRelayer(world, { submitterKey: generatePrivateKey() });
+    const authorization = await signed(await payer(world), seller);
+    const snapshot = await rpc<Hex>(world.nodeUrl, "evm_snapshot");
+    const theirs = await sendAhead(world, newAddress(), USDC, transferCalldata(authorization));
+    const { rows: [paid] } = await world.db.query<{ payment_id: string }>(
+      `INSERT INTO payment (payment_id, scheme, payer, receiver, token, authorization_nonce, valid_after, valid_before, signature, service, resource, request_hash, price_atomic, reserved_until)
+       VALUES ('pay_stranger', 'exact', $1, $2, $3, $4, 0, $5, $6, 'echo', 'http://relayer.test/s/echo', $4, $7, now()) RETURNING payment_id`,
+      [...[authorization.from, seller, USDC, authorization.nonce].map(toBytes), authorization.validBefore, toBytes(authorization.signature), PRICE],
+    );
+    const paymentId = paid!.payment_id;
+    expect(await settleAuthorization(deps, authorization, { paymentId })).to.deep.equal({ status: "settled", txHash: theirs });
+    await world.db.query("UPDATE payment SET state = 'settling', output_hash = request_hash WHERE payment_id = $1", [paymentId]);
+    expect(await markSettled(world.db, paymentId, theirs)).to.equal(true);
+    const settledTx = async () => toHex((await world.db.query<{ settled_tx: Buffer }>("SELECT settled_tx FROM payment WHERE payment_id = $1", [paymentId])).rows[0]!.settled_tx);
+    const look = () => world.db.query("UPDATE exact_stranger SET looked_at = now() - interval '1 minute'");
+
+    // It stands: nothing is sent.
+    await look();
+    await sweepQueue(deps);
+    expect([await rowOf(authorization), await settledTx()]).to.deep.equal([undefined, theirs]);
+    await rpc(world.nodeUrl, "evm_revert", [snapshot]);
+    await mineOther(world);
+    expect(await balanceOf(deps, seller)).to.equal(0n);
+    await sweepUntil(deps, async () => {
+      await look();
+      return (await rowOf(authorization))?.state === "moved" && (await settledTx()) !== theirs;
+    });
+    expect(await balanceOf(deps, seller)).to.equal(PRICE);
+    const ours = await deps.chain.client.getTransactionReceipt({ hash: await settledTx() });
+    expect(ours.status).to.equal("success");
   });
 
   it("a chain that is away fails nothing for good: the rows wait, and the same question is answered when it is back", async () => {

@@ -4,11 +4,11 @@ import { isRevert } from "../../chain/client.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { transferCalldata } from "./calldata.ts";
 import type { EngineDeps, Entry } from "./engine.ts";
-import { contended, isOver, whenUsed, type Judged } from "./judge.ts";
+import { contended, isOver, letGo, whenUsed, type Judged } from "./judge.ts";
 import { isSpent } from "./probe.ts";
 import * as queue from "./queue-store.ts";
 import { SettlementTaken } from "./store.ts";
-import type { ExactFault } from "./types.ts";
+import type { ExactFault, Settled } from "./types.ts";
 
 /** Intrinsic gas, and what a byte of calldata costs at most (EIP-7623). */
 const BASE_GAS = 41_000n;
@@ -37,10 +37,10 @@ export async function sendAlone(deps: EngineDeps, { authorization, paymentId }: 
 }
 
 /** It would fail now. Somebody else may have sent it; else there is nothing to wait for, and whoever asks again starts anew. */
-async function refused(deps: EngineDeps, authorization: Entry["authorization"], reason: "transfer_refused" | "transfer_too_expensive"): Promise<Judged> {
+async function refused(deps: EngineDeps, authorization: Entry["authorization"], reason: "transfer_refused" | "transfer_too_expensive"): Promise<Settled> {
   const judged = (await whenUsed(deps, authorization)) ?? failedFor(isOver(deps, authorization) ? "authorization_expired" : reason, isOver(deps, authorization));
-  await queue.forget(deps.db, deps.config.token.address, authorization, undefined);
+  await letGo(deps, authorization, undefined, judged);
   return judged;
 }
 
-const failedFor = (reason: ExactFault, final: boolean): Judged => ({ status: "failed", reason, final });
+const failedFor = (reason: ExactFault, final: boolean): Settled => ({ status: "failed", reason, final });

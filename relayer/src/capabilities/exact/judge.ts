@@ -4,6 +4,7 @@ import type { TxOutcome } from "../../chain/submitter.ts";
 import type { Deps } from "../../deps.ts";
 import { hasCode } from "./authorization.ts";
 import * as queue from "./queue-store.ts";
+import { handOver } from "./stranger-store.ts";
 import type { Authorization, Settled } from "./types.ts";
 import { findUse } from "./use.ts";
 
@@ -37,8 +38,14 @@ export async function afterTx(deps: JudgeDeps, { authorization, attempts }: queu
     if (await queue.requeue(deps.db, token, authorization, txId, LEASE_MS)) return "again";
     throw contended();
   }
-  await queue.forget(deps.db, token, authorization, txId);
+  await letGo(deps, authorization, txId, final);
   return final;
+}
+
+/** Nothing is left to send: for good, or as long as the stranger's transaction that moved it stands. */
+export async function letGo(deps: Pick<JudgeDeps, "config" | "db">, authorization: Authorization, txId: bigint | undefined, { status }: Settled): Promise<void> {
+  const wasMoved = status !== "failed";
+  await (wasMoved ? handOver : queue.forget)(deps.db, deps.config.token.address, authorization, txId);
 }
 
 async function forGood(deps: JudgeDeps, authorization: Authorization, { alone, status, tried }: { alone: boolean; status: TxOutcome["status"]; tried: boolean }): Promise<Settled | undefined> {

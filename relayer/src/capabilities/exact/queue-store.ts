@@ -122,7 +122,7 @@ export async function requeue(db: Queryable, token: Address, { from, nonce }: Ke
   return rowCount === 1;
 }
 
-/** It can do nothing more, or somebody else did it: there is nothing left to send. */
+/** It can do nothing more: there is nothing left to send. */
 export async function forget(db: Queryable, token: Address, { from, nonce }: Key, txId: bigint | undefined): Promise<void> {
   await db.query({
     name: "exact_forget",

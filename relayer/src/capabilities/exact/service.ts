@@ -9,7 +9,8 @@ import { hasCode } from "./authorization.ts";
 import { LEASE_MS, type Entry } from "./engine.ts";
 import type { Exact } from "./exact.ts";
 import { CONTENDED, contended, isOver, whenUsed } from "./judge.ts";
-import { movedIn } from "./use.ts";
+import * as strangers from "./stranger-store.ts";
+import { isUsed, movedIn } from "./use.ts";
 import * as queue from "./queue-store.ts";
 import { findSettlement, type SettlementKey, type SettlementRow } from "./store.ts";
 import type { Authorization, Settled } from "./types.ts";
@@ -103,7 +104,25 @@ export async function sweepQueue(deps: ExactDeps): Promise<void> {
   if (reopened > 0) log.warn({ event: EVENT.exactSent, reopened }, "a reorganisation undid transfers; they are looked at again");
   exact.engine.take(await queue.takeQueued(db, config.token.address, SWEEP_MOST, LEASE_MS));
   for (const txId of await queue.unreadTxs(db, config.token.address, READ_GRACE_MS)) await exact.engine.read(txId);
+  await lookAfterStrangers(deps);
   await queue.purgeMoved(db, KEPT_S);
+  await strangers.purgeStrangers(db, KEPT_S);
+}
+
+/** What strangers moved is looked at this often, so many in one pass. */
+const STRANGERS_EVERY_MS = 2_000;
+const STRANGERS_MOST = 50;
+
+/** What a stranger moved can be undone by a reorganisation, with its payment charged and its answer gone: then we send it ourselves. */
+async function lookAfterStrangers({ chain, config, db, log }: ExactDeps): Promise<void> {
+  const token = config.token.address;
+  const keys = await strangers.takeStrangers(db, token, STRANGERS_MOST, STRANGERS_EVERY_MS);
+  if (keys.length === 0) return;
+  const used = await Promise.all(keys.map((key) => isUsed({ chain, config }, key)));
+  for (const key of keys.filter((_, index) => !used[index])) {
+    if (await strangers.takeBack(db, token, key)) log.warn({ event: EVENT.exactSent, payer: key.from, nonce: key.nonce }, "a stranger's transfer is gone from the chain; it is sent again");
+  }
+  for (const { paymentId, txHash, ...key } of await strangers.movedAgain(db, token, keys)) await strangers.nameTransaction(db, key, txHash, paymentId);
 }
 
 /** Which transaction carries an authorisation, for those who look from outside. */

@@ -72,7 +72,7 @@ export async function findUse(deps: UseDeps, authorization: Authorization): Prom
 }
 
 /** What more than half of the endpoints say. */
-export function isUsed({ chain, config }: UseDeps, { from, nonce }: Authorization): Promise<boolean> {
+export function isUsed({ chain, config }: UseDeps, { from, nonce }: Pick<Authorization, "from" | "nonce">): Promise<boolean> {
   return agreed(chain, (client) => client.readContract({ address: config.token.address, abi: tokenAbi, functionName: "authorizationState", args: [getAddress(from), nonce] }));
 }
 
