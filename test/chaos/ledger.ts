@@ -1,6 +1,7 @@
 // The ledger as an auditor reads it, straight from the database; and the one thing a run changes there: that time passes.
 import type { Hex } from "viem";
 import { LEASE_MS as EXACT_LEASE_MS } from "../../relayer/src/capabilities/exact/engine.ts";
+import { LEASE_S as JOB_LEASE_S } from "../../relayer/src/capabilities/jobs/watch.ts";
 import { toBytes, toHex } from "../../relayer/src/db/codec.ts";
 import type { Db } from "../../relayer/src/db/pool.ts";
 
@@ -80,6 +81,8 @@ export async function passTime(db: Db, reservedForMs: number, silentForMs: numbe
   // What is tried again later is tried again soon; a row of the queue that its process has not sent for a while is in a dead one's hand.
   await db.query("UPDATE payment SET reserved_until = now() + interval '1 second' WHERE state = 'settling' AND reserved_until > now() + interval '1 second'");
   await db.query("UPDATE exact_queue SET taken_until = now() WHERE state = 'queued' AND taken_until > now() AND taken_until < now() + $1 * interval '1 millisecond'", [EXACT_LEASE_MS - IN_HAND_MS]);
+  // A job that a dead process looked after.
+  await db.query("UPDATE job SET leased_until = '-infinity' WHERE leased_until > now() AND leased_until < now() + $1 * interval '1 millisecond'", [JOB_LEASE_S * 1_000 - reservedForMs]);
 }
 
 /** Signed claims that the chain may not have yet, the newest first: what anybody sees in a public pool. */

@@ -135,6 +135,7 @@ async function settleDown(world: World, processes: Processes, books: Books, plan
   const runaways = plan.actors.filter(({ kind }) => kind === "runaway").map(({ id }) => id);
   const payers = [...new Set(books.purchases.filter(({ actor }) => !runaways.includes(actor)).map(({ payer }) => payer))];
   const deadline = performance.now() + QUIET_MOST_MS;
+  await passTime(world.db, 0, 0, STREAM_LEASE_MS);
   for (let left = await unresolved(world.db, payers); Object.values(left).some((count) => count > 0); left = await unresolved(world.db, payers)) {
     if (performance.now() > deadline) {
       const [paymentId] = await unresolvedPayments(world.db, payers);

@@ -1,5 +1,5 @@
 // How a contract is followed: from a cursor to the head in passes, and back when the block that holds the cursor is gone. What is read of the
-// blocks, and written, is the follower's: mandates, the bazaar's registry and jobs each bring theirs.
+// blocks, and written, is the follower's own (mandates/follower.ts, jobs/follower.ts).
 import type { Address, Log } from "viem";
 import { findCursor, type Cursor } from "../capabilities/channels/cursor-store.ts";
 import type { Deps } from "../deps.ts";

@@ -20,7 +20,7 @@ import { sendVerdict } from "./work.ts";
 
 const BATCH = 50;
 /** Longer than a validator is waited for, and its verdict takes to be sent. */
-const LEASE_S = 60;
+export const LEASE_S = 60;
 /** Validators asked at once, of each process. */
 const MOST_ASKED = 20;
 /** A hire that is not mined yet, and a step that was sent, are looked at again. */
