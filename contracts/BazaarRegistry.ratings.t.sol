@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IBazaarRegistry} from "./interfaces/IBazaarRegistry.sol";
+import {IJobEscrow} from "./interfaces/IJobEscrow.sol";
 import {ISessionChannels} from "./interfaces/ISessionChannels.sol";
 import {BazaarDigests} from "./test-support/BazaarDigests.sol";
 import {LyingChannels, ScriptedJobs, ScriptedReputation} from "./test-support/BazaarActors.sol";
@@ -294,6 +295,40 @@ contract BazaarRegistryRatingsTest is BazaarWorld {
         vm.expectRevert(abi.encodeWithSelector(IBazaarRegistry.SelfRating.selector, id, owner));
         vm.prank(owner);
         bazaar.rateJob(key, offerHash(), 6, o);
+    }
+
+    /// @notice The escrow itself instead of a script: only what it paid out counts, less its fee, and once.
+    function test_jobsOfTheEscrow() public {
+        jobs = ScriptedJobs(deploy("JobEscrow.sol:JobEscrow", abi.encode(token, address(0), uint16(100), address(0xFEE))));
+        IJobEscrow escrow = IJobEscrow(address(jobs));
+        bazaar = deployBazaar(address(0));
+        (key, id) = listed(1);
+        vm.startPrank(payer);
+        token.approve(address(escrow), 20_000);
+        uint256 split = escrow.hire(IJobEscrow.HireTerms(payTo, curator, address(0), START + 1 days, 10_000, "split", ""));
+        uint256 refused = escrow.hire(IJobEscrow.HireTerms(payTo, curator, address(0), START + 1 days, 10_000, "refused", ""));
+        vm.stopPrank();
+        vm.prank(payTo);
+        escrow.submit(split, "work", "");
+        _refuseJob(split, abi.encodeWithSelector(IBazaarRegistry.JobNotPaid.selector, split));
+        vm.startPrank(curator);
+        escrow.completeSplit(split, 3_000, "", "");
+        escrow.reject(refused, "", "");
+        vm.stopPrank();
+
+        _refuseJob(refused, abi.encodeWithSelector(IBazaarRegistry.JobNotPaid.selector, refused));
+        vm.expectEmit(true, true, true, true, address(bazaar));
+        emit ServiceRated(id, payer, bazaar.jobSource(split), payTo, address(token), 2_970, 50, keccak256("why"));
+        vm.prank(payer);
+        bazaar.rateJob(key, offerHash(), split, opinion(50));
+        _refuseJob(split, abi.encodeWithSelector(IBazaarRegistry.AlreadyRated.selector, bazaar.jobSource(split), 2_970, 2_970));
+    }
+
+    function _refuseJob(uint256 jobId, bytes memory reason) private {
+        IBazaarRegistry.Opinion memory o = opinion(50);
+        vm.prank(payer);
+        vm.expectRevert(reason);
+        bazaar.rateJob(key, offerHash(), jobId, o);
     }
 
     // ------------------------------------------------------------------ forwarding

@@ -13,6 +13,7 @@ import {IACPHook} from "./interfaces/IACPHook.sol";
 import {IERC3009} from "./interfaces/IERC3009.sol";
 import {IERC8183} from "./interfaces/IERC8183.sol";
 import {IJobEscrow} from "./interfaces/IJobEscrow.sol";
+import {IJobOutcomes} from "./interfaces/IJobOutcomes.sol";
 import {IMandateRegistry} from "./interfaces/IMandateRegistry.sol";
 import {BoundedCall} from "./libraries/BoundedCall.sol";
 import {JobTypes} from "./libraries/JobTypes.sol";
@@ -27,7 +28,7 @@ import {JobTypes} from "./libraries/JobTypes.sol";
 ///
 /// Every verb holds the reentrancy guard from its first check to its last hook, so what a hook or token calls back is refused,
 /// and what was checked before the hook still holds after it.
-contract JobEscrow is IJobEscrow, EIP712, ReentrancyGuardTransient {
+contract JobEscrow is IJobEscrow, IJobOutcomes, EIP712, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
 
     // ------------------------------------------------------------------ constants
@@ -60,6 +61,8 @@ contract JobEscrow is IJobEscrow, EIP712, ReentrancyGuardTransient {
         uint40 expiredAt;
         JobStatus status;
         bool hooked;
+        /// @dev The provider's part of a completed job; zero until then.
+        uint16 providerBps;
     }
 
     /// @dev One slot.
@@ -140,9 +143,7 @@ contract JobEscrow is IJobEscrow, EIP712, ReentrancyGuardTransient {
         require(msg.sender == money.client, NotClient(msg.sender, money.client));
         _requireFundable(jobId, work.provider, money.budget);
         require(money.budget == expectedBudget, BudgetMismatch(jobId, expectedBudget, money.budget));
-        require(
-            block.timestamp < work.expiredAt, JobHasExpired(jobId, work.expiredAt, block.timestamp)
-        );
+        require(block.timestamp < work.expiredAt, JobHasExpired(jobId, work.expiredAt, block.timestamp));
 
         _before(job, work.hooked, jobId, IERC8183.fund.selector, optParams);
         job.work.status = JobStatus.Funded;
@@ -170,7 +171,7 @@ contract JobEscrow is IJobEscrow, EIP712, ReentrancyGuardTransient {
 
         jobId = ++jobCount;
         Stored storage job = _jobs[jobId];
-        job.work = Work(provider, uint40(expiredAt), JobStatus.Open, hook != address(0));
+        job.work = Work(provider, uint40(expiredAt), JobStatus.Open, hook != address(0), 0);
         job.money.client = client;
         job.evaluator = evaluator;
         if (hook != address(0)) job.hook = hook;
@@ -284,7 +285,7 @@ contract JobEscrow is IJobEscrow, EIP712, ReentrancyGuardTransient {
         emit BudgetSet(jobId, budget);
         _after(job, hooked, jobId, IERC8183.setBudget.selector, data);
         _before(job, hooked, jobId, IERC8183.fund.selector, terms.optParams);
-        job.work = Work(terms.provider, uint40(terms.expiredAt), JobStatus.Funded, hooked);
+        job.work = Work(terms.provider, uint40(terms.expiredAt), JobStatus.Funded, hooked, 0);
     }
 
     function _funded(uint256 jobId, address client, HireTerms calldata terms, uint256 balanceBefore) private {
@@ -322,9 +323,7 @@ contract JobEscrow is IJobEscrow, EIP712, ReentrancyGuardTransient {
         Work memory work = _existing(job, jobId);
         require(work.status == JobStatus.Funded, WrongStatus(jobId, work.status));
         require(sender == work.provider, NotProvider(sender, work.provider));
-        require(
-            block.timestamp < work.expiredAt, JobHasExpired(jobId, work.expiredAt, block.timestamp)
-        );
+        require(block.timestamp < work.expiredAt, JobHasExpired(jobId, work.expiredAt, block.timestamp));
 
         bytes memory data = work.hooked ? abi.encode(deliverable, optParams) : bytes("");
         _before(job, work.hooked, jobId, IERC8183.submit.selector, data);
@@ -371,6 +370,7 @@ contract JobEscrow is IJobEscrow, EIP712, ReentrancyGuardTransient {
 
         bytes memory data = work.hooked ? abi.encode(reason, optParams) : bytes("");
         _before(job, work.hooked, jobId, IERC8183.complete.selector, data);
+        work.providerBps = uint16(providerBps);
         _become(job, work, JobStatus.Completed);
         emit JobCompleted(jobId, evaluator, reason);
         _divide(jobId, job.money, work.provider, providerBps);
@@ -379,8 +379,7 @@ contract JobEscrow is IJobEscrow, EIP712, ReentrancyGuardTransient {
 
     /// @dev Pays the whole budget out: the provider's part less the fee, the fee, and the client's rest.
     function _divide(uint256 jobId, Money memory money, address provider, uint256 providerBps) private {
-        uint256 part = money.budget * providerBps / BPS;
-        uint256 fee = part * feeBps / BPS;
+        (uint256 part, uint256 fee) = _partOf(money.budget, providerBps);
         emit PaymentReleased(jobId, provider, part - fee);
         _pay(provider, part - fee);
         if (fee != 0) {
@@ -392,6 +391,12 @@ contract JobEscrow is IJobEscrow, EIP712, ReentrancyGuardTransient {
         emit JobSplit(jobId, money.client, provider, uint16(providerBps), part, rest);
         emit Refunded(jobId, money.client, rest);
         _pay(money.client, rest);
+    }
+
+    /// @dev What is taken from the budget for the provider, and what of that is the fee.
+    function _partOf(uint256 budget, uint256 providerBps) private view returns (uint256 part, uint256 fee) {
+        part = budget * providerBps / BPS;
+        fee = part * feeBps / BPS;
     }
 
     // ------------------------------------------------------------------ refund
@@ -442,9 +447,7 @@ contract JobEscrow is IJobEscrow, EIP712, ReentrancyGuardTransient {
         Stored storage job = _jobs[jobId];
         Work memory work = _existing(job, jobId);
         require(_holds(work.status), WrongStatus(jobId, work.status));
-        require(
-            block.timestamp >= work.expiredAt, JobHasNotExpired(jobId, work.expiredAt, block.timestamp)
-        );
+        require(block.timestamp >= work.expiredAt, JobHasNotExpired(jobId, work.expiredAt, block.timestamp));
         _become(job, work, JobStatus.Expired);
         emit JobExpired(jobId);
         _refund(jobId, job.money);
@@ -538,10 +541,21 @@ contract JobEscrow is IJobEscrow, EIP712, ReentrancyGuardTransient {
         );
     }
 
+    /// @inheritdoc IJobOutcomes
+    /// @dev A job that nobody completed has a part of zero, so nothing was paid for it.
+    function jobOutcome(uint256 jobId) external view returns (address, address, address, uint128, bool) {
+        Stored storage job = _jobs[jobId];
+        Work memory work = _existing(job, jobId);
+        Money memory money = job.money;
+        (uint256 part, uint256 fee) = _partOf(money.budget, work.providerBps);
+        bool terminal = work.status != JobStatus.Open && !_holds(work.status);
+        return (money.client, work.provider, token, uint128(part - fee), terminal);
+    }
+
     /// @inheritdoc IERC165
     function supportsInterface(bytes4 interfaceId) external pure returns (bool) {
         return interfaceId == type(IERC165).interfaceId || interfaceId == type(IERC8183).interfaceId
-            || interfaceId == type(IJobEscrow).interfaceId;
+            || interfaceId == type(IJobEscrow).interfaceId || interfaceId == type(IJobOutcomes).interfaceId;
     }
 
     /// @inheritdoc IJobEscrow

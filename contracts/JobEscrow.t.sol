@@ -5,6 +5,7 @@ import {IERC165} from "@openzeppelin/contracts/utils/introspection/IERC165.sol";
 
 import {IERC8183} from "./interfaces/IERC8183.sol";
 import {IJobEscrow} from "./interfaces/IJobEscrow.sol";
+import {IJobOutcomes} from "./interfaces/IJobOutcomes.sol";
 import {IMandateRegistry} from "./interfaces/IMandateRegistry.sol";
 import {JobDigests} from "./test-support/JobDigests.sol";
 import {JobWorld} from "./test-support/JobWorld.sol";
@@ -381,6 +382,29 @@ contract JobEscrowTest is JobWorld {
         vm.assertEq(token.balanceOf(stranger), fee, "treasury");
         vm.assertEq(token.balanceOf(client), WEALTH - part, "client");
         vm.assertEq(held(), 0, "held");
+        _requireOutcome(jobId, part - fee, true);
+    }
+
+    function test_outcomes() public {
+        IJobOutcomes outcomes = IJobOutcomes(address(escrow));
+        _refuse(abi.encodeWithSelector(IJobEscrow.UnknownJob.selector, uint256(1)));
+        outcomes.jobOutcome(1);
+        _requireOutcome(jobIn(IERC8183.JobStatus.Open), 0, false);
+        _requireOutcome(jobIn(IERC8183.JobStatus.Funded), 0, false);
+        _requireOutcome(jobIn(IERC8183.JobStatus.Submitted), 0, false);
+        _requireOutcome(jobIn(IERC8183.JobStatus.Rejected), 0, true);
+        _requireOutcome(jobIn(IERC8183.JobStatus.Expired), 0, true);
+        _requireOutcome(jobIn(IERC8183.JobStatus.Completed), BUDGET, true);
+    }
+
+    function _requireOutcome(uint256 jobId, uint256 amount, bool over) private view {
+        (address from, address to, address in_, uint128 paid, bool terminal) =
+            IJobOutcomes(address(escrow)).jobOutcome(jobId);
+        vm.assertEq(from, client, "client");
+        vm.assertEq(to, provider, "provider");
+        vm.assertEq(in_, address(token), "token");
+        vm.assertEq(paid, amount, "paid");
+        vm.assertTrue(terminal == over, "terminal");
     }
 
     function test_feeOnlyOnCompletion() public {
@@ -460,6 +484,7 @@ contract JobEscrowTest is JobWorld {
         vm.assertTrue(escrow.supportsInterface(id), "IERC8183");
         vm.assertTrue(escrow.supportsInterface(type(IERC165).interfaceId), "IERC165");
         vm.assertTrue(escrow.supportsInterface(type(IJobEscrow).interfaceId), "IJobEscrow");
+        vm.assertTrue(escrow.supportsInterface(type(IJobOutcomes).interfaceId), "IJobOutcomes");
         vm.assertTrue(!escrow.supportsInterface(0xffffffff), "not everything");
     }
 

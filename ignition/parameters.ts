@@ -9,7 +9,6 @@ export type NetworkName = (typeof NETWORKS)[number];
 export type BazaarParameters = {
   identityRegistry: Address;
   reputationRegistry: Address;
-  jobs: Address;
   curator: Address;
   bondToken: Address;
   /** Atomic units of the bond token. */

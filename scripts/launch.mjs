@@ -142,8 +142,9 @@ function fail(message) {
 function run(node, target, args) {
   const child = spawn(node, ["--disable-warning=ExperimentalWarning", resolve(root, target), ...args], {
     cwd: root,
-    // The target works in the repository's root; TALLYSTICK_CWD is where the user stands, for paths that are the user's.
-    env: { ...environment(node), TALLYSTICK_CWD: userFolder() },
+    // The target works in the repository's root; TALLYSTICK_CWD is where the user stands, for paths that are the user's. It and all
+    // that it starts share what they compile, which is a third of the time that a process takes to be there.
+    env: { ...environment(node), NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? join(root, "node_modules", ".cache", "compile"), TALLYSTICK_CWD: userFolder() },
     stdio: ["inherit", "inherit", "inherit", "ipc"],
     detached: !windows,
   });

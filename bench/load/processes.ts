@@ -3,7 +3,7 @@ import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import { openSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { hasEnded, stopChild } from "../../scripts/local/process.ts";
+import { childEnvironment, hasEnded, stopChild } from "../../scripts/local/process.ts";
 import type { Question, Reply, Usage } from "./part.ts";
 
 export type Part = {
@@ -31,7 +31,7 @@ export async function startPart({ script, options, cores, logFile, env = {} }: P
   const node = [process.execPath, "--disable-warning=ExperimentalWarning", fileURLToPath(new URL(script, import.meta.url))];
   const [command, ...args] = cores === undefined ? node : ["taskset", "-c", cores, ...node];
   const child = spawn(command!, args, {
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, NODE_ENV: "production", ...env, BENCH_PART: JSON.stringify(options) },
+    env: childEnvironment({ NODE_ENV: "production", ...env, BENCH_PART: JSON.stringify(options) }),
     stdio: ["ignore", output, output, "ipc"],
     serialization: "advanced",
   });

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IERC8183} from "../interfaces/IERC8183.sol";
 import {IJobEscrow} from "../interfaces/IJobEscrow.sol";
+import {IJobOutcomes} from "../interfaces/IJobOutcomes.sol";
 import {JobWorld} from "./JobWorld.sol";
 import {ScriptedHook} from "./Hooks.sol";
 import {ScriptedToken} from "./Tokens.sol";
@@ -12,6 +13,7 @@ import {ScriptedToken} from "./Tokens.sol";
 contract JobHandler is JobWorld {
     mapping(uint256 jobId => uint256) private paidIn;
     mapping(uint256 jobId => uint256) private paidOut;
+    mapping(uint256 jobId => uint256) private providerGot;
     mapping(bytes4 verb => uint256) public effects;
 
     constructor() {
@@ -75,7 +77,7 @@ contract JobHandler is JobWorld {
     // ------------------------------------------------------------------ what must hold
 
     /// @notice The balance is the sum of the budgets of funded and submitted jobs; an open job was never paid for; a job that is
-    /// over paid out its budget, once.
+    /// over paid out its budget, once; what the escrow tells of it is what its provider got.
     function checkBooks() external view {
         uint256 sum;
         for (uint256 jobId = 1; jobId <= escrow.jobCount(); jobId++) {
@@ -85,6 +87,10 @@ contract JobHandler is JobWorld {
             if (job.status == IERC8183.JobStatus.Open) vm.assertEq(paidIn[jobId], 0, "open: nothing in");
             if (holds) vm.assertEq(paidIn[jobId], job.budget, "budget in");
             vm.assertEq(paidOut[jobId], holds ? 0 : paidIn[jobId], "out once, when it is over");
+            (,,, uint128 paid, bool terminal) = IJobOutcomes(address(escrow)).jobOutcome(jobId);
+            // Who hires itself also gets the client's rest.
+            if (job.provider != client) vm.assertEq(paid, providerGot[jobId], "what the provider got");
+            vm.assertTrue(terminal == (!holds && job.status != IERC8183.JobStatus.Open), "terminal");
         }
         vm.assertEq(held(), sum, "balance is the sum of open budgets");
     }
@@ -107,7 +113,7 @@ contract JobHandler is JobWorld {
 
     /// @dev Books the change of the escrow's balance to the job, and holds the status against the ERC's transitions.
     function _do(address sender, uint256 jobId, bytes memory data) private {
-        uint256 before = held();
+        (uint256 before, uint256 had) = (held(), token.balanceOf(provider));
         IERC8183.JobStatus from = jobId == 0 ? IERC8183.JobStatus.Open : statusOf(jobId);
         vm.prank(sender);
         (bool ok,) = address(escrow).call(data);
@@ -118,6 +124,7 @@ contract JobHandler is JobWorld {
         if (jobId == 0) jobId = escrow.jobCount();
         if (now_ > before) paidIn[jobId] += now_ - before;
         else paidOut[jobId] += before - now_;
+        providerGot[jobId] += token.balanceOf(provider) - had;
         _checkTransition(from, statusOf(jobId), ok);
     }
 

@@ -1,6 +1,6 @@
 // What Tallystick deploys: the channel contract, the two collectors that serve it, the mandate registry, which funds channels in
 // ours and in the published contract, the anchor of audit logs, the job escrow with its evaluator of disputes, and the bazaar's
-// registry, which reads channels. No owner; parameters are only for what differs from chain to chain: the token of the escrow,
+// registry, which reads channels and jobs. No owner; parameters are only for what differs from chain to chain: the token of the escrow,
 // USDC, and what the bazaar is built with.
 import { buildModule } from "@nomicfoundation/hardhat-ignition/modules";
 import type { NamedArtifactContractDeploymentFuture } from "@nomicfoundation/ignition-core";
@@ -53,7 +53,7 @@ export function tallystickModule(standing: Partial<Record<DeployedName, Address>
       DisputeEvaluator: contract("DisputeEvaluator", escrow, usdc, SEAT_BOND_ATOMIC, MIN_DISPUTE_WINDOW_S),
       BazaarRegistry: contract(
         "BazaarRegistry",
-        bazaar.identityRegistry, bazaar.reputationRegistry, channels, SESSION_CHANNELS, bazaar.jobs, bazaar.curator, bazaar.bondToken, BigInt(bazaar.facilitatorBond),
+        bazaar.identityRegistry, bazaar.reputationRegistry, channels, SESSION_CHANNELS, escrow, bazaar.curator, bazaar.bondToken, BigInt(bazaar.facilitatorBond),
       ),
     };
   });

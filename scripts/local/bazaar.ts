@@ -112,7 +112,7 @@ async function buy({ relayerUrl, rpcUrl }: World, account: LocalAccount, signal:
 /** A rating needs a payment that the chain has seen, so it waits for the claim. */
 async function rate({ relayerUrl }: World, account: LocalAccount, listed: readonly ListedAgent[], { service, receipt }: A2AResult, signal: AbortSignal): Promise<string> {
   const { id } = listed.find(({ name }) => name === service)!;
-  const order = { relayerUrl, account, chainId: BASE_SEPOLIA.chainId, registry: LOCAL_BAZAAR_REGISTRY, service: id, channelId: receipt.payload.channelId, score: 95 };
+  const order = { relayerUrl, account, chainId: BASE_SEPOLIA.chainId, registry: LOCAL_BAZAAR_REGISTRY, service: id, paidBy: { channelId: receipt.payload.channelId }, score: 95 };
   const { transaction } = await until(signal, "the rating's payment is claimed", () => rateService(order).catch((error: unknown) => {
     if (error instanceof TallystickError && error.retry !== "never") return undefined;
     throw error;

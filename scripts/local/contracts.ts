@@ -75,8 +75,8 @@ function creationCode(name: ContractName, ...args: (string | number | bigint)[])
 }
 
 function bazaarCreationCode(): Hex {
-  const { identityRegistry, reputationRegistry, jobs, curator, bondToken, facilitatorBond } = parametersOf("local").bazaar;
-  return creationCode("BazaarRegistry", identityRegistry, reputationRegistry, SESSION_CHANNELS, SESSION_CHANNELS, jobs, curator, bondToken, facilitatorBond);
+  const { identityRegistry, reputationRegistry, curator, bondToken, facilitatorBond } = parametersOf("local").bazaar;
+  return creationCode("BazaarRegistry", identityRegistry, reputationRegistry, SESSION_CHANNELS, SESSION_CHANNELS, LOCAL_JOB_ESCROW, curator, bondToken, facilitatorBond);
 }
 
 /** viem carries Multicall3's creation code but does not export it by name. */

@@ -12,6 +12,12 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
+/** All that a child knows of the environment it is started from, besides `env`: nothing of a user's settings reaches it by accident. */
+export function childEnvironment(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const { PATH, HOME, NODE_COMPILE_CACHE } = process.env;
+  return { PATH, HOME, ...(NODE_COMPILE_CACHE === undefined ? {} : { NODE_COMPILE_CACHE }), ...env };
+}
+
 /** Asks a child to end, then insists. Returns when it is gone. */
 export async function stopChild(child: ChildProcess, signal: NodeJS.Signals = "SIGTERM", insistAfterMs = 8_000): Promise<void> {
   if (hasEnded(child)) return;

@@ -2,7 +2,7 @@
 import { fork, type ChildProcess } from "node:child_process";
 import { createWriteStream } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { freePort, hasEnded, stopChild, until } from "./process.ts";
+import { childEnvironment, freePort, hasEnded, stopChild, until } from "./process.ts";
 
 export type Service = { url: string; pid: number; stop(): Promise<void> };
 
@@ -53,7 +53,7 @@ export async function startProvider(): Promise<Service> {
 /** A child of ours: it ends with us. */
 export function start(script: string, args: string[], env: Record<string, string>): ChildProcess {
   return fork(script, args, {
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+    env: childEnvironment(env),
     execArgv: ["--disable-warning=ExperimentalWarning", "--import", new URL("./end-with-parent.ts", import.meta.url).href],
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     detached: process.platform !== "win32", // Ctrl-C is the parent's business

@@ -18,6 +18,12 @@ const hardhat = (name: string, kind: "solidity" | "mocha", files: string[] = [])
 const mocha = (name: string, files: string[]): Stage => ({ name, args: [child("mocha-child"), ...files], reports: true });
 const suite = (name: string, files = `test/${name}/**/*.test.ts`): Stage => mocha(name, globSync(files, { cwd: root }).sort());
 
+/** A long suite as several stages that run beside each other, `name/1` to `name/parts`; asked for by its name, all of them run. */
+function parts(name: string, parts: number): Stage[] {
+  const files = globSync(`test/${name}/**/*.test.ts`, { cwd: root }).sort();
+  return Array.from({ length: parts }, (_, part) => mocha(`${name}/${part + 1}`, files.filter((_, index) => index % parts === part)));
+}
+
 /** In the order in which they are started: the long ones early, so that no lane is left with one at the end. */
 export function allStages(): Stage[] {
   return [
@@ -25,10 +31,11 @@ export function allStages(): Stage[] {
     { name: "compile", args: [child("hardhat-child"), "compile"], reports: true, first: true },
     hardhat("solidity", "solidity"),
     suite("e2e"),
+    ...parts("relayer", 3),
+    ...parts("cli", 2),
     suite("chaos"),
     suite("ignition"),
     hardhat("contracts", "mocha"),
-    suite("relayer"),
     suite("attacks"),
     suite("matrix", "test/interop/matrix/*.test.ts"),
     suite("interop", "test/interop/*.test.ts"),
@@ -37,7 +44,6 @@ export function allStages(): Stage[] {
     suite("bench"),
     { name: "typecheck", args: ["node_modules/typescript/bin/tsc", "--noEmit"], reports: false },
     suite("sdk"),
-    suite("cli"),
     suite("package"),
     suite("browser"),
     mocha("tidy", ["test/tidy.test.ts"]),
@@ -48,7 +54,10 @@ export function allStages(): Stage[] {
 export function chosenStages(names: string[]): Stage[] | undefined {
   const all = allStages();
   if (names.length === 0) return all;
-  const chosen = names.map((name) => all.find((stage) => stage.name === name) ?? fileStage(name));
+  const chosen = names.flatMap((name): (Stage | undefined)[] => {
+    const named = all.filter((stage) => stage.name === name || stage.name.startsWith(`${name}/`));
+    return named.length > 0 ? named : [fileStage(name)];
+  });
   if (chosen.some((stage) => stage === undefined)) return undefined;
   // Contract tests and the local world need what the compiler makes.
   const compile = all.filter((stage) => stage.name === "compile" && !names.includes("compile"));

@@ -16,6 +16,7 @@ const TIME_PASSES_EVERY_MS = 300;
 /** How long a trap is waited for; after that it stays armed, and the next step comes. */
 const TRAP_WAIT_MS = 2_500;
 const HEALTH_WAIT_MS = 20_000;
+const FROZEN_MOST_MS = 2_000;
 
 /** Returns when the last of it is over. @throws when the world itself broke. */
 export async function carryOut(plan: Plan, world: World, processes: Processes): Promise<void> {
@@ -79,7 +80,10 @@ const older = (head: unknown) => numberToHex(BigInt(String(head)) > 3n ? BigInt(
 async function freeze({ slot, forMs }: Extract<Fault, { kind: "freeze" }>, { db }: World, processes: Processes): Promise<void> {
   processes.signal(slot, "SIGSTOP");
   await sleep(forMs);
-  await passTime(db, 0, 0, STREAM_LEASE_MS).catch(() => {});
+  // It may have stopped inside a transaction that holds the very rows; then they are its until it goes on.
+  const passed = passTime(db, 0, 0, STREAM_LEASE_MS).catch(() => {});
+  await Promise.race([passed, sleep(FROZEN_MOST_MS)]);
   await sleep(300);
   processes.signal(slot, "SIGCONT");
+  await passed;
 }

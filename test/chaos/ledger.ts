@@ -47,14 +47,17 @@ export async function trailOf(db: Db, paymentId: string): Promise<string[]> {
 }
 
 /** What is still under way. */
-export async function unresolved(db: Db, payers: readonly Hex[]): Promise<Record<"reserved" | "settling" | "streams" | "transactions" | "batches" | "refunds", number>> {
+export async function unresolved(db: Db, payers: readonly Hex[]): Promise<Record<"reserved" | "settling" | "streams" | "transactions" | "batches" | "refunds" | "contradicted", number>> {
   const { rows } = await db.query(
     `SELECT (SELECT count(*) FROM payment WHERE state = 'reserved')::int AS reserved,
             (SELECT count(*) FROM payment WHERE state = 'settling' AND payer = ANY($1))::int AS settling,
             (SELECT count(*) FROM stream WHERE state = 'open')::int AS streams,
             (SELECT count(*) FROM chain_tx WHERE state IN ('signed', 'broadcast'))::int AS transactions,
             (SELECT count(*) FROM settlement_batch WHERE state = 'sent')::int AS batches,
-            (SELECT count(*) FROM refund WHERE state = 'sent')::int AS refunds`,
+            (SELECT count(*) FROM refund WHERE state = 'sent')::int AS refunds,
+            -- Refused for a balance that is there: read before or after a reorganisation, and tried again soon.
+            (SELECT count(*) FROM settlement_quarantine q JOIN channel c USING (channel_id)
+             WHERE q.reason = 'ClaimExceedsBalance' AND c.total_claimed < q.signed_ceiling AND c.balance >= c.charged)::int AS contradicted`,
     [payers.map(toBytes)],
   );
   return rows[0];

@@ -2,11 +2,10 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { open } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { hasEnded, until } from "../../scripts/local/process.ts";
+import { childEnvironment, hasEnded, until } from "../../scripts/local/process.ts";
 import { NOT_PLANTED } from "./planted-faults.ts";
 import type { FromChild, ToChild, Trap } from "./relayer-process.ts";
 
@@ -47,11 +46,10 @@ export class Processes {
     const log = await open(join(this.folder, `${slot.name}.log`), "a");
     const hook = this.#planted === undefined ? [] : ["--import", HOOK];
     const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...hook, ENTRY], {
-      env: {
-        PATH: process.env.PATH, HOME: process.env.HOME, NODE_COMPILE_CACHE: join(tmpdir(), "tallystick-chaos-cache"),
+      env: childEnvironment({
         CHAOS_FOLDER: this.folder, CHAOS_SLOT: slot.name, CHAOS_TRAPS: JSON.stringify(this.#traps.filter(({ id }) => !this.sprung(id))),
         ...(this.#planted === undefined ? {} : { CHAOS_PLANTED: this.#planted }), ...slot.env,
-      },
+      }),
       stdio: ["ignore", log.fd, log.fd, "ipc"],
       detached: process.platform !== "win32", // Ctrl-C is the parent's business
     });

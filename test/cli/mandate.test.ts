@@ -5,6 +5,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { childEnvironment } from "../../scripts/local/process.ts";
 import { LOCAL_MANDATE_REGISTRY } from "../../sdk/src/constants.ts";
 import { tallystick, type Ran } from "../support/cli.ts";
 import { addressOf, keyOf, ROLE } from "../support/config.ts";
@@ -41,7 +42,7 @@ describe("tallystick mandate, policy, guard", function () {
   /** Its state is the person's, where the agent does not read. */
   async function startGuard(): Promise<{ child: ChildProcess; url: string }> {
     const { TALLYSTICK_PRIVATE_KEY: _none, ...env } = at(PERSON, "http://127.0.0.1:1");
-    const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", BINARY, "guard", "--port", "0", "--json"], { env: { PATH: process.env.PATH, HOME: "/nonexistent", ...env, TALLYSTICK_KEYSTORE_PASSWORD: "a long passphrase" }, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", BINARY, "guard", "--port", "0", "--json"], { env: childEnvironment({ HOME: "/nonexistent", ...env, TALLYSTICK_KEYSTORE_PASSWORD: "a long passphrase" }), stdio: ["ignore", "pipe", "pipe"] });
     let said = "";
     child.stderr.setEncoding("utf8").on("data", (text: string) => (said += text));
     const url = await new Promise<string>((done, failed) => {

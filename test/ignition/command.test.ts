@@ -19,7 +19,7 @@ import { renderAddresses } from "../../scripts/addresses.ts";
 import { compile } from "../../scripts/artifacts.ts";
 import { planFor } from "../../scripts/deploy/plan.ts";
 import { rpc, startChain, type LocalChain } from "../../scripts/local/chain.ts";
-import { freePort } from "../../scripts/local/process.ts";
+import { childEnvironment, freePort } from "../../scripts/local/process.ts";
 
 type Report = {
   ok: boolean;
@@ -35,7 +35,7 @@ type Ran = { code: number | null; report: Report; codes: string[]; said: string 
 /** Runs the command with --json. `onSaid` sees each piece of progress and may end the process by its pid. */
 async function deploy(args: string[], env: Record<string, string> = {}, onSaid: (said: string, kill: () => void) => void = () => {}): Promise<Ran> {
   const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", "scripts/deploy.ts", "--json", ...args], {
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+    env: childEnvironment(env),
     stdio: ["ignore", "pipe", "pipe"],
   });
   let [out, said] = ["", ""];

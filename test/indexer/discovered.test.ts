@@ -53,7 +53,7 @@ describe("reputation in discovery", function () {
     const bought = [await buy(ann), await buy(cem)];
     for (const { account, signed } of bought) await acknowledge(account, signed);
     expect(await world.relayer.settlement.flush()).to.equal(true);
-    for (const { account, channelId } of bought) await rateService({ relayerUrl: world.url, account, chainId: BASE_SEPOLIA.chainId, registry: LOCAL_BAZAAR_REGISTRY, service: serviceId, channelId, score: SCORE });
+    for (const { account, channelId } of bought) await rateService({ relayerUrl: world.url, account, chainId: BASE_SEPOLIA.chainId, registry: LOCAL_BAZAAR_REGISTRY, service: serviceId, paidBy: { channelId }, score: SCORE });
     await world.chain.warpTo((await world.chain.client.getBlock()).timestamp + RIPE_S);
 
     indexer = await startIndexer({ rpcUrl: world.chain.url, databaseUrl: await world.postgres.freshDatabase(), receiptSources: [world.url], logLevel: "error" });

@@ -146,6 +146,16 @@ describe("ledger", function () {
     expect(await waiting).to.include({ chargedCumulative: 100n });
   });
 
+  it("gives up, and says that it is ours, when the database refuses for no reason that it shows", async () => {
+    await db.query("CREATE UNIQUE INDEX unheard_of ON payment (service) WHERE service = 'odd'");
+    const [first, second] = [await channel(), await channel()];
+    expect(await ledger.take(deps, request(first, 100n, { service: "odd" }), TIMEOUT_MS)).to.include({ outcome: "reserved" });
+    const refused = await ledger.take(deps, request(second, 100n, { service: "odd" }), TIMEOUT_MS).then(() => undefined, (error: { code: string; status: number; retry: string }) => error);
+    await db.query("DROP INDEX unheard_of");
+    expect(refused).to.include({ code: "reservation_refused", status: 503, retry: "safe" });
+    expect(await load(second)).to.include({ reserved: 0n, charged: 0n });
+  });
+
   it("charges one of 40 identical requests over two processes, and answers all", async () => {
     const id = await channel();
     const results = await Promise.all(Array.from({ length: 40 }, (_, i) => pay(request(id, 100n), i % 2 === 0 ? deps : other)));

@@ -1,11 +1,12 @@
 // Ratings through the relayer and reports against services, over a real chain: who paid may rate and weighs, everybody else costs nothing.
 import { expect } from "chai";
-import { pad, parseUnits, toHex, type Hex, type LocalAccount } from "viem";
+import { erc20Abi, pad, parseUnits, toHex, zeroAddress, zeroHash, type Hex, type LocalAccount } from "viem";
 import { bazaarRegistryAbi } from "../../sdk/src/abi/bazaar-registry.ts";
+import { jobEscrowAbi } from "../../sdk/src/abi/job-escrow.ts";
 import { signIn } from "../../sdk/src/access.ts";
 import { createListingClient } from "../../sdk/src/bazaar/listing.ts";
 import { rateService } from "../../sdk/src/bazaar/rate.ts";
-import { BASE_SEPOLIA, LOCAL_BAZAAR_REGISTRY } from "../../sdk/src/constants.ts";
+import { BASE_SEPOLIA, LOCAL_BAZAAR_REGISTRY, LOCAL_JOB_ESCROW } from "../../sdk/src/constants.ts";
 import { syncDiscovery } from "../../relayer/src/capabilities/discovery/sync.ts";
 import { isBlocked } from "../../relayer/src/capabilities/reports/store.ts";
 import { manualBuyer } from "../support/buyer.ts";
@@ -22,7 +23,7 @@ describe("ratings and reports", function () {
   let [provider, payer, stranger] = [] as unknown as LocalAccount[];
 
   before(async () => {
-    world = await startTestWorld({ env: { RELAYER_BAZAAR_REGISTRY: LOCAL_BAZAAR_REGISTRY, RELAYER_OPERATOR_TOKEN: OPERATOR } });
+    world = await startTestWorld({ env: { RELAYER_BAZAAR_REGISTRY: LOCAL_BAZAAR_REGISTRY, RELAYER_OPERATOR_TOKEN: OPERATOR, RELAYER_JOB_ESCROW: LOCAL_JOB_ESCROW } });
     [provider, payer, stranger] = [1, 2, 3].map((n) => world.chain.account(n)) as LocalAccount[] as [LocalAccount, LocalAccount, LocalAccount];
     await world.chain.mintUSDC(payer!.address, parseUnits("10", 6));
     const listing = createListingClient({ relayerUrl: world.url, account: provider!, registry: LOCAL_BAZAAR_REGISTRY });
@@ -45,7 +46,7 @@ describe("ratings and reports", function () {
     expect(response.status, await response.text()).to.equal(200);
     return buyer.channelId(terms);
   }
-  const rate = (account: LocalAccount, score = 90, service: string = serviceId) => rateService({ relayerUrl: world.url, account, chainId: BASE_SEPOLIA.chainId, registry: LOCAL_BAZAAR_REGISTRY, service, channelId, score });
+  const rate = (account: LocalAccount, score = 90, service: string = serviceId) => rateService({ relayerUrl: world.url, account, chainId: BASE_SEPOLIA.chainId, registry: LOCAL_BAZAAR_REGISTRY, service, paidBy: { channelId }, score });
   const codeOf = (promise: Promise<unknown>) => promise.then(() => "taken", (error: { code?: string }) => error.code);
   const call = async (method: string, path: string, who: LocalAccount | "operator" | undefined, body?: unknown) => {
     const token = who === undefined ? undefined : who === "operator" ? OPERATOR : (await signIn({ relayerUrl: world.url, account: who })).token;
@@ -64,6 +65,37 @@ describe("ratings and reports", function () {
     const totals = await world.chain.client.readContract({ address: LOCAL_BAZAAR_REGISTRY, abi: bazaarRegistryAbi, functionName: "ratings", args: [serviceId, BASE_SEPOLIA.usdc.address] });
     expect([totals.count, totals.sum, totals.weight]).to.deep.equal([1n, 90n, PRICE]);
     expect(await codeOf(rate(payer!, 10))).to.equal("rating_refused");
+  });
+
+  it("who paid for a job rates what it was worth, once its provider was paid", async () => {
+    const escrow = { address: LOCAL_JOB_ESCROW, abi: jobEscrowAbi } as const;
+    const send = async (account: LocalAccount, functionName: "hire" | "submit" | "complete" | "reject", args: readonly unknown[]) => {
+      const hash = await world.chain.client.writeContract({ account, ...escrow, functionName, args: args as never, chain: null });
+      expect((await world.chain.client.waitForTransactionReceipt({ hash })).status).to.equal("success");
+    };
+    const approve = world.chain.client.writeContract({ account: payer!, address: BASE_SEPOLIA.usdc.address, abi: erc20Abi, functionName: "approve", args: [LOCAL_JOB_ESCROW, 10_000n], chain: null });
+    await world.chain.client.waitForTransactionReceipt({ hash: await approve });
+    const { timestamp } = await world.chain.client.getBlock();
+    const hire = (description: string) => send(payer!, "hire", [{ provider: provider!.address, evaluator: stranger!.address, hook: zeroAddress, expiredAt: timestamp + 86_400n, budget: 5_000n, description, optParams: "0x" }]);
+    await hire("good");
+    await hire("refused");
+    await send(provider!, "submit", [1n, zeroHash, "0x"]);
+    const rateJob = (account: LocalAccount, jobId: bigint, score = 70) => rateService({ relayerUrl: world.url, account, chainId: BASE_SEPOLIA.chainId, registry: LOCAL_BAZAAR_REGISTRY, service: serviceId, paidBy: { jobId, escrow: LOCAL_JOB_ESCROW }, score });
+    expect(await codeOf(rateJob(payer!, 1n))).to.equal("job_not_over");
+    await send(stranger!, "complete", [1n, zeroHash, "0x"]);
+    await send(stranger!, "reject", [2n, zeroHash, "0x"]);
+
+    expect(await codeOf(rateJob(payer!, 2n))).to.equal("job_not_paid");
+    expect(await codeOf(rateJob(payer!, 3n))).to.equal("job_unknown");
+    expect(await codeOf(rateJob(provider!, 1n))).to.equal("signature_invalid");
+    const before = await world.chain.client.readContract({ address: LOCAL_BAZAAR_REGISTRY, abi: bazaarRegistryAbi, functionName: "ratings", args: [serviceId, BASE_SEPOLIA.usdc.address] });
+    const { rating, transaction } = await rateJob(payer!, 1n);
+    expect([rating.claimed, transaction.status]).to.deep.equal([5_000n, "confirmed"]);
+    const after = await world.chain.client.readContract({ address: LOCAL_BAZAAR_REGISTRY, abi: bazaarRegistryAbi, functionName: "ratings", args: [serviceId, BASE_SEPOLIA.usdc.address] });
+    expect([after.count - before.count, after.sum - before.sum, after.weight - before.weight]).to.deep.equal([1n, 70n, 5_000n]);
+    expect(await codeOf(rateJob(payer!, 1n, 10))).to.equal("rating_refused");
+    const both = await call("POST", `/api/v1/agents/${serviceId}/ratings`, undefined, { channelId, jobId: "1", score: 1 });
+    expect([both.status, both.body["field"]]).to.deep.equal([400, "jobId"]);
   });
 
   it("everybody signed in may report, once a day; only who paid weighs", async () => {

@@ -171,9 +171,10 @@ for (const mode of ["tallystick", "canonical"] as const) {
       await charge(world.db, buyer, 15_000n);
       // We believe in a deposit that the chain does not have.
       await world.db.query("UPDATE channel SET balance = 20000 WHERE channel_id = $1", [toBytes(buyer.channelId)]);
-      expect(await createSettlementWorker(deps).flush()).to.equal(true);
+      const atOnce = createSettlementWorker({ ...deps, now: ((at) => () => at)(new Date()) });
+      expect(await atOnce.flush()).to.equal(true);
       expect([await reasonOf(buyer), await total(buyer)]).to.deep.equal(["ClaimExceedsBalance", 0n]);
-      await createSettlementWorker(deps).flush();
+      await atOnce.flush();
       const { rows } = await world.db.query("SELECT attempts FROM settlement_quarantine WHERE channel_id = $1", [toBytes(buyer.channelId)]);
       expect(rows).to.deep.equal([{ attempts: 1 }]);
       await updateChainView(world.db, buyer.channelId, (await readView(deps, [buyer.channelId])).get(buyer.channelId)!);
@@ -183,6 +184,24 @@ for (const mode of ["tallystick", "canonical"] as const) {
       await carryDeposit(deps, await depositRequest(buyer, 10_000n));
       expect(await createSettlementWorker(deps).flush()).to.equal(true);
       expect(await total(buyer)).to.equal(15_000n);
+    });
+
+    it("a deposit that was gone for a moment, and is back as it was, is claimed soon", async () => {
+      const buyer = await open(newReceiver());
+      await charge(world.db, buyer, 15_000n);
+      await world.db.query("UPDATE channel SET balance = 20000 WHERE channel_id = $1", [toBytes(buyer.channelId)]);
+      const at = Date.now();
+      const after = (s: number) => createSettlementWorker({ ...deps, now: () => new Date(at + 1_000 * s) });
+      await after(0).flush();
+      expect(await reasonOf(buyer)).to.equal("ClaimExceedsBalance");
+      // The chain has what we read of it all along, so nothing of the row is new.
+      await carryDeposit(deps, await depositRequest(buyer, 10_000n));
+      const { rows } = await world.db.query("SELECT balance FROM channel WHERE channel_id = $1", [toBytes(buyer.channelId)]);
+      expect(rows).to.deep.equal([{ balance: 20_000n }]);
+      await after(2).flush();
+      expect(await total(buyer)).to.equal(0n);
+      await after(30).flush();
+      expect([await reasonOf(buyer), await total(buyer)]).to.deep.equal([undefined, 15_000n]);
     });
 
     it("what somebody else claimed before we sent it is success, beside rows of ours", async () => {

@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { expect } from "chai";
 import { endStream, MAX_RUNS } from "../../relayer/src/capabilities/streams/service.ts";
-import { freePort } from "../../scripts/local/process.ts";
+import { childEnvironment, freePort } from "../../scripts/local/process.ts";
 import { settleOf, stockBuyer } from "../support/buyer.ts";
 import { testEnvironment } from "../support/config.ts";
 import { dataOf, eventsOf, idIn, openedChannel, PRICE, startStreamWorld, until, type StreamWorld } from "../support/stream-world.ts";
@@ -132,7 +132,7 @@ describe("streams at a fixed price", function () {
     const { config } = streams.world.relayer.deps;
     const port = await freePort();
     const env = testEnvironment(config.databaseUrl, streams.world.chain.url, [], { RELAYER_SERVICES: streams.services, RELAYER_PORT: String(port) });
-    const child = spawn(process.execPath, ["relayer/src/main.ts"], { env: { ...env, PATH: process.env["PATH"] }, stdio: "inherit" });
+    const child = spawn(process.execPath, ["relayer/src/main.ts"], { env: childEnvironment(env), stdio: "inherit" });
     children.push(child);
     const origin = `http://127.0.0.1:${port}`;
     await until("the relayer's start", async () => fetch(`${origin}/readyz`).then(({ status }) => status === 200, () => false));

@@ -1,6 +1,7 @@
 // Runs `tallystick` as a user does: the real binary, as a process of its own, with nothing of ours in its environment.
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import { childEnvironment } from "../../scripts/local/process.ts";
 
 export type Ran = { code: number; stdout: string; stderr: string; /** stdout as the one JSON object that --json promises. */ json: Record<string, any> };
 export type RunOptions = { env?: Record<string, string>; stdin?: string | Uint8Array; cwd?: string; timeoutMs?: number };
@@ -11,7 +12,7 @@ const BINARY = fileURLToPath(new URL("../../sdk/src/cli/main.ts", import.meta.ur
 export async function tallystick(args: readonly string[], { env = {}, stdin, cwd, timeoutMs = 120_000 }: RunOptions = {}): Promise<Ran> {
   const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", BINARY, ...args], {
     cwd,
-    env: { PATH: process.env.PATH, HOME: "/nonexistent", ...env },
+    env: childEnvironment({ HOME: "/nonexistent", ...env }),
     stdio: ["pipe", "pipe", "pipe"],
     timeout: timeoutMs,
   });

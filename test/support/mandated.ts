@@ -3,7 +3,7 @@ import { spawn, type ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { zeroHash, numberToHex, type Address, type Hex, type LocalAccount } from "viem";
 import { generatePrivateKey, privateKeyToAccount, type PrivateKeyAccount } from "viem/accounts";
-import { freePort, stopChild, until } from "../../scripts/local/process.ts";
+import { childEnvironment, freePort, stopChild, until } from "../../scripts/local/process.ts";
 import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
 import { signIn } from "../../sdk/src/access.ts";
 import { SESSION_CHANNELS } from "../../sdk/src/constants.ts";
@@ -116,7 +116,7 @@ export async function relayerProcess({ relayer, provider }: Pick<TestWorld, "rel
   const main = fileURLToPath(new URL("../../relayer/src/main.ts", import.meta.url));
   const child = spawn(process.execPath, [...(clockMs === 0 ? [] : ["--import", skewed]), main], {
     stdio: "ignore",
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, CLOCK_MS: String(clockMs), ...testEnvironment(databaseUrl, rpcUrls.join(","), services, { RELAYER_PORT: String(port), ...env }) },
+    env: childEnvironment({ CLOCK_MS: String(clockMs), ...testEnvironment(databaseUrl, rpcUrls.join(","), services, { RELAYER_PORT: String(port), ...env }) }),
   });
   await until("a relayer's start", async () => ((await fetch(`${url}/healthz`).catch(() => undefined))?.ok === true ? true : undefined), 60_000);
   return { url, child, stop: () => stopChild(child) };

@@ -9,12 +9,16 @@ export type Queryable = Pick<pg.PoolClient, "query">;
 const NUMERIC_OID = 1700;
 const INT8_OID = 20;
 
+/** A process that is stopped in the middle of a transaction holds its rows no longer than this; it hears of it when it goes on. */
+const IDLE_IN_TRANSACTION_MS = 60_000;
+
 /** Opens a pool. numeric and bigint columns are parsed to bigint: amounts never pass through a float. */
 export function openPool(databaseUrl: string, max = 20): Db {
   const pool = new pg.Pool({
     connectionString: databaseUrl,
     max,
     connectionTimeoutMillis: 5_000,
+    idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
     types: {
       getTypeParser: (oid: number, format?: "text" | "binary") =>
         format !== "binary" && (oid === NUMERIC_OID || oid === INT8_OID) ? (value: string) => BigInt(value) : pg.types.getTypeParser(oid, format as "text"),
@@ -53,7 +57,7 @@ export function violatedConstraint(error: unknown): string | undefined {
 
 /** True when the database could not be reached or answered that it cannot serve now. */
 export function isDatabaseUnavailable(error: unknown): boolean {
-  if (error instanceof pg.DatabaseError) return /^(08|53|57P)/.test(error.code ?? "");
+  if (error instanceof pg.DatabaseError) return /^(08|53|57P|25P03)/.test(error.code ?? "");
   const code = (error as { code?: unknown } | null)?.code;
   const message = error instanceof Error ? error.message : "";
   return (typeof code === "string" && /^(ECONN|EPIPE|ETIMEDOUT|ENOTFOUND)/.test(code)) || /^(Connection terminated|timeout exceeded when trying to connect|Client has encountered a connection error)/.test(message);

@@ -1,20 +1,24 @@
-// Rates a service that was paid by channel: the payer signs, the relayer sends and pays the gas. What is signed is what was asked for,
+// Rates a service that was paid by channel or for a job: the payer signs, the relayer sends and pays the gas. What is signed is what was asked for,
 // whatever the relayer answers.
 import type { Address, Hex, LocalAccount } from "viem";
 import { zeroHash } from "viem";
-import { bazaarRegistryDomain } from "../bazaar.ts";
+import { bazaarRegistryDomain, jobSourceOf } from "../bazaar.ts";
 import { rateServiceTypes, type Rating } from "../bazaar-messages.ts";
 import { TallystickError } from "../errors.ts";
 
+/** A channel of ours, or a job of the deployment's escrow. */
+export type PaidBy = { channelId: Hex } | { jobId: bigint; escrow: Address };
+
 export type RateOptions = {
   relayerUrl: string;
-  /** The channel's payer. */
+  /** The channel's payer, or the job's client. */
   account: Pick<LocalAccount, "signTypedData">;
   chainId: number;
   registry: Address;
   /** The registry's id of the service, or the gateway's name. */
   service: string;
-  channelId: Hex;
+  /** What paid. */
+  paidBy: PaidBy;
   /** 0 to 100. */
   score: number;
   /** Hash of whatever explains it. */
@@ -27,16 +31,17 @@ export type RatedService = { rating: Rating; transaction: { hash: Hex; status: "
 type Answer = { rating: Omit<Rating, "claimed" | "deadline"> & { claimed: string; deadline: string }; transaction: RatedService["transaction"] | null };
 
 /** @throws TallystickError `rating_mismatch` when the relayer would have something else signed, or the relayer's own code. */
-export async function rateService({ relayerUrl, account, chainId, registry, service, channelId, score, details = zeroHash, fetch: ask = fetch }: RateOptions): Promise<RatedService> {
+export async function rateService({ relayerUrl, account, chainId, registry, service, paidBy, score, details = zeroHash, fetch: ask = fetch }: RateOptions): Promise<RatedService> {
   if (!Number.isInteger(score) || score < 0 || score > 100) throw new TallystickError({ code: "score_invalid", status: 400, retry: "never", field: "score", detail: "A score is a whole number from 0 to 100." });
   const url = `${relayerUrl.replace(/\/+$/, "")}/api/v1/agents/${encodeURIComponent(service)}/ratings`;
-  const proposed = await post(ask, url, { channelId, score, details });
+  const [named, source] = "jobId" in paidBy ? [{ jobId: String(paidBy.jobId) }, jobSourceOf(chainId, paidBy.escrow, paidBy.jobId)] : [paidBy, paidBy.channelId];
+  const proposed = await post(ask, url, { ...named, score, details });
   const rating: Rating = { ...proposed.rating, claimed: BigInt(proposed.rating.claimed), deadline: BigInt(proposed.rating.deadline) };
-  const asked = rating.source.toLowerCase() === channelId.toLowerCase() && rating.score === score && rating.details === details && !rating.forward;
-  const named = !/^0x[0-9a-f]{64}$/i.test(service) || rating.serviceId.toLowerCase() === service.toLowerCase();
-  if (!asked || !named) throw new TallystickError({ code: "rating_mismatch", status: 502, retry: "never", detail: "The relayer would have something else signed than what was asked for." });
+  const asked = rating.source.toLowerCase() === source.toLowerCase() && rating.score === score && rating.details === details && !rating.forward;
+  const ofService = !/^0x[0-9a-f]{64}$/i.test(service) || rating.serviceId.toLowerCase() === service.toLowerCase();
+  if (!asked || !ofService) throw new TallystickError({ code: "rating_mismatch", status: 502, retry: "never", detail: "The relayer would have something else signed than what was asked for." });
   const signature = await account.signTypedData({ domain: bazaarRegistryDomain(chainId, registry), types: rateServiceTypes, primaryType: "RateService", message: rating });
-  const { transaction } = await post(ask, url, { channelId, score, details, claimed: String(rating.claimed), deadline: String(rating.deadline), signature });
+  const { transaction } = await post(ask, url, { ...named, score, details, claimed: String(rating.claimed), deadline: String(rating.deadline), signature });
   if (transaction === null) throw new TallystickError({ code: "rating_mismatch", status: 502, retry: "safe", detail: "The relayer took the signature and sent nothing." });
   return { rating, transaction };
 }

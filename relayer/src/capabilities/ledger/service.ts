@@ -57,10 +57,17 @@ export async function take(deps: Deps, request: PaymentRequest, upstreamTimeoutM
     const settled = await explain(deps, payment, verdict, deadline);
     if (settled === "id_taken") payment = { ...payment, paymentId: newPaymentId() };
     else if (settled !== "busy") return settled;
+    else if (Date.now() > deadline + BUSY_WAIT_MS) throw unexplained(deps, payment, verdict);
     else await sleep(BUSY_POLL_MS);
     // It waited, and what let it in may not hold any more.
     await stillAdmitted?.();
   }
+}
+
+/** The database refuses, and nothing that it shows says why: ours to find out. Nothing was reserved. */
+function unexplained({ log }: Deps, { paymentId, channelId }: PaymentRequest, verdict: SessionVerdict): TallystickError {
+  log.error({ event: EVENT.failure, where: "reservation", paymentId, channelId, verdict }, "refused, and nothing explains it");
+  return new TallystickError({ code: "reservation_refused", status: 503, retry: "safe", detail: "The ledger could not take this payment; nothing was charged. Send the same payment again." });
 }
 
 /** Why the reservation was not made: a replay, a refusal, that waiting may help, or that another payment has this id. */

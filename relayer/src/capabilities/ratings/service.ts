@@ -12,10 +12,9 @@ import { registryError } from "../agents/chain-view.ts";
 import { listingOf } from "../agents/service.ts";
 import type { Listing } from "../agents/store.ts";
 import { findTerms } from "../agents/terms-store.ts";
-import { readView } from "../channels/service.ts";
-import { findChannel, type Channel } from "../channels/store.ts";
 import type { GatewayDeps } from "../gateway/rail.ts";
 import { isSignedBy } from "../mandates/signatures.ts";
+import { proofOf, refusal, type PaidBy, type Proof, type RateCall } from "./proof.ts";
 import { countSent, findSent, insertSent, lockRatings } from "./store.ts";
 
 /** Of one rater, and of all, in 24 hours; whoever wants more sends them itself. */
@@ -27,57 +26,56 @@ const MOST_SIGNATURE_BYTES = 4_096;
 const SIGN_WITHIN_S = 3_600n;
 const WAIT_MS = 15_000;
 
-export type Wish = { channelId: Hex; score: number; details: Hex; claimed?: bigint; deadline?: bigint; signature?: Hex };
+export type Wish = { paidBy: PaidBy; score: number; details: Hex; claimed?: bigint; deadline?: bigint; signature?: Hex };
 export type Rated = { rating: Rating; sent: { hash: Hex; status: "confirmed" | "pending" } | undefined };
 
 /**
- * Without a signature: what the channel's payer has to sign. With one: sends it.
- * @throws TallystickError 404 `listing_unknown`, `channel_unknown`; 403 `signature_invalid`, `signature_expired`; 409 `payment_unclaimed` (safe), `rating_refused`; 429 `rating_quota`; 503.
+ * Without a signature: what the payer has to sign. With one: sends it.
+ * @throws TallystickError 404 `listing_unknown`, `channel_unknown`, `job_unknown`; 403 `signature_invalid`, `signature_expired`; 409 `payment_unclaimed`, `job_not_over` (safe), `job_not_paid`, `rating_refused`; 429 `rating_quota`; 503.
  */
 export async function rate(deps: GatewayDeps, id: string, wish: Wish): Promise<Rated> {
   const listing = await listingOf(deps, id);
-  const channel = await findChannel(deps.db, wish.channelId);
-  if (channel === undefined) throw refusal("channel_unknown", 404, "This relayer knows no such channel; its payer can send the rating itself.", "channelId");
+  const proof = await proofOf(deps, wish.paidBy, wish.claimed);
   const nowS = BigInt(Math.floor(deps.now().getTime() / 1_000));
-  const claimed = wish.claimed ?? (await readView(deps, [wish.channelId])).get(wish.channelId)?.totalClaimed ?? 0n;
-  if (claimed === 0n) throw new TallystickError({ code: "payment_unclaimed", status: 409, retry: "safe", field: "channelId", detail: "Nothing that this channel paid is claimed yet; it can be rated once it is." });
-  const rating: Rating = { serviceId: listing.serviceId, source: wish.channelId, claimed, score: wish.score, details: wish.details, forward: false, deadline: wish.deadline ?? nowS + SIGN_WITHIN_S };
+  const rating: Rating = { serviceId: listing.serviceId, source: proof.source, claimed: proof.claimed, score: wish.score, details: wish.details, forward: false, deadline: wish.deadline ?? nowS + SIGN_WITHIN_S };
   if (wish.signature === undefined) return { rating, sent: undefined };
   if (rating.deadline < nowS || rating.deadline > nowS + MOST_DEADLINE_S) throw refusal("signature_expired", 403, "The deadline is past, or more than a day away.", "deadline");
-  return { rating, sent: await send(deps, listing, channel, rating, wish.signature) };
+  return { rating, sent: await send(deps, listing, proof, rating, wish.signature) };
 }
 
-async function send(deps: GatewayDeps, listing: Listing, { config }: Channel, rating: Rating, signature: Hex): Promise<Rated["sent"]> {
+async function send(deps: GatewayDeps, listing: Listing, proof: Proof, rating: Rating, signature: Hex): Promise<Rated["sent"]> {
   const digest = rateServiceDigest(bazaarRegistryDomain(deps.config.chainId, deps.config.bazaar.registry), rating);
   const before = await findSent(deps.db, digest);
   if (before !== undefined && !["reverted", "dropped"].includes(before.state)) return outcome(deps, before.txId, before.hash);
   const fits = signature.length <= 2 + 2 * MOST_SIGNATURE_BYTES;
-  if (!fits || !(await isSignedBy(deps, config.payer, digest, signature))) throw refusal("signature_invalid", 403, `It is not signed by ${config.payer}, who paid by this channel.`, "signature");
-  await checkQuota(deps, config.payer);
-  const args = await argsOf(deps, listing, config, rating, signature);
-  await rehearse(deps, args);
+  if (!fits || !(await isSignedBy(deps, proof.payer, digest, signature))) throw refusal("signature_invalid", 403, `It is not signed by ${proof.payer}, who paid.`, "signature");
+  await checkQuota(deps, proof.payer);
+  const call = await callOf(deps, listing, proof, rating, signature);
+  await rehearse(deps, call);
   const { txId, hash } = await deps.submitter.submit({
-    purpose: "listing", to: deps.config.bazaar.registry, data: encodeFunctionData({ abi, functionName: "rateChannel", args }), mostGas: MOST_GAS,
+    purpose: "listing", to: deps.config.bazaar.registry, data: encodeFunctionData({ abi, ...call }), mostGas: MOST_GAS,
     async record(client, id) {
       await lockRatings(client);
-      await checkQuota({ db: client }, config.payer);
-      if (!(await insertSent(client, digest, listing.serviceId, config.payer, id))) throw refusal("rating_under_way", 409, "This signature is being sent by another request.");
+      await checkQuota({ db: client }, proof.payer);
+      if (!(await insertSent(client, digest, listing.serviceId, proof.payer, id))) throw refusal("rating_under_way", 409, "This signature is being sent by another request.");
     },
   });
   deps.log.info({ event: EVENT.listingSent, serviceId: listing.serviceId, act: "rate", hash }, "sent to the registry");
   return outcome(deps, txId, hash);
 }
 
-async function argsOf({ db, config }: GatewayDeps, listing: Listing, channel: Channel["config"], { claimed, score, details, forward, deadline }: Rating, signature: Hex) {
+async function callOf({ db }: GatewayDeps, listing: Listing, proof: Proof, { score, details, forward, deadline }: Rating, signature: Hex): Promise<RateCall> {
   const terms = await findTerms(db, listing.serviceId, listing.termsHash);
   if (terms === undefined) throw refusal("terms_unknown", 409, "The terms that stand on chain are not known here; the payer can send the rating itself.");
-  return [keyFrom(listing), offerHashOf(terms.offer), { channels: config.sessionChannels, config: channel, claimed }, { score, details, forward, deadline, signature }] as const;
+  return proof.call(keyFrom(listing), offerHashOf(terms.offer), { score, details, forward, deadline, signature });
 }
 
 /** The registry's own refusal, by its name, before anything is spent. */
-async function rehearse(deps: GatewayDeps, args: Awaited<ReturnType<typeof argsOf>>): Promise<void> {
+async function rehearse(deps: GatewayDeps, call: RateCall): Promise<void> {
+  const { client } = deps.chain;
+  const at = { address: deps.config.bazaar.registry, abi, account: deps.submitter.address } as const;
   try {
-    await readChain(() => deps.chain.client.simulateContract({ address: deps.config.bazaar.registry, abi, account: deps.submitter.address, functionName: "rateChannel", args }));
+    await readChain<unknown>(() => (call.functionName === "rateJob" ? client.simulateContract({ ...at, ...call }) : client.simulateContract({ ...at, ...call })));
   } catch (error) {
     const refused = registryError(error);
     if (refused === undefined) throw error;
@@ -95,8 +93,4 @@ async function checkQuota({ db }: Pick<GatewayDeps, "db"> | { db: Parameters<typ
   const { ofRater, inAll } = await countSent(db, rater);
   if (ofRater < MOST_OF_RATER && inAll < MOST_IN_ALL) return;
   throw new TallystickError({ code: "rating_quota", status: 429, retry: "safe", detail: "This relayer pays for no more ratings today; the payer can send it itself.", extra: { retryAfterS: 3_600 } });
-}
-
-function refusal(code: string, status: number, detail: string, field?: string): TallystickError {
-  return new TallystickError({ code, status, retry: "never", detail, ...(field === undefined ? {} : { field }) });
 }

@@ -192,3 +192,13 @@ export function nextTurnS(ageS: number, hardAgeS: number): number {
   const pauseS = Math.min(Math.max(ageS / 4, SHORTEST_PAUSE_S), LONGEST_PAUSE_S);
   return ageS < hardAgeS ? Math.min(pauseS, hardAgeS - ageS) : pauseS;
 }
+
+/** A refused row is tried again after this long even when nothing about it changed; each time twice as long. */
+const REFUSED_S = 600;
+/** Rows are planned within the balance as it was read, so who is refused for it was read before or after a reorganisation: it is read anew. */
+const CONTRADICTED_S = 5;
+
+/** The first pause of a row that was refused for that reason, seconds. */
+export function pauseAfter(reason: string): number {
+  return reason === "ClaimExceedsBalance" ? CONTRADICTED_S : REFUSED_S;
+}

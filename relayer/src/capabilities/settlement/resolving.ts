@@ -7,9 +7,9 @@ import { EVENT } from "../../telemetry/log.ts";
 import { readViewFrom } from "../channels/chain-view.ts";
 import { updateChainViews } from "../channels/store.ts";
 import { youngerThan } from "./due-store.ts";
+import { pauseAfter } from "./logic.ts";
 import { rowOutcomes, settledAmount, type RowOutcome } from "./outcome.ts";
 import { noteUnrootedRows } from "./receipt-root-store.ts";
-import { QUARANTINE_S } from "./sending.ts";
 import { closeBatch, paymentsOf, quarantine, type OpenBatch } from "./store.ts";
 
 export type ResolvingDeps = Pick<Deps, "config" | "db" | "chain" | "submitter" | "log" | "metrics" | "now" | "reached">;
@@ -38,7 +38,7 @@ export async function resolveTransaction(deps: ResolvingDeps, batches: readonly 
     for (const { batch, outcomes } of done) {
       for (const row of batch.rows) {
         const result = outcomes.get(row.channelId)!;
-        if (result.state === "skipped" || (failedAlone && result.state === "failed")) await quarantine(client, row, result.reason, deps.now(), QUARANTINE_S);
+        if (result.state === "skipped" || (failedAlone && result.state === "failed")) await quarantine(client, row, result.reason, deps.now(), pauseAfter(result.reason));
       }
       const claimed = batch.rows.map((row) => row.channelId).filter((id) => outcomes.get(id)!.state === "claimed");
       await youngerThan(client, claimed, batch.createdAt);

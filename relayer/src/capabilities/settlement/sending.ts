@@ -6,6 +6,7 @@ import type { Deps } from "../../deps.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { claimCall, payable, runsPayersCode, withoutPoisoned } from "./adapter.ts";
 import { CONTRACT_WALLET_GAS, PAYOUT } from "./costs.ts";
+import { pauseAfter } from "./logic.ts";
 import { asPlain, halves, payeeKey, type Batch, type Limits, type PlannedRow } from "./packing.ts";
 import { payoutsDue } from "./payout.ts";
 import { postponePayout, type Payee } from "./payout-store.ts";
@@ -14,8 +15,6 @@ import { insertBatch, quarantine, RowsInFlight } from "./store.ts";
 
 export type SendingDeps = Pick<Deps, "config" | "db" | "chain" | "keyring" | "submitter" | "log" | "metrics" | "now" | "reached">;
 
-/** A refused row is tried again after this long even when nothing about it changed; each time twice as long. */
-export const QUARANTINE_S = 600;
 const LONGEST_PAYOUT_PAUSE_S = 3600;
 /** Base takes no transaction with a higher limit (EIP-7825). */
 const MOST_GAS = 16_777_216n;
@@ -62,7 +61,7 @@ async function sendSmaller(deps: SendingDeps, batch: Batch): Promise<boolean> {
 }
 
 async function setAside({ db, metrics, log, now }: SendingDeps, row: PlannedRow, reason: string): Promise<void> {
-  await quarantine(db, row, reason, now(), QUARANTINE_S);
+  await quarantine(db, row, reason, now(), pauseAfter(reason));
   metrics.settlementRows.inc({ result: "quarantined" });
   log.warn({ event: EVENT.rowSkipped, channelId: row.channelId, reason });
 }
