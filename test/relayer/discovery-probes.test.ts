@@ -116,16 +116,6 @@ describe("probes", function () {
     expect([call!.method, call!.url, JSON.parse(call!.body)]).to.deep.equal(["POST", "/at/Cologne", { day: 1 }]);
   });
 
-  it("a month is not bought to try it, however little it costs", async () => {
-    await stranger("monthly", asking(), {}, { pricing: { ...metadataOf().pricing, model: "subscription", unit: "month" } });
-    const looks = async () => (await health(ids["monthly"]!)).history.map(({ kind, ok }) => `${kind} ${ok}`);
-    await until(async () => {
-      await rounds(1);
-      return (await looks()).length > 1; // once its document was read, by whichever process
-    });
-    expect(new Set(await looks())).to.deep.equal(new Set(["terms true"]));
-  });
-
   it("strangers: each fault has its name", async () => {
     await stranger("honest", asking());
     await stranger("swapped", asking({ payTo: addressOf(33) }));
@@ -243,4 +233,14 @@ describe("probes", function () {
     await world.relayer.deps.submitter.wait(approve.txId, 20_000);
     return { address, serviceId };
   }
+
+  it("a month is not bought to try it, however little it costs", async () => {
+    await stranger("monthly", asking(), {}, { pricing: { ...metadataOf().pricing, model: "subscription", unit: "month" } });
+    const looks = async () => (await health(ids["monthly"]!)).history.map(({ kind, ok }) => `${kind} ${ok}`);
+    await until(async () => {
+      await rounds(1);
+      return (await looks()).length > 1; // once its document was read, by whichever process
+    });
+    expect(new Set(await looks())).to.deep.equal(new Set(["terms true"]));
+  });
 });
