@@ -18,8 +18,8 @@ type Values = Input["values"];
 export const LISTING_OPTIONS: Record<string, OptionSpec> = {
   capability: { type: "string", value: "tag", about: "what it does, such as web.search: lists it on chain, where buyers find it" },
   category: { type: "string", value: "name", multiple: true, about: "such as data, search or inference; may be repeated; an unknown one is answered with all" },
-  per: { type: "string", value: "call|unit|month", about: "what the price buys; call when left out, unit is one event of a stream, month all calls of a buyer for 30 days from its first" },
-  scheme: { type: "string", value: "name", multiple: true, about: "how it takes payment; may be repeated; exact and batch-settlement when left out, a month batch-settlement alone" },
+  per: { type: "string", value: "call|unit|month", about: "what it buys: a call (when left out), an event of a stream, all calls of a buyer for 30 days" },
+  scheme: { type: "string", value: "name", multiple: true, about: "how it takes payment; may be repeated; both schemes when left out, a month only by channel" },
   title: { type: "string", value: "text", about: "its name for people; that of the OpenAPI document, else --name" },
   "api-version": { type: "string", value: "version", about: "of the API; that of the OpenAPI document, else 1.0.0" },
   changelog: { type: "string", value: "text", about: "what is new in this version" },

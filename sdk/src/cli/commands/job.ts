@@ -96,8 +96,8 @@ export const jobHire: Command = {
   path: "job hire",
   about: "Pay a job's budget into escrow, by one signature",
   ...ABOUT_A_JOB,
-  details: `Your account needs the tokens, no allowance and no ether: the relayer sends the transaction and pays its gas. With --mandate it is your principal
-that pays: it let the registry move its tokens (tallystick mandate create --allow), and you posted the job with --client.`,
+  details: `Your account needs the tokens, no allowance and no ether: the relayer sends the transaction and pays its gas. With --mandate it is your
+principal that pays: it let the registry move its tokens (tallystick mandate create --allow), and you posted the job with --client.`,
   needs: [...ABOUT_A_JOB.needs, "state"],
   options: {
     provider: { type: "string", value: "address", about: "whose quote you take, when there are several" },

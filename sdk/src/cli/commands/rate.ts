@@ -17,7 +17,8 @@ export const rate: Command = {
   positionals: [1, 1],
   takesIds: true,
   details: `<service> is the relayer's name of it, or its id in the registry. Rated is what was claimed of the channel since its last rating, so it can
-be rated again when more was claimed; a job is rated once, when its provider was paid. You sign, the relayer sends and pays the gas; the registry checks that the service was paid.`,
+be rated again when more was claimed; a job is rated once, when its provider was paid. You sign, the relayer sends and pays the gas; the
+registry checks that the service was paid.`,
   needs: ["relayer", "key"],
   options: {
     channel: { type: "string", value: "id", about: "the channel that paid" },
