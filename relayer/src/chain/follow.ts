@@ -1,5 +1,5 @@
 // How a contract is followed: from a cursor to the head in passes, and back when the block that holds the cursor is gone. What is read of the
-// blocks, and written, is the follower's own (mandates/follower.ts, jobs/follower.ts).
+// blocks, and written, is the follower's own (mandates/follower.ts, agents/follower.ts, jobs/follower.ts).
 import type { Address, Log } from "viem";
 import { findCursor, type Cursor } from "../capabilities/channels/cursor-store.ts";
 import type { Deps } from "../deps.ts";
@@ -27,7 +27,7 @@ export type Followed = {
 };
 
 /** Blocks in one eth_getLogs; public nodes refuse more than a few thousand. */
-const LOG_PAGE_BLOCKS = 2_000n;
+export const LOG_PAGE_BLOCKS = 2_000n;
 /** Blocks read again in every pass: a node may have been asked before it had indexed their logs. */
 const OVERLAP_BLOCKS = 4n;
 const REORG_BLOCKS = 256n;

@@ -4,7 +4,8 @@
 import { parseEventLogs, type Hex } from "viem";
 import { bazaarRegistryAbi as abi } from "../../../../sdk/src/abi/bazaar-registry.ts";
 import type { ServiceTerms } from "../../../../sdk/src/bazaar.ts";
-import { headOf, readChain } from "../../chain/client.ts";
+import { headOf } from "../../chain/client.ts";
+import { createChainFollower, LOG_PAGE_BLOCKS, logPages, overlapping, type Direction } from "../../chain/follow.ts";
 import type { Deps } from "../../deps.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { findCursor, saveCursor, type Cursor } from "../channels/cursor-store.ts";
@@ -20,13 +21,6 @@ const PAST = "bazaar.past";
 const PAST_READ = "bazaar.past_read";
 /** Pages of it in one pass: what happens now comes first. */
 const PAST_PAGES = 5n;
-/** Blocks in one eth_getLogs; public nodes refuse more than a few thousand. */
-const LOG_PAGE_BLOCKS = 2_000n;
-/** Blocks read again in every pass: a node may have been asked before it had indexed their logs. */
-const OVERLAP_BLOCKS = 4n;
-const REORG_BLOCKS = 256n;
-/** Passes in a row that must see a chain shorter than ours before that counts as a reorganisation, not as a slow node. */
-const SHORT_CHAIN_PASSES = 3;
 /** Identities change hands without a word of the registry. What their owners do here asks the chain anyway. */
 const OWNERS_EVERY_MS = 60_000;
 /** Terms of one service that are kept of the chain: each costs its owner a transaction. */
@@ -35,21 +29,14 @@ const MOST_SEEN_TERMS = 10_000;
 /** @returns one pass, to be called again and again. It throws when the chain or the database cannot be reached. */
 export function createListingFollower(deps: FollowDeps): () => Promise<void> {
   const { chain, config, db, log } = deps;
-  let stands = false;
-  let shortPasses = 0;
+  const pass = createChainFollower(deps, { cursor: CURSOR, event: EVENT.listingSynced, stands: () => registryStands(deps), begin, catchUp, rewind });
   let pastIsRead = false;
   let ownersReadAt = Number.NEGATIVE_INFINITY;
 
   async function follow(): Promise<void> {
-    stands ||= await registryStands(deps);
-    if (!stands) return;
-    // The head's hash is taken before anything is read below it: if the chain changes meanwhile, the next pass sees that.
-    const head = await blockAt(await headOf(chain));
-    const cursor = await findCursor(db, CURSOR);
-    if (cursor === undefined) await begin(head);
-    else if (await isReorged(cursor, head)) await rewind(cursor, head);
-    else if (head.blockNumber >= cursor.blockNumber) await catchUp(cursor, head);
-    else return; // a node that lags tells nothing new
+    const read = await pass();
+    if (read === undefined) return;
+    const { head, cursor } = read;
     await saveReadAt(db);
     if (performance.now() - ownersReadAt >= OWNERS_EVERY_MS) {
       await readAgain(await identityOwned(db), head.blockNumber, "forward");
@@ -79,40 +66,26 @@ export function createListingFollower(deps: FollowDeps): () => Promise<void> {
     await saveCursor(db, CURSOR, head);
   }
 
-  async function isReorged(cursor: Cursor, head: Cursor): Promise<boolean> {
-    if (head.blockNumber >= cursor.blockNumber) {
-      shortPasses = 0;
-      return (await blockAt(cursor.blockNumber)).blockHash !== cursor.blockHash;
-    }
-    shortPasses += 1;
-    return shortPasses >= SHORT_CHAIN_PASSES;
-  }
-
   async function catchUp(cursor: Cursor, head: Cursor): Promise<void> {
     // Views above the cursor were read when something was sent, of blocks nobody has followed: they may be of blocks that are gone.
     const due = await dueAbove(db, cursor.blockNumber);
     if (head.blockNumber === cursor.blockNumber) return readAgain(due, head.blockNumber, "forward");
-    const touched = await touchedIn(below(cursor.blockNumber, OVERLAP_BLOCKS), head.blockNumber);
+    const touched = await touchedIn(overlapping(cursor), head.blockNumber);
     await readAgain(new Map([...due, ...touched]), head.blockNumber, "forward");
     await saveCursor(db, CURSOR, head);
   }
 
-  async function rewind(cursor: Cursor, head: Cursor): Promise<void> {
-    const from = below(cursor.blockNumber < head.blockNumber ? cursor.blockNumber : head.blockNumber, REORG_BLOCKS);
-    log.warn({ event: EVENT.listingSynced, reorg: true, cursor: String(cursor.blockNumber), head: String(head.blockNumber), from: String(from) });
+  async function rewind(from: bigint, head: Cursor): Promise<void> {
     // Logs that vanished cannot be asked for: every view above `from` is read again, whatever happened to it.
     await readAgain(new Map([...(await dueAbove(db, from)), ...(await touchedIn(from, head.blockNumber))]), head.blockNumber, "back");
     await saveCursor(db, CURSOR, head);
-    shortPasses = 0;
   }
 
   /** Services that something happened to; those that were listed there, and terms that are new, are kept. */
   async function touchedIn(from: bigint, to: bigint): Promise<Seen> {
     const ids = new Set<Hex>();
     const terms: [Hex, ServiceTerms][] = [];
-    for (let start = from; start <= to; start += LOG_PAGE_BLOCKS) {
-      const end = start + LOG_PAGE_BLOCKS - 1n < to ? start + LOG_PAGE_BLOCKS - 1n : to;
-      const logs = await readChain(() => chain.client.getLogs({ address: config.bazaar.registry, fromBlock: start, toBlock: end }));
+    for await (const logs of logPages(deps, config.bazaar.registry, from, to)) {
       for (const { eventName, args } of parseEventLogs({ abi, logs, eventName: ["ServiceListed", "ServiceUpdated", "ServiceStatusChanged"] })) {
         const { serviceId } = args;
         ids.add(serviceId);
@@ -127,7 +100,7 @@ export function createListingFollower(deps: FollowDeps): () => Promise<void> {
     return known(db, [...ids]);
   }
 
-  async function readAgain(seen: Seen, block: bigint, direction: "forward" | "back"): Promise<void> {
+  async function readAgain(seen: Seen, block: bigint, direction: Direction): Promise<void> {
     if (seen.size === 0) return;
     for (const [id, view] of await readServices(deps, new Map([...seen].map(([serviceId, { key }]) => [serviceId, key])), block)) {
       const changed = await saveView(db, id, view, { followed: true, replaced: direction === "back" ? seen.get(id)?.block : undefined });
@@ -138,13 +111,7 @@ export function createListingFollower(deps: FollowDeps): () => Promise<void> {
     }
   }
 
-  async function blockAt(blockNumber: bigint): Promise<Cursor> {
-    const { hash: blockHash } = await readChain(() => chain.client.getBlock({ blockNumber }));
-    return { blockNumber, blockHash };
-  }
-
   return follow;
 }
 
 const least = (a: bigint, b: bigint): bigint => (a < b ? a : b);
-const below = (block: bigint, blocks: bigint): bigint => (block > blocks ? block - blocks : 0n);
