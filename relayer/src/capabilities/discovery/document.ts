@@ -3,6 +3,7 @@
 import { keccak256, stringToBytes, type Hex } from "viem";
 import { MAX_METADATA_BYTES, readMetadata, type Metadata } from "../../../../sdk/src/bazaar/metadata.ts";
 import { SERVICE_CATEGORIES, namesOf } from "../../../../sdk/src/bazaar.ts";
+import { bazaarExtension } from "./item.ts";
 import type { ChainService, DocumentFacts } from "./types.ts";
 
 export { MAX_METADATA_BYTES };
@@ -53,5 +54,6 @@ function factsOf({ version, documentation, provider, pricing, sla, refundPolicy,
     ...(sla === undefined ? {} : { sla }),
     ...(refundPolicy === undefined ? {} : { refundPolicy }),
     endpoints: endpoints.slice(0, MOST_ENDPOINTS),
+    card: endpoints[0] === undefined ? null : (bazaarExtension(endpoints[0]) ?? null),
   };
 }

@@ -19,7 +19,7 @@ type Terms = Pick<Config, "network" | "token">;
 export function itemOf(service: FoundService, config: Terms): DiscoveryResource {
   const [endpoint] = service.facts.endpoints;
   const tags = sanitizeTags([...(service.capability === "" ? [] : [service.capability]), ...namesOf(SERVICE_CATEGORIES, service.categories)]);
-  const card = endpoint === undefined ? undefined : bazaarExtension(endpoint);
+  const { card } = service.facts;
   return {
     resource: service.url + (endpoint === undefined || endpoint.path === "/" ? "" : endpoint.path),
     type: "http",
@@ -29,7 +29,7 @@ export function itemOf(service: FoundService, config: Terms): DiscoveryResource 
     ...(service.description === "" ? {} : { description: service.description }),
     ...(isValidServiceName(service.name) ? { serviceName: service.name } : {}),
     ...(tags === undefined ? {} : { tags }),
-    extensions: { ...(card === undefined ? {} : { [BAZAAR]: card }), tallystick: { serviceId: service.serviceId, capability: service.capability, contentHash: service.contentHash, metadata: service.uri, version: service.version } },
+    extensions: { ...(card === undefined || card === null ? {} : { [BAZAAR]: card }), tallystick: { serviceId: service.serviceId, capability: service.capability, contentHash: service.contentHash, metadata: service.uri, version: service.version } },
   };
 }
 

@@ -39,6 +39,8 @@ export type DocumentFacts = {
   sla?: Sla;
   refundPolicy?: RefundPolicy;
   endpoints: EndpointFacts[];
+  /** How the first of them is called, in the form of x402's bazaar: made and validated once, when the document is read. null: in none that is valid. */
+  card?: object | null;
 };
 
 export type Reputation = { overall: number; trust?: string; [score: string]: unknown };
