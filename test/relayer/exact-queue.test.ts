@@ -130,6 +130,20 @@ describe("exact, the queue", function () {
     expect(ours.status).to.equal("success");
   });
 
+  it("a stranger's transfer that is gone when its authorisation is over is given up, once", async () => {
+    const deps = await exactRelayer(world, { submitterKey: generatePrivateKey() });
+    const authorization = await signed(await payer(world), newAddress());
+    const snapshot = await rpc<Hex>(world.nodeUrl, "evm_snapshot");
+    await sendAhead(world, newAddress(), USDC, transferCalldata(authorization));
+    expect((await settleAuthorization(deps, authorization)).status).to.equal("settled");
+    await rpc(world.nodeUrl, "evm_revert", [snapshot]);
+    await mineOther(world);
+    const left = async () => (await world.db.query("UPDATE exact_stranger SET looked_at = now() - interval '1 minute' WHERE nonce = $1", [toBytes(authorization.nonce)])).rowCount;
+    expect(await left()).to.equal(1);
+    await sweepQueue({ ...deps, now: () => new Date(Number(authorization.validBefore + 31n) * 1_000) });
+    expect([await left(), await rowOf(authorization)]).to.deep.equal([0, undefined]);
+  });
+
   it("a chain that is away fails nothing for good: the rows wait, and the same question is answered when it is back", async () => {
     const seller = newAddress();
     const deps = await exactRelayer(world, { submitterKey: generatePrivateKey() });

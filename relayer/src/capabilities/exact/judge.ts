@@ -18,8 +18,13 @@ const LEASE_MS = 30_000;
 /** Past validBefore no block takes it; a margin for the chain's clock. */
 const CLOCK_MARGIN_S = 30n;
 
-export function isOver({ now }: Pick<Deps, "now">, { validBefore }: Authorization): boolean {
-  return BigInt(Math.floor(now().getTime() / 1000)) > validBefore + CLOCK_MARGIN_S;
+export function isOver(deps: Pick<Deps, "now">, { validBefore }: Authorization): boolean {
+  return validBefore < lastTaken(deps);
+}
+
+/** What is not valid until then is taken by no block, unix seconds. */
+export function lastTaken({ now }: Pick<Deps, "now">): bigint {
+  return BigInt(Math.floor(now().getTime() / 1000)) - CLOCK_MARGIN_S;
 }
 
 /** "Authorization used" is no failure before the logs have said what it did. */

@@ -8,7 +8,7 @@ import { EVENT } from "../../telemetry/log.ts";
 import { hasCode } from "./authorization.ts";
 import { LEASE_MS, type Entry } from "./engine.ts";
 import type { Exact } from "./exact.ts";
-import { CONTENDED, contended, isOver, whenUsed } from "./judge.ts";
+import { CONTENDED, contended, isOver, lastTaken, whenUsed } from "./judge.ts";
 import * as strangers from "./stranger-store.ts";
 import { isUsed, movedIn } from "./use.ts";
 import * as queue from "./queue-store.ts";
@@ -114,12 +114,15 @@ const STRANGERS_EVERY_MS = 2_000;
 const STRANGERS_MOST = 50;
 
 /** What a stranger moved can be undone by a reorganisation, with its payment charged and its answer gone: then we send it ourselves. */
-async function lookAfterStrangers({ chain, config, db, log }: ExactDeps): Promise<void> {
+async function lookAfterStrangers({ chain, config, db, log, now }: ExactDeps): Promise<void> {
   const token = config.token.address;
   const keys = await strangers.takeStrangers(db, token, STRANGERS_MOST, STRANGERS_EVERY_MS);
   if (keys.length === 0) return;
   const used = await Promise.all(keys.map((key) => isUsed({ chain, config }, key)));
-  for (const key of keys.filter((_, index) => !used[index])) {
+  const gone = keys.filter((_, index) => !used[index]);
+  const lost = await strangers.giveUp(db, token, gone, lastTaken({ now }));
+  for (const { from, nonce, paymentId } of lost) log.error({ event: EVENT.failure, where: "exact", payer: from, nonce, paymentId }, "a stranger's transfer is gone from the chain and its authorisation is over: what it paid for is not paid");
+  for (const key of gone.filter(({ nonce }) => !lost.some((other) => other.nonce === nonce))) {
     if (await strangers.takeBack(db, token, key)) log.warn({ event: EVENT.exactSent, payer: key.from, nonce: key.nonce }, "a stranger's transfer is gone from the chain; it is sent again");
   }
   for (const { paymentId, txHash, ...key } of await strangers.movedAgain(db, token, keys)) await strangers.nameTransaction(db, key, txHash, paymentId);

@@ -65,6 +65,18 @@ export async function movedAgain(db: Queryable, token: Address, keys: readonly K
   return rows.map((row) => ({ from: toAddress(row.payer), nonce: toHex(row.nonce), paymentId: row.payment_id, txHash: toHex(row.hash) }));
 }
 
+/** Gone from the chain, and past what any block takes: nobody can move them any more. @returns those. */
+export async function giveUp(db: Queryable, token: Address, keys: readonly Key[], overAtS: bigint): Promise<(Key & { paymentId: string | undefined })[]> {
+  if (keys.length === 0) return [];
+  const { rows } = await db.query<{ payer: Buffer; nonce: Buffer; payment_id: string | null }>({
+    name: "exact_give_up",
+    text: `DELETE FROM exact_stranger s USING unnest($2::bytea[], $3::bytea[]) AS k (payer, nonce)
+           WHERE s.token = $1 AND s.payer = k.payer AND s.nonce = k.nonce AND s.valid_before < $4 RETURNING s.payer, s.nonce, s.payment_id`,
+    values: [toBytes(token), keys.map(({ from }) => toBytes(from)), keys.map(({ nonce }) => toBytes(nonce)), overAtS],
+  });
+  return rows.map((row) => ({ from: toAddress(row.payer), nonce: toHex(row.nonce), paymentId: row.payment_id ?? undefined }));
+}
+
 /** Moved so long ago that no reorganisation reaches it. */
 export async function purgeStrangers(db: Queryable, keptS: number): Promise<void> {
   await db.query({ name: "exact_purge_strangers", text: "DELETE FROM exact_stranger WHERE seen_at < now() - $1 * interval '1 second'", values: [keptS] });
