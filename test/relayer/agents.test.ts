@@ -81,6 +81,9 @@ describe("agents", function () {
     const first = await owner("POST", "/agents", body("keyed"), key);
     expect([first.status, first.body["agent"].status, first.body["sign"].primaryType]).deep.equal([201, "none", "ListService"]);
     expect((await owner("POST", "/agents", body("keyed"), key)).body["agent"].id).equal(first.body["agent"].id);
+    const atOnce = await Promise.all(Array.from({ length: 8 }, () => owner("POST", "/agents", body("at-once"), { "idempotency-key": "list-2" })));
+    expect(new Set(atOnce.map(({ status, body }) => `${status} ${body["agent"]?.id}`)).size, JSON.stringify(atOnce.map(said))).equal(1);
+    expect(atOnce[0]!.status).equal(201);
     expect(said(await owner("POST", "/agents", body("keyed-2"), key))).deep.equal([409, "idempotency_conflict", "Idempotency-Key"]);
   });
 

@@ -145,6 +145,9 @@ describe("mandates", function () {
     const keyed = { "idempotency-key": "mandate-of-today" };
     expect((await ask("POST", "", { lineage: [await grant(principal, one)] }, keyed)).status).equal(201);
     expect((await ask("POST", "", { lineage: [await grant(principal, one)] }, keyed)).status).equal(200);
+    const [third, signed] = [{ "idempotency-key": "sent-twice" }, [await grant(principal, mandateOf(principal.address, key().address))]];
+    const atOnce = await Promise.all(Array.from({ length: 8 }, () => ask("POST", "", { lineage: signed }, third)));
+    expect(atOnce.map(({ status }) => status).sort()).deep.equal([200, 200, 200, 200, 200, 200, 200, 201]);
     expect(await ask("POST", "", { lineage: [await grant(principal, other)] }, keyed)).nested.include({ status: 409, "body.code": "idempotency_key_conflict" });
   });
 

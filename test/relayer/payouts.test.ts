@@ -53,8 +53,8 @@ describe("payouts", function () {
     await schedule({ kind: "on_demand" });
     expect(await sell()).equal(0n);
     expect(await sell()).equal(0n);
-    const asked = await Promise.all([1, 2, 3].map(() => provider("POST", "/payouts", undefined, { "idempotency-key": "november" })));
-    expect(asked.map(({ status }) => status)).deep.equal([202, 202, 202]);
+    const asked = await Promise.all(Array.from({ length: 12 }, () => provider("POST", "/payouts", undefined, { "idempotency-key": "november" })));
+    expect(new Set(asked.map(({ status }) => status))).deep.equal(new Set([202]));
     const ids = new Set(asked.map(({ body }) => body["requestId"] as string));
     expect(ids.size).equal(1);
     expect(asked[0]!.body["state"]).equal("open");

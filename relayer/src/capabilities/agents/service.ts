@@ -105,15 +105,26 @@ async function sell(deps: GatewayDeps, caller: Address, { name, wire }: Proposed
   }
 }
 
-async function propose({ db }: GatewayDeps, owner: Address, proposed: Proposed, idempotencyKey: string | undefined): Promise<void> {
-  const { serviceId, name: service, key, terms } = proposed;
+async function propose(deps: GatewayDeps, owner: Address, proposed: Proposed, idempotencyKey: string | undefined): Promise<void> {
+  if (!(await place(deps, owner, proposed, idempotencyKey))) {
+    // Somebody was faster since it was checked: perhaps this very request, sent twice, and then it is the same again.
+    await checkFree(deps, owner, proposed, idempotencyKey);
+    if (!(await place(deps, owner, proposed, idempotencyKey))) {
+      throw new TallystickError({ code: "listing_name_taken", status: 409, retry: "never", field: "name", detail: `The name or the Idempotency-Key was used for another service.` });
+    }
+  }
+  await keepTerms(deps.db, proposed);
+}
+
+/** Registers it, or its other terms. @returns false when another has its name or its key. */
+async function place({ db }: GatewayDeps, owner: Address, { serviceId, name: service, key, terms }: Proposed, idempotencyKey: string | undefined): Promise<boolean> {
   try {
     if (!(await store.proposeListing(db, { serviceId, service, owner, key, terms, idempotencyKey }))) await store.nameListing(db, serviceId, service, owner);
+    return true;
   } catch (error) {
     if (violatedConstraint(error) === undefined) throw error;
-    throw new TallystickError({ code: "listing_name_taken", status: 409, retry: "never", field: "name", detail: `The name or the Idempotency-Key was used for another service.`, cause: error });
+    return false;
   }
-  await keepTerms(db, proposed);
 }
 
 async function keepTerms(db: GatewayDeps["db"], { serviceId, terms, metadata }: Proposed): Promise<void> {

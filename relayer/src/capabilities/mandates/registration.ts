@@ -123,8 +123,10 @@ async function write(deps: RegistrationDeps, caller: Address, { lineage, ids, fr
       return isNew;
     });
   } catch (error) {
-    if (violatedConstraint(error) === "mandate_idempotency") throw keyConflict();
-    throw error;
+    if (violatedConstraint(error) !== "mandate_idempotency") throw error;
+    // Another request took the key since it was checked: perhaps this very one, sent twice, and then it is the same again.
+    await checkKey(deps, caller, idempotencyKey, ids[0]!);
+    return write(deps, caller, { lineage, ids, fresh, views, guards, idempotencyKey });
   }
 }
 
@@ -156,8 +158,8 @@ function boundElsewhere(authorizer: Address): TallystickError {
   return new TallystickError({ code: "guard_bound", status: 409, retry: "never", field: "authorizer", detail: `Voucher key ${authorizer} is bound to another mandate, for good.` });
 }
 
-function keyConflict(other?: Hex): TallystickError {
-  return new TallystickError({ code: "idempotency_key_conflict", status: 409, retry: "never", field: "Idempotency-Key", detail: `The key was used to register ${other ?? "another mandate"}.` });
+function keyConflict(other: Hex): TallystickError {
+  return new TallystickError({ code: "idempotency_key_conflict", status: 409, retry: "never", field: "Idempotency-Key", detail: `The key was used to register ${other}.` });
 }
 
 const refused = (code: string, field: string, detail: string) => new TallystickError({ code, status: 403, retry: "never", field, detail });

@@ -41,10 +41,8 @@ export async function schedulePayouts(deps: PayoutDeps, receiver: Address, wire:
 /** Asks for everything that is claimed. While a request is open, and with the same key, it is the same request. */
 export async function askPayout({ config, db, log }: PayoutDeps, receiver: Address, key: string | undefined): Promise<Static<typeof RequestView>> {
   const payee = { receiver, token: config.token.address };
-  const known = key === undefined ? undefined : await store.findByKey(db, receiver, payee.token, key);
-  if (known !== undefined) return requestView(known);
   await store.ensurePayee(db, payee);
-  const asked = await store.insertRequest(db, payee, key);
+  const asked = await store.askOnce(db, payee, key);
   log.info({ event: EVENT.payoutAsked, receiver, requestId: asked.requestId }, "payout asked for");
   return requestView(asked);
 }

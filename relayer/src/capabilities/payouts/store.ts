@@ -1,7 +1,7 @@
 // SQL of payout schedules and requests.
 import type { Address } from "viem";
 import { toBytes } from "../../db/codec.ts";
-import type { Queryable } from "../../db/pool.ts";
+import { inTransaction, type Db, type Queryable } from "../../db/pool.ts";
 import { IMMEDIATE, type PayoutState, type Schedule } from "./logic.ts";
 
 export type PayeeKey = { receiver: Address; token: Address };
@@ -52,14 +52,25 @@ export type PayoutRequest = { requestId: string; askedAt: Date; doneAt: Date | u
 type RequestRow = { request_id: string; asked_at: Date; done_at: Date | null; amount: bigint | null };
 const requestFromRow = (row: RequestRow): PayoutRequest => ({ requestId: row.request_id, askedAt: row.asked_at, doneAt: row.done_at ?? undefined, amount: row.amount ?? undefined });
 
-export async function findByKey(db: Queryable, receiver: Address, token: Address, key: string): Promise<PayoutRequest | undefined> {
-  const { rows } = await db.query<RequestRow>("SELECT * FROM payout_request WHERE receiver = $1 AND token = $2 AND idempotency_key = $3", [toBytes(receiver), toBytes(token), key]);
+async function findByKey(client: Queryable, receiver: Address, token: Address, key: string): Promise<PayoutRequest | undefined> {
+  const { rows } = await client.query<RequestRow>("SELECT * FROM payout_request WHERE receiver = $1 AND token = $2 AND idempotency_key = $3", [toBytes(receiver), toBytes(token), key]);
   return rows[0] === undefined ? undefined : requestFromRow(rows[0]);
 }
 
+/**
+ * The request of that key, or the one that is open, or a new one. A receiver's requests take their turn: ON CONFLICT heeds one unique index,
+ * and two requests of one key that come at once would meet at the other.
+ */
+export async function askOnce(db: Db, payee: PayeeKey, key: string | undefined): Promise<PayoutRequest> {
+  return inTransaction(db, async (client) => {
+    await client.query("SELECT pg_advisory_xact_lock(hashtextextended('payout ' || $1, 0))", [payee.receiver]);
+    return (key === undefined ? undefined : await findByKey(client, payee.receiver, payee.token, key)) ?? openRequest(client, payee, key);
+  });
+}
+
 /** One open request a receiver: another one meanwhile is the same. */
-export async function insertRequest(db: Queryable, { receiver, token }: PayeeKey, key: string | undefined): Promise<PayoutRequest> {
-  const { rows } = await db.query<RequestRow>(
+async function openRequest(client: Queryable, { receiver, token }: PayeeKey, key: string | undefined): Promise<PayoutRequest> {
+  const { rows } = await client.query<RequestRow>(
     `INSERT INTO payout_request (receiver, token, idempotency_key) VALUES ($1, $2, $3)
      ON CONFLICT (receiver, token) WHERE done_at IS NULL DO UPDATE SET idempotency_key = coalesce(payout_request.idempotency_key, EXCLUDED.idempotency_key) RETURNING *`,
     [toBytes(receiver), toBytes(token), key ?? null],
