@@ -1,13 +1,9 @@
 // What the tests of submitter, channels and settlement stand on: a real node behind a fault proxy, a real PostgreSQL, the
 // contracts, and helpers that play buyers and the ledger.
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { encodeFunctionData, numberToHex, type Abi, type Address, type Hex, type PrivateKeyAccount } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
-import { mintUSDC, placeContracts, USDC_ADMIN } from "../../scripts/local/contracts.ts";
-import { rpc, startChain } from "../../scripts/local/chain.ts";
-import { startPostgres } from "../../scripts/local/postgres.ts";
+import { mintUSDC, USDC_ADMIN } from "../../scripts/local/contracts.ts";
+import { rpc } from "../../scripts/local/chain.ts";
 import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
 import { testUSDCAbi } from "../../sdk/src/abi/test-usdc.ts";
 import { BASE_SEPOLIA, ERC3009_COLLECTOR, LOCAL_MANDATE_REGISTRY, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
@@ -26,6 +22,8 @@ import { openPool, type Db } from "../../relayer/src/db/pool.ts";
 import type { Deps } from "../../relayer/src/deps.ts";
 import { createLog } from "../../relayer/src/telemetry/log.ts";
 import { createMetrics } from "../../relayer/src/telemetry/metrics.ts";
+import { leaseChain } from "./chain-pool.ts";
+import { startTestPostgres } from "./postgres.ts";
 import { startRpcProxy, type RpcProxy } from "./rpc-proxy.ts";
 
 export const DOMAIN = sessionChannelsDomain(BASE_SEPOLIA.chainId, SESSION_CHANNELS);
@@ -48,11 +46,9 @@ export type World = {
 export type RelayerOptions = { submitterKey?: Hex; submitterKeys?: Hex[]; env?: Record<string, string>; direct?: boolean };
 
 export async function startWorld(): Promise<World> {
-  const folder = await mkdtemp(join(tmpdir(), "tallystick-test-"));
-  const [chain, postgres] = await Promise.all([startChain(), startPostgres({ dataDir: folder, durable: false })]);
-  await placeContracts(chain.url);
+  const [chain, postgres] = await Promise.all([leaseChain(), startTestPostgres()]);
   const proxy = await startRpcProxy(chain.url);
-  const databaseUrl = await postgres.database("relayer", { fresh: true });
+  const databaseUrl = await postgres.freshDatabase();
   const db = openPool(databaseUrl);
   await migrate(db);
   const pools = [db];
@@ -74,7 +70,6 @@ export async function startWorld(): Promise<World> {
       await Promise.all(pools.map((pool) => pool.end()));
       await proxy.stop();
       await Promise.all([chain.stop(), postgres.stop()]);
-      await rm(folder, { recursive: true, force: true });
     },
   };
 }

@@ -13,12 +13,12 @@ const INT8_OID = 20;
 const IDLE_IN_TRANSACTION_MS = 60_000;
 
 /** Opens a pool. numeric and bigint columns are parsed to bigint: amounts never pass through a float. */
-export function openPool(databaseUrl: string, max = 20): Db {
+export function openPool(databaseUrl: string, max = 20, idleInTransactionMs = IDLE_IN_TRANSACTION_MS): Db {
   const pool = new pg.Pool({
     connectionString: databaseUrl,
     max,
     connectionTimeoutMillis: 5_000,
-    idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_MS,
+    idle_in_transaction_session_timeout: idleInTransactionMs,
     types: {
       getTypeParser: (oid: number, format?: "text" | "binary") =>
         format !== "binary" && (oid === NUMERIC_OID || oid === INT8_OID) ? (value: string) => BigInt(value) : pg.types.getTypeParser(oid, format as "text"),
@@ -47,6 +47,33 @@ export async function inTransaction<T>(db: Db, work: (client: pg.PoolClient) => 
       (broken: Error) => client.release(broken),
     );
     throw error;
+  }
+}
+
+/**
+ * Runs `work` while nobody else runs what has this lock; undefined when somebody does. The lock is a transaction's that is kept awake
+ * meanwhile: one whose process stands still loses it when the database ends it (`openPool`), and its work may go on beside another's
+ * later. So it saves work; what must not be done twice needs a guard of its own.
+ */
+export async function whileAlone<T>(db: Db, lock: number, work: () => Promise<T>): Promise<T | undefined> {
+  const client = await db.connect();
+  let awake: Promise<unknown> = Promise.resolve();
+  try {
+    await client.query("BEGIN");
+    const { rows } = await client.query<{ held: boolean }>("SELECT pg_try_advisory_xact_lock($1) AS held", [lock]);
+    if (!rows[0]!.held) return undefined;
+    const timer = setInterval(() => (awake = awake.then(() => client.query("SELECT 1")).catch(() => {})), Number(db.options.idle_in_transaction_session_timeout) / 4);
+    try {
+      return await work();
+    } finally {
+      clearInterval(timer);
+    }
+  } finally {
+    await awake;
+    await client.query("ROLLBACK").then(
+      () => client.release(),
+      (broken: Error) => client.release(broken),
+    );
   }
 }
 

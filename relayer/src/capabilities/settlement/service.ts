@@ -1,7 +1,7 @@
 // Claims what was charged and pays the receivers. Truth is in the tables and on the chain; a pass can stop at any
 // instruction and the next one, in any process, goes on from there.
 import { setTimeout as sleep } from "node:timers/promises";
-import { inTransaction } from "../../db/pool.ts";
+import { inTransaction, whileAlone } from "../../db/pool.ts";
 import { EVENT } from "../../telemetry/log.ts";
 import { chainNow } from "./adapter.ts";
 import { claimableChannels, dropEmptied, dueChannels, requeue, richPayees, writeOff, type Due } from "./due-store.ts";
@@ -11,7 +11,7 @@ import { payoutsInFlight, type Payee } from "./payout-store.ts";
 import { resolveTransaction } from "./resolving.ts";
 import { sendRoots } from "./rooting.ts";
 import { limitsOf, sendBatch, type SendingDeps } from "./sending.ts";
-import { openBatches, reopenBatches, whileAlone } from "./store.ts";
+import { openBatches, reopenBatches } from "./store.ts";
 
 export type SettlementDeps = SendingDeps;
 
@@ -24,6 +24,8 @@ export type Settlement = {
   stop(): Promise<void>;
 };
 
+/** One pass at a time, in all processes; any constant that nothing else uses. */
+const PASS_LOCK = 0x7a11_58;
 const FLUSH_TIMEOUT_MS = 60_000;
 /** Value at risk is summed over the whole queue: always while that is quick, else in a twentieth of the time. */
 const QUICK_SCAN_MS = 100;
@@ -38,7 +40,7 @@ export function createSettlementWorker(deps: SettlementDeps): Settlement {
   let nextScanAt = 0;
   let nextRootsAt = 0;
 
-  const pass = async (flush: boolean): Promise<number | undefined> => whileAlone(deps.db, async () => (await settleOnce(deps, flush, scan)) + (await roots(flush)));
+  const pass = async (flush: boolean): Promise<number | undefined> => whileAlone(deps.db, PASS_LOCK, async () => (await settleOnce(deps, flush, scan)) + (await roots(flush)));
 
   async function roots(flush: boolean): Promise<number> {
     if (!flush && performance.now() < nextRootsAt) return 0;

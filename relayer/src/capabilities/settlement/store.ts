@@ -1,7 +1,7 @@
 // SQL of settlement: what is in flight, what came of it, what was refused.
 import type { Address, Hex } from "viem";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
-import type { Db, Queryable } from "../../db/pool.ts";
+import type { Queryable } from "../../db/pool.ts";
 import type { RowOutcome } from "./outcome.ts";
 import { insertTree, markStreams } from "./receipt-root-store.ts";
 import type { CallRange, GroupReceipts } from "./receipt-roots.ts";
@@ -155,22 +155,4 @@ export async function quarantine(db: Queryable, row: Pick<PlannedRow, "channelId
        retry_at = $4::timestamptz + LEAST($6::float8, $5 * power(2, LEAST(settlement_quarantine.attempts, 20))) * interval '1 second', created_at = now()`,
     [toBytes(row.channelId), reason, row.ceiling, now, pauseS, LONGEST_PAUSE_S],
   );
-}
-
-const WORKER_LOCK = 0x7a11_58; // any constant that nothing else uses
-
-/** Runs `work` while no other process does; undefined when another one is at it. The lock ends with the connection. */
-export async function whileAlone<T>(db: Db, work: () => Promise<T>): Promise<T | undefined> {
-  const client = await db.connect();
-  try {
-    const { rows } = await client.query<{ held: boolean }>("SELECT pg_try_advisory_lock($1) AS held", [WORKER_LOCK]);
-    if (!rows[0]!.held) return undefined;
-    try {
-      return await work();
-    } finally {
-      await client.query("SELECT pg_advisory_unlock($1)", [WORKER_LOCK]);
-    }
-  } finally {
-    client.release();
-  }
 }
