@@ -40,6 +40,7 @@ import { isLedgerRewound, ledgerRewound } from "./db/continuity.ts";
 import { databaseUnavailable, isDatabaseUnavailable } from "./db/pool.ts";
 import { webhookRoutes } from "./capabilities/webhooks/routes.ts";
 import { allowPages } from "./http/cors.ts";
+import { serializeOnDemand } from "./http/serializers.ts";
 import { EVENT } from "./telemetry/log.ts";
 
 export async function buildApp(deps: GatewayDeps, guard?: HostedGuard): Promise<FastifyInstance> {
@@ -56,6 +57,7 @@ export async function buildApp(deps: GatewayDeps, guard?: HostedGuard): Promise<
   allowPages(app);
   endConnectionsWithTheLastAnswer(app);
   app.setValidatorCompiler(TypeBoxValidatorCompiler);
+  app.setSerializerCompiler(serializeOnDemand);
   app.setErrorHandler((error: FastifyError | TallystickError, request, reply) => {
     const problem = asProblem(error);
     if (problem.status >= 500) deps.log.error({ event: EVENT.failure, err: error, code: problem.code, url: request.url }, problem.message);

@@ -27,7 +27,9 @@ export function createListener(databaseUrl: string, channel: string, log: Log, t
     connection.on("error", () => {});
     connection.on("notification", ({ payload = "" }) => told(payload));
     try {
-      await connection.connect();
+      // Ended while it connects, pg's promise would stay open for ever.
+      await Promise.race([connection.connect(), ended]);
+      if (stopping.signal.aborted) return;
       await connection.query(`LISTEN ${pg.escapeIdentifier(channel)}`);
       lost();
       isOn = true;
