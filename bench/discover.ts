@@ -1,8 +1,14 @@
 // Searches over HTTP beside 10,000 services and 1,000,000 receipts: every form in which a question is asked, one at a time and eight at once.
-import { ROLE, addressOf } from "../test/support/config.ts";
-import { startTestWorld } from "../test/support/relayer.ts";
+// As deployed: a relayer that serves and one that works, each a process of its own; who asks is a third.
+import { join } from "node:path";
+import { readConfig } from "../relayer/src/config.ts";
+import { openPool } from "../relayer/src/db/pool.ts";
+import { freePort } from "../scripts/local/process.ts";
+import { ROLE, addressOf, testEnvironment } from "../test/support/config.ts";
 import { CAPABILITIES, seedServices, WORDS } from "./load/discovery-store.ts";
 import { seedChannels } from "./load/ledger-store.ts";
+import { startPart, type Part } from "./load/processes.ts";
+import { startBenchWorld, type World } from "./load/world.ts";
 import { columns, commit, machine, progress, type Report } from "./report.ts";
 
 export type DiscoverRow = { question: string; inFlight: number; n: number; p50Ms: number; p99Ms: number; maxMs: number };
@@ -33,19 +39,26 @@ const QUESTIONS: readonly Question[] = [
 export async function run(args: string[]): Promise<DiscoverReport> {
   const quick = args.includes("--quick");
   const [services, receipts, calls] = quick ? [200, 1_000, 20] : [SERVICES, RECEIPTS, CALLS];
-  const world = await startTestWorld({ env: { RELAYER_PROBE_PERIOD_S: "0" } });
+  const world = await startBenchWorld(undefined);
+  const databaseUrl = await world.postgres.database("bench_discover", { fresh: true });
+  const db = openPool(databaseUrl, 8);
+  const parts: Part[] = [];
   try {
-    const { deps } = world.relayer;
+    const server = await startRole(world, databaseUrl, "server");
+    parts.push(server);
+    const config = readConfig(environmentOf(world, databaseUrl));
     progress(`discover: ${receipts} receipts`);
-    await seedChannels(deps.db, { from: 1, to: receipts, unclaimed: 0, receiver: addressOf(ROLE.receiver), receiverAuthorizer: addressOf(ROLE.authorizer), token: deps.config.token.address, price: 1_000n });
+    await seedChannels(db, { from: 1, to: receipts, unclaimed: 0, receiver: addressOf(ROLE.receiver), receiverAuthorizer: addressOf(ROLE.authorizer), token: config.token.address, price: 1_000n });
     progress(`discover: ${services} services`);
-    await seedServices(deps, services);
+    await seedServices({ db, config }, services);
+    parts.push(await startRole(world, databaseUrl, "worker"));
+    const url = server.ready as string;
     const rows: DiscoverRow[] = [];
     const all: number[] = [];
     for (const question of QUESTIONS) {
-      const alone = await ask(world.url, question, calls, 1);
+      const alone = await ask(url, question, calls, 1);
       all.push(...alone);
-      rows.push(rowOf(question, 1, alone), rowOf(question, 8, await ask(world.url, question, calls, 8)));
+      rows.push(rowOf(question, 1, alone), rowOf(question, 8, await ask(url, question, calls, 8)));
       progress(`discover: ${question.question}, ${rows.at(-2)!.p50Ms} ms, ${rows.at(-2)!.p99Ms} ms`);
     }
     const { p50Ms, p99Ms } = rowOf({ question: "all" }, 1, all);
@@ -55,8 +68,21 @@ export async function run(args: string[]): Promise<DiscoverReport> {
     if (args.includes("--save")) await (await import("./results.ts")).save(report);
     return report;
   } finally {
+    await Promise.all(parts.map((part) => part.stop()));
+    await db.end();
     await world.stop();
   }
+}
+
+/** As shipped, but for what a local world needs; the services here are known to nobody else, so nobody probes them. */
+function environmentOf(world: World, databaseUrl: string): Record<string, string> {
+  const { RELAYER_CHAIN_POLL_MS: _short, RELAYER_LOG_LEVEL: _silent, ...env } = testEnvironment(databaseUrl, world.chain.url);
+  return { ...env, RELAYER_PROBE_PERIOD_S: "0" };
+}
+
+async function startRole(world: World, databaseUrl: string, role: "server" | "worker"): Promise<Part> {
+  const env = { ...environmentOf(world, databaseUrl), RELAYER_ROLE: role, RELAYER_PORT: String(await freePort()) };
+  return startPart({ script: "./tallystick.ts", options: { env }, cores: undefined, logFile: join(world.folder, `${role}.log`) });
 }
 
 /** Times of the calls, milliseconds. @throws when one was not answered with something found or an empty page. */

@@ -40,6 +40,8 @@ const textRank = (query: string): string => `least(1, 2.5 * ts_rank(words, ${que
 
 /** Of more matches than that, those of the best quality are compared by their words: a word that everybody has costs no more than a rare one. */
 const MOST_COMPARED = 2_000;
+/** Any of many words has many matches, most of them for the least telling word. */
+const MOST_COMPARED_OF_ANY = 1_000;
 
 /** Conditions and the values they speak of; where there is a text, it is $1. */
 function conditions(filter: Filter): { where: string; values: unknown[] } {
@@ -77,7 +79,7 @@ export async function search(db: Queryable, filter: Filter, textWeight: number, 
   const rank = textRank(queryOf(filter));
   const text = filter.text === undefined
     ? `WITH best AS MATERIALIZED (SELECT service_id, NULL::double precision AS text_match, quality AS place FROM (${matches} LIMIT $${values.length + 1} OFFSET $${values.length + 2}) matches)`
-    : `WITH matches AS MATERIALIZED (${matches} LIMIT ${MOST_COMPARED}), best AS MATERIALIZED (
+    : `WITH matches AS MATERIALIZED (${matches} LIMIT ${filter.anyWord === true ? MOST_COMPARED_OF_ANY : MOST_COMPARED}), best AS MATERIALIZED (
          SELECT service_id, text_match, $${values.length + 3}::double precision * text_match + (1 - $${values.length + 3}::double precision) * quality AS place
          FROM (SELECT service_id, quality, ${rank} AS text_match FROM matches) ranked ORDER BY place DESC, service_id LIMIT $${values.length + 1} OFFSET $${values.length + 2}
        )`;
