@@ -11,6 +11,7 @@ import { DOMAIN, isFinal, type Buyer, type Session, type Wish } from "./buyer.ts
 import { recentClaims } from "./ledger.ts";
 import { employer } from "./employer.ts";
 import { lister } from "./lister.ts";
+import { payee } from "./payee.ts";
 import { mandated } from "./mandated.ts";
 import type { ActorKind } from "./plan.ts";
 
@@ -358,6 +359,9 @@ function transferOf({ header }: Purchase): Hex {
   return encodeFunctionData({ abi: tokenAbi, args: [from as Hex, to as Hex, BigInt(value), BigInt(validAfter), BigInt(validBefore), nonce as Hex, 27 + yParity, r, s] });
 }
 
+/** Nobody's. */
+export const ELSEWHERE = "0x000000000000000000000000000000000000dEaD";
+
 /** Takes its money away while the service works for it. */
 const runaway: Actor = async (buyer) => {
   const terms = await buyer.terms("shop", "exact");
@@ -376,11 +380,11 @@ const runaway: Actor = async (buyer) => {
 };
 
 async function flee(buyer: Buyer): Promise<void> {
-  const { world, books } = buyer.stage;
+  const { world } = buyer.stage;
   const amount = await world.client.readContract({ address: USDC, abi: erc20Abi, functionName: "balanceOf", args: [buyer.address] });
-  const data = encodeFunctionData({ abi: erc20Abi, functionName: "transfer", args: ["0x000000000000000000000000000000000000dEaD", amount] });
-  const receipt = await world.send(buyer.account, USDC, data, 100_000n).catch(() => undefined);
-  if (receipt?.status === "success") books.spentElsewhere.set(buyer.address, amount);
+  const data = encodeFunctionData({ abi: erc20Abi, functionName: "transfer", args: [ELSEWHERE, amount] });
+  // Whether it stands is read at the end: a reorganisation may bring it back behind a payment that leaves too little for it.
+  await world.send(buyer.account, USDC, data, 100_000n).catch(() => {});
 }
 
 // ---------------------------------------------------------------- on chain
@@ -404,5 +408,5 @@ const meddler: Actor = async (buyer) => {
 };
 
 export const ACTOR: Record<ActorKind, Actor> = {
-  steady, parallel, twin, replayer, aborter, withdrawer: withdraws("all"), dust: withdraws("dust"), overdraft, failing, refunder, exact, exactTwin, frontrunner, runaway, streamer, meter, meddler, wallet, opener, mandated, employer, lister,
+  steady, parallel, twin, replayer, aborter, withdrawer: withdraws("all"), dust: withdraws("dust"), overdraft, failing, refunder, exact, exactTwin, frontrunner, runaway, streamer, meter, meddler, wallet, opener, mandated, employer, lister, payee,
 };

@@ -49,7 +49,7 @@ export class Books {
   /** Each actor's money at the start. */
   readonly funded = new Map<Hex, bigint>();
   /** Who hired whom, by client: its provider and arbitrator, and the jobs it asked for. */
-  readonly employers = new Map<Hex, { others: readonly [Hex, Hex]; jobIds: readonly { jobId: string }[] }>();
+  readonly employers = new Map<Hex, { others: readonly [Hex, Hex]; jobIds: readonly { jobId?: string }[] }>();
   /** What was asked to be listed, by owner; prices in the order in which they were asked for. */
   readonly listings = new Map<Hex, { prices: readonly number[]; serviceId: Hex | undefined }>();
   readonly violations: Violation[] = [];

@@ -3,6 +3,7 @@ import { COMMIT_POINTS } from "../../relayer/src/commit-points.ts";
 import { random, seedFor } from "./random.ts";
 import { described, killsOf, plans, type Plan } from "./plan.ts";
 import { runRound, type RoundResult } from "./round.ts";
+import { story } from "./report.ts";
 import type { World } from "./world.ts";
 
 export type Points = Map<string, { hits: number; kills: number }>;
@@ -15,6 +16,8 @@ export type Say = (line: string) => void;
 const KILLS_A_POINT = 1 / 50;
 /** How much longer a run may take to see to that. */
 const LONGEST = 1.3;
+/** All that reads a chain takes longer the longer it is: after so many rounds a world makes room for a new one. */
+const ROUNDS_A_WORLD = 8;
 
 function isEnough({ kills, points }: Campaign, wanted: number): boolean {
   if (kills < wanted) return false;
@@ -23,20 +26,25 @@ function isEnough({ kills, points }: Campaign, wanted: number): boolean {
 
 /**
  * Runs the plans of a seed, in order, until `kills` processes were killed, enough of them at every point, or a round failed. In several
- * worlds, which know nothing of each other, each takes the next plan when it is done with one.
+ * worlds, which know nothing of each other, each takes the next plan when it is done with one. `renewed` gives a new world for one that has
+ * seen enough rounds.
  */
-export async function runCampaign(worlds: readonly World[], seed: number, kills: number, say: Say): Promise<Campaign> {
+export async function runCampaign(worlds: readonly World[], seed: number, kills: number, say: Say, renewed = async (world: World) => world): Promise<Campaign> {
   const campaign: Campaign = { seed, kills: 0, rounds: 0, purchases: 0, paid: 0, points: new Map(), randomKills: 0, failed: undefined };
   const all = plans(seed);
   const isOver = () => campaign.failed !== undefined || isEnough(campaign, kills);
-  const runIn = async (world: World): Promise<void> => {
-    for (; !isOver(); ) {
+  const runIn = async (first: World): Promise<void> => {
+    let world = first;
+    for (let rounds = 0; !isOver(); rounds++) {
+      if (rounds > 0 && rounds % ROUNDS_A_WORLD === 0) world = await renewed(world);
       const whole = all.next().value as Plan;
       const plan = campaign.kills < kills ? atMost(whole, kills - campaign.kills) : whole;
       const result = await runRound(world, plan, `${seed}.${plan.round}`);
       add(campaign, result);
       for (const line of [...described(plan), `  ${summaryOf(result)}; ${campaign.kills} of ${kills} kills`]) say(line);
-      if (result.violations.length > 0) campaign.failed ??= { ...result, world };
+      if (result.violations.length === 0) continue;
+      for (const line of story(result)) say(line);
+      campaign.failed ??= { ...result, world };
     }
   };
   await Promise.all(worlds.map(runIn));

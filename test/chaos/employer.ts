@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { keccak256, type PrivateKeyAccount } from "viem";
 import { privateKeyToAccount } from "viem/accounts";
 import { TallystickError } from "../../sdk/src/errors.ts";
-import { jobsClient, type JobsClient, type JobView } from "../../sdk/src/jobs/client.ts";
+import { jobsClient, type JobsClient, type JobView, type NewJob } from "../../sdk/src/jobs/client.ts";
 import type { Actor } from "./actors.ts";
 import { patientFetch, PUBLIC_URL, TimeIsOver } from "./api.ts";
 import type { Buyer } from "./buyer.ts";
@@ -25,7 +25,8 @@ const LOOK_MS = 150;
 const END_MOST_MS = 120_000;
 
 type People = { client: JobsClient; provider: JobsClient; arbitrator: JobsClient };
-type Employment = { jobId: string; ending: Ending };
+/** `jobId` as soon as an answer said so: until then the relayers know of the job, or do not, and the same request with the same key tells. */
+type Employment = { tag: string; order: NewJob; ending: Ending; jobId?: string };
 
 export const employer: Actor = async (buyer) => {
   const [provider, arbitrator] = ["provider", "arbitrator"].map((role) => privateKeyToAccount(keccak256(Buffer.from(`${buyer.address} ${role}`)))) as [PrivateKeyAccount, PrivateKeyAccount];
@@ -40,8 +41,8 @@ export const employer: Actor = async (buyer) => {
   const lane = async (first: number) => {
     for (let nth = first; !buyer.over; nth += LANES) {
       const tag = buyer.tag();
-      const { jobId } = await patiently(() => now.client.post({ provider: others[0], title: tag, description: "one page", budget: BUDGET, deliverWithinS: 30, rules: { ...RULES, arbitrator: others[1] } }, tag), () => buyer.over);
-      const employment = { jobId, ending: ENDINGS[nth % ENDINGS.length]! };
+      const order = { provider: others[0], title: tag, description: "one page", budget: BUDGET, deliverWithinS: 30, rules: { ...RULES, arbitrator: others[1] } };
+      const employment: Employment = { tag, order, ending: ENDINGS[nth % ENDINGS.length]! };
       begun.push(employment);
       await seeThrough(now, employment, () => buyer.over);
       await sleep(buyer.draw.int(0, buyer.plan.pauseMs));
@@ -57,17 +58,19 @@ async function endAll(buyer: Buyer, people: (isOver: () => boolean) => People, b
   const isOver = () => performance.now() > deadline;
   const calm = people(isOver);
   await Promise.all(begun.map((employment) => seeThrough(calm, employment, isOver).catch(unlessOver)));
-  while ((await openJobs(buyer.stage.world.db, buyer.address)) > 0 && !isOver()) await sleep(LOOK_MS);
-  if (isOver()) buyer.stage.books.violate("a job never ends", `${await openJobs(buyer.stage.world.db, buyer.address)} of ${begun.length} jobs of ${buyer.address} are not over after ${END_MOST_MS / 1_000} s with everything healthy`);
+  const open = () => openJobs(buyer.stage.world.db, buyer.address);
+  while ((await open()).length > 0 && !isOver()) await sleep(LOOK_MS);
+  if (isOver()) buyer.stage.books.violate("a job never ends", `of ${begun.length} jobs of ${buyer.address}, not over after ${END_MOST_MS / 1_000} s with everything healthy: ${(await open()).join("; ")}`);
 }
 
 /** Whatever state it is in, whoever's turn it is does what its ending asks for. */
 async function seeThrough(people: People, employment: Employment, isOver: () => boolean): Promise<void> {
+  const jobId = (employment.jobId ??= (await patiently(() => people.client.post(employment.order, employment.tag), isOver)).jobId);
   for (; !isOver(); await sleep(LOOK_MS)) {
-    const view = await patiently(() => people.client.show(employment.jobId), isOver);
+    const view = await patiently(() => people.client.show(jobId), isOver);
     if (OVER.includes(view.state)) return;
     // Too late, or on a chain that went back: the next look says what is to be done.
-    await takeTurn(people, employment, view).catch(unlessRefused);
+    await takeTurn(people, employment.ending, view).catch(unlessRefused);
   }
 }
 
@@ -80,7 +83,7 @@ async function patiently<T>(ask: () => Promise<T>, isOver: () => boolean): Promi
   throw new TimeIsOver();
 }
 
-async function takeTurn({ client, provider, arbitrator }: People, { jobId, ending }: Employment, { state }: JobView): Promise<unknown> {
+async function takeTurn({ client, provider, arbitrator }: People, ending: Ending, { jobId, state }: JobView): Promise<unknown> {
   if (state === "requested" || state === "hire_failed") return client.hire(jobId, { most: BUDGET });
   if (state === "funded") return ending === "given_up" ? provider.reject(jobId) : provider.submit(jobId, WORK);
   if (state === "submitted" && ending === "acceptance") return client.accept(jobId);

@@ -116,9 +116,14 @@ export async function jobRows(db: Db, client: Hex): Promise<JobRow[]> {
 }
 
 /** How many of a client's jobs still wait for something. */
-export async function openJobs(db: Db, client: Hex): Promise<number> {
-  const { rows } = await db.query<{ open: number }>("SELECT count(*)::int AS open FROM job WHERE client = $1 AND NOT over", [toBytes(client)]);
-  return rows[0]!.open;
+export async function openJobs(db: Db, client: Hex): Promise<string[]> {
+  const { rows } = await db.query<{ told: string }>(
+    `SELECT format('%s %s, chain %s, due %s, leased until %s, %s faults, sent: %s', job_id, CASE WHEN hired_at IS NULL THEN 'not hired' ELSE 'hired' END, chain, due_at, leased_until, faults,
+       (SELECT string_agg(format('%s %s %s', a.verb, t.state, a.at), ', ' ORDER BY a.at) FROM job_action a JOIN chain_tx t USING (tx_id) WHERE a.job_id = j.job_id)) AS told
+     FROM job j WHERE client = $1 AND NOT over`,
+    [toBytes(client)],
+  );
+  return rows.map(({ told }) => told);
 }
 
 /**

@@ -23,9 +23,9 @@ const RETRY_MS = 120;
 type Reply = { status: number; body: Record<string, unknown> };
 
 /** Sends it until somebody decides, or the round is over. */
-async function ask(buyer: Buyer, path: string, body: unknown, headers: Record<string, string> = {}): Promise<Reply | undefined> {
+export async function ask(buyer: Buyer, path: string, body: unknown, headers: Record<string, string> = {}, method = "POST"): Promise<Reply | undefined> {
   for (; !buyer.over; await sleep(RETRY_MS)) {
-    const response = await fetch(`${buyer.server()}${path}`, { method: "POST", headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body), signal: AbortSignal.timeout(4_000) }).catch(() => undefined);
+    const response = await fetch(`${buyer.server()}${path}`, { method, headers: { "content-type": "application/json", ...headers }, body: JSON.stringify(body), signal: AbortSignal.timeout(4_000) }).catch(() => undefined);
     const told = (await response?.json().catch(() => undefined)) as Record<string, unknown> | undefined;
     if (response !== undefined && told !== undefined && response.status < 500) return { status: response.status, body: told };
   }
@@ -33,12 +33,12 @@ async function ask(buyer: Buyer, path: string, body: unknown, headers: Record<st
 }
 
 /** The relayers call themselves by another name than they have here, so the challenge is signed as it comes. */
-async function token(buyer: Buyer): Promise<string | undefined> {
+export async function token(buyer: Buyer, account = buyer.account): Promise<string | undefined> {
   for (; !buyer.over; await sleep(RETRY_MS)) {
     const server = buyer.server();
     try {
       const challenge = (await (await fetch(`${server}/api/v1/access/challenge`)).json()) as Challenge;
-      const answer = await fetch(`${server}/api/v1/access/tokens`, { method: "POST", headers: { "sign-in-with-x": await signChallenge(challenge, buyer.account) } });
+      const answer = await fetch(`${server}/api/v1/access/tokens`, { method: "POST", headers: { "sign-in-with-x": await signChallenge(challenge, account) } });
       if (answer.ok) return ((await answer.json()) as { token: string }).token;
     } catch {
       // down, or on its way up
@@ -104,7 +104,7 @@ async function spend(buyer: Buyer, purse: Purse): Promise<Probe[]> {
     const voucher = await voucherOf(buyer, purse, wish, charged + session.price);
     if (voucher === undefined) return [];
     const purchase = await buyer.byVoucher(session, wish, charged + session.price, call === 0 ? (SUB_CALLS + 2n) * session.price : undefined, voucher);
-    if (call > 1 && buyer.draw.oneIn(6)) return revoke(buyer, purse, purchase);
+    if (call > 0 && buyer.draw.oneIn(4)) return revoke(buyer, purse, purchase);
     const last = await buyer.pursue(purchase);
     if (isUnknown(last)) return [];
     if (!isSale(last)) return []; // the ledger counts for itself, and said that it is enough

@@ -4,7 +4,7 @@ import { COMMIT_POINTS, type CommitPoint } from "../../relayer/src/commit-points
 import { random, seedFor, type Random } from "./random.ts";
 
 export const ACTORS = [
-  "steady", "parallel", "twin", "replayer", "aborter", "withdrawer", "dust", "overdraft", "failing", "refunder", "exact", "exactTwin", "frontrunner", "runaway", "streamer", "meter", "meddler", "wallet", "opener", "mandated", "employer", "lister",
+  "steady", "parallel", "twin", "replayer", "aborter", "withdrawer", "dust", "overdraft", "failing", "refunder", "exact", "exactTwin", "frontrunner", "runaway", "streamer", "meter", "meddler", "wallet", "opener", "mandated", "employer", "lister", "payee",
 ] as const;
 export type ActorKind = (typeof ACTORS)[number];
 
@@ -63,9 +63,12 @@ export function firstPlans(seed: number, count: number): Plan[] {
   return first;
 }
 
-/** Every commit point once, in an order of its own, then all of them again. */
+/** Reached once in a round, and in some not at all: of the traps that are set there most find nobody. */
+export const SELDOM: readonly CommitPoint[] = ["tx.committed.settle", "tx.committed.settle"];
+
+/** Every commit point once, those seldom reached more often, in an order of its own; then all of them again. */
 function* cycle(seed: number): Generator<CommitPoint> {
-  for (let turn = 0; ; turn++) yield* random(seedFor(seed, "points", turn)).shuffle(COMMIT_POINTS);
+  for (let turn = 0; ; turn++) yield* random(seedFor(seed, "points", turn)).shuffle([...COMMIT_POINTS, ...SELDOM]);
 }
 
 function planOf(seed: number, round: number, points: Generator<CommitPoint>): Plan {
@@ -82,12 +85,16 @@ function planOf(seed: number, round: number, points: Generator<CommitPoint>): Pl
  */
 function actorsOf(seed: number, round: number, draw: Random, mild: boolean): ActorPlan[] {
   const kinds = ACTORS.filter((kind) => mild || (kind !== "frontrunner" && kind !== "runaway"));
-  return kinds.map((kind) => ({ id: `${round}-${kind}`, kind, seed: seedFor(seed, "actor", round, kind), pauseMs: draw.int(300, 900) }));
+  return kinds.map((kind) => ({ id: `${round}-${kind}`, kind, seed: seedFor(seed, "actor", round, kind), pauseMs: draw.int(500, 1_500) }));
 }
 
-const KILLS_A_ROUND = [8, 12] as const;
+const KILLS_A_ROUND = [12, 18] as const;
 /** Reached many times in any round, so a later time is as likely to come as the first. */
 const FREQUENT = /^(payment|upstream|answer|views|cursor)\.|^tx\.(broadcast|resolved)$|^stream\.charged$/;
+
+/** Reached once or twice in a round: a trap that is set late would find nobody. */
+const RARE = /^mandate\.|^tx\.committed\.settle$|^refund\.closed$/;
+const isRare = (step: Kill | Fault): boolean => step.kind === "kill" && "point" in step.at && RARE.test(step.at.point);
 
 function stepsOf(draw: Random, slots: number, points: Generator<CommitPoint>): Step[] {
   const kills = Array.from({ length: draw.int(...KILLS_A_ROUND) }, (): Kill => {
@@ -95,7 +102,8 @@ function stepsOf(draw: Random, slots: number, points: Generator<CommitPoint>): S
     const point = points.next().value as CommitPoint;
     return { kind: "kill", at: { point, nth: FREQUENT.test(point) ? draw.int(1, 3) : 1 } };
   });
-  return draw.shuffle([...kills, ...faultsOf(draw, slots)]).flatMap(withItsCause).map((what, index) => ({ id: `${what.kind}${index + 1}`, afterMs: draw.int(0, 250), whenHealthy: draw.oneIn(2), ...what }));
+  const order = draw.shuffle([...kills, ...faultsOf(draw, slots)]);
+  return [...order.filter(isRare), ...order.filter((step) => !isRare(step))].flatMap(withItsCause).map((what, index) => ({ id: `${what.kind}${index + 1}`, afterMs: draw.int(0, 250), whenHealthy: draw.oneIn(2), ...what }));
 }
 
 /** Fees are raised only while no block comes. */

@@ -34,8 +34,8 @@ const ofLedger: PlantedFault[] = [
     rule: "charge and answer are committed before the answer is sent",
     source: [{
       file: `${LEDGER}/groups.ts`,
-      find: "charge: createGroup((items) => chargeAll(db, items, limits.answerTtlS), isDatabaseUnavailable),",
-      replace: `charge: createGroup(async (items) => {
+      find: "createGroup((items) => chargeAll(db, items, limits.answerTtlS), isDatabaseUnavailable),",
+      replace: `createGroup(async (items) => {
       const client = await db.connect();
       await client.query("BEGIN");
       const charged = await chargeAll(client, items, limits.answerTtlS);

@@ -1,4 +1,5 @@
 // Builds with a planted fault, each in rounds of its own until the audit says what is wrong.
+import { readFileSync } from "node:fs";
 import type { Db } from "../../relayer/src/db/pool.ts";
 import type { Say } from "./campaign.ts";
 import { summaryOf } from "./campaign.ts";
@@ -45,17 +46,30 @@ function fitted(plan: Plan, { needs = [] }: PlantedFault): Plan {
   for (const point of ["tx.broadcast", "answer.sent", "tx.committed.job"] as const) {
     if (needs.includes(`kill at ${point}`)) steps.push(...Array.from({ length: 4 }, (_, index) => step(`extra-kill${index}`, { kind: "kill", at: { point, nth: 2 } })));
   }
-  return { ...plan, steps };
+  // So few steps are soon over: who buys meanwhile rests less.
+  return { ...plan, steps, actors: plan.actors.map((actor) => ({ ...actor, pauseMs: Math.round(actor.pauseMs / 3) })) };
 }
 
 /** Patches functions of the database. */
 async function plant(db: Db, patches: readonly SqlPatch[]): Promise<void> {
   for (const { function: name, find, replace } of patches) {
     const definition = await definitionOf(db, name);
-    const times = definition.split(find).length - 1;
-    if (times !== 1) throw new Error(`planted fault: its text is in ${name} ${times} times, not once: ${find}`);
+    if (timesIn(definition, find) !== 1) throw new Error(`planted fault: its text is in ${name} ${timesIn(definition, find)} times, not once: ${find}`);
     await db.query(definition.replace(find, () => replace));
   }
+}
+
+const timesIn = (text: string, find: string): number => text.split(find).length - 1;
+
+/** Which of these have a text that the code, or a function of the database, has not exactly once. Texts of one function are looked for as it is before any is replaced. */
+export async function unplantable(db: Db, faults: readonly PlantedFault[]): Promise<string[]> {
+  const wrong: string[] = [];
+  const look = (fault: PlantedFault, where: string, text: string, find: string) => timesIn(text, find) === 1 || wrong.push(`${fault.name}: ${timesIn(text, find)} times in ${where}: ${find}`);
+  for (const fault of faults) {
+    for (const { file, find } of fault.source ?? []) look(fault, file, readFileSync(new URL(`../../${file}`, import.meta.url), "utf8"), find);
+    for (const { function: name, find } of fault.sql ?? []) look(fault, name, await definitionOf(db, name), find);
+  }
+  return wrong;
 }
 
 async function definitionOf(db: Db, name: string): Promise<string> {

@@ -4,8 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { getAddress, keccak256, numberToHex, type Address, type Hex } from "viem";
-import { privateKeyToAddress } from "viem/accounts";
+import { numberToHex, type Address, type Hex } from "viem";
 import { rpc } from "../../scripts/local/chain.ts";
 import { freePort } from "../../scripts/local/process.ts";
 import { addressOf, keyOf, ROLE, testEnvironment } from "../support/config.ts";
@@ -16,6 +15,7 @@ import { Buyer, type Stage } from "./buyer.ts";
 import { fetchAgain, UNIT } from "./delivery.ts";
 import { carryOut, STREAM_LEASE_MS } from "./faults.ts";
 import { channelRows, contradicted, mandateFaults, passTime, paymentRows, trailOf, unresolved, unresolvedPayments, type ChannelRow } from "./ledger.ts";
+import { receiverOf } from "./payee.ts";
 import { killsOf, type Plan } from "./plan.ts";
 import { Processes, type SlotOptions } from "./processes.ts";
 import { checkBooks, checkUnbilled, checkUnchanged } from "./verify.ts";
@@ -57,7 +57,7 @@ export async function runRound(world: World, plan: Plan, nonce: string, planted?
   };
   const folder = join(world.folder, `round-${nonce}`);
   await mkdir(folder, { recursive: true });
-  const receivers = [receiverOf(nonce, "shop"), receiverOf(nonce, "solo")] as const;
+  const receivers = [receiverOf(nonce, "shop").address, receiverOf(nonce, "solo").address] as const;
   for (const lane of LANES) await rpc(world.chainUrl, "hardhat_setBalance", [addressOf(lane), numberToHex(10n ** 21n)]);
   const processes = new Processes(folder, await slotsOf(world, plan, receivers), planted);
   const books = new Books();
@@ -83,7 +83,6 @@ export async function runRound(world: World, plan: Plan, nonce: string, planted?
   }
 }
 
-const receiverOf = (nonce: string, service: string): Address => getAddress(privateKeyToAddress(keccak256(Buffer.from(`receiver ${nonce} ${service}`))));
 
 async function slotsOf(world: World, plan: Plan, [shop, solo]: readonly [Address, Address]): Promise<SlotOptions[]> {
   const sold = { origin: world.provider.origin, priceAtomic: String(PRICE), upstreamTimeoutMs: UPSTREAM_TIMEOUT_MS, minDepositCalls: 1, withdrawDelayS: 900 };

@@ -26,9 +26,15 @@ function number(text: string, name: string): number {
 }
 
 async function campaign(): Promise<boolean> {
-  const result = await runCampaign(worlds, seed, kills, say);
   const indexed: string[] = [];
-  if (result.failed === undefined && !options["no-indexer"]) for (const world of worlds) indexed.push(...(await checkIndexed(world)));
+  const close = async (world: World) => void (options["no-indexer"] || indexed.push(...(await checkIndexed(world))));
+  const renewed = async (world: World): Promise<World> => {
+    await close(world);
+    await world.stop();
+    return (worlds[worlds.indexOf(world)] = await startWorld());
+  };
+  const result = await runCampaign(worlds, seed, kills, say, renewed);
+  if (result.failed === undefined) for (const world of worlds) await close(world);
   const lines = options.json ? say : print;
   for (const line of coverage(result.points)) lines(line);
   if (result.failed !== undefined) await tell(result.failed.world, result.failed);
@@ -40,8 +46,6 @@ async function campaign(): Promise<boolean> {
 }
 
 async function tell(world: World, failed: Parameters<typeof shrink>[1]): Promise<void> {
-  say("The round that failed:");
-  for (const line of story(failed)) say(line);
   if (options["no-shrink"]) return;
   const smallest = await shrink(world, failed, SHRINK_RUNS, say);
   say(`The shortest story (npm run chaos -- --seed ${seed} runs all of it):`);

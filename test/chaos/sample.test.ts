@@ -1,10 +1,10 @@
 // A short sample of `npm run chaos`: one round of a kept seed must leave the books in order, and a build with a planted fault must not.
 import { readFileSync } from "node:fs";
 import { expect } from "chai";
-import { COMMIT_POINTS } from "../../relayer/src/commit-points.ts";
+import { COMMIT_POINTS, type CommitPoint } from "../../relayer/src/commit-points.ts";
 import { runCampaign, type Say } from "./campaign.ts";
-import { described, firstPlans, killsOf } from "./plan.ts";
-import { findPlanted, PLANTED } from "./planted.ts";
+import { described, firstPlans, killsOf, SELDOM } from "./plan.ts";
+import { findPlanted, PLANTED, unplantable } from "./planted.ts";
 import { story } from "./report.ts";
 import { startWorld, type World } from "./world.ts";
 
@@ -32,9 +32,11 @@ describe("chaos", function () {
     expect(first(7)).not.deep.equal(first(8));
   });
 
-  it("aims at every commit point, each as often as the others", () => {
+  it("aims at every commit point, each as often as the others, but for those that are seldom reached", () => {
     const aims = firstPlans(7, 40).flatMap(killsOf).flatMap(({ at }) => ("point" in at ? [at.point] : []));
-    const counts = COMMIT_POINTS.map((point) => aims.filter((aim) => aim === point).length);
+    const countsOf = (points: readonly CommitPoint[]) => points.map((point) => aims.filter((aim) => aim === point).length);
+    const counts = countsOf(COMMIT_POINTS.filter((point) => !SELDOM.includes(point)));
+    expect(Math.min(...countsOf(SELDOM))).greaterThan(Math.max(...counts));
     expect(Math.min(...counts)).greaterThan(0);
     expect(Math.max(...counts) - Math.min(...counts)).lessThan(2);
   });
@@ -44,6 +46,12 @@ describe("chaos", function () {
     expect(failed === undefined ? "" : story(failed).join("\n")).equal("");
     expect(kills).at.least(KILLS);
     expect(paid).greaterThan(0);
+  });
+
+  it("has a place in the code for every planted fault", async () => {
+    expect(await unplantable(world.db, PLANTED)).deep.equal([]);
+    const [first] = PLANTED.filter(({ source }) => source !== undefined);
+    expect(await unplantable(world.db, [{ ...first!, source: [{ ...first!.source![0]!, find: "no such text" }] }])).lengthOf(1);
   });
 
   for (const fault of PLANTED.filter(({ name }) => SAMPLED.includes(name))) {

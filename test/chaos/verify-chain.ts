@@ -4,6 +4,7 @@ import { replay, type RawLog } from "../../indexer/reconcile/replay.ts";
 import { sessionChannelsAbi } from "../../sdk/src/abi/session-channels.ts";
 import { testUSDCAbi } from "../../sdk/src/abi/test-usdc.ts";
 import { BASE_SEPOLIA, SESSION_CHANNELS } from "../../sdk/src/constants.ts";
+import { ELSEWHERE } from "./actors.ts";
 import { isSale, type Books } from "./books.ts";
 import { knownTransactions, type ChannelRow, type PaymentRow } from "./ledger.ts";
 import type { World } from "./world.ts";
@@ -73,18 +74,20 @@ function checkReplay({ books, channels }: ChainCheck, onChain: ReadonlyMap<Hex, 
 }
 
 /** All money is somewhere: each buyer's, each receiver's, the contract's. */
-async function checkMoney({ world, books, channels, payments, receivers, heldBefore }: ChainCheck, onChain: ReadonlyMap<Hex, OnChain>): Promise<void> {
+async function checkMoney({ world, books, channels, payments, receivers, fromBlock, heldBefore }: ChainCheck, onChain: ReadonlyMap<Hex, OnChain>): Promise<void> {
   const used = await usedAuthorizations(world, books);
   const balanceOf = (address: Address) => world.client.readContract({ ...token, functionName: "balanceOf", args: [address] });
   const known = new Set(channels.map(({ channelId }) => channelId));
   const missing = [...books.channels.keys()].filter((id) => !known.has(id));
   for (const [id, view] of await readChannels(world, missing)) (onChain as Map<Hex, OnChain>).set(id, view);
+  const fled = await takenAway(world, fromBlock);
   for (const [payer, funded] of books.funded) {
     const inChannels = sum([...books.channels].filter(([, channel]) => channel.payer === payer).map(([id]) => onChain.get(id)?.balance ?? 0n));
     const byTransfer = sum([...used.values()].filter((authorization) => authorization.payer === payer).map(({ amount }) => amount));
     const wallet = await balanceOf(payer);
-    const total = wallet + inChannels + byTransfer + (books.spentElsewhere.get(payer) ?? 0n);
-    if (total !== funded) books.violate("a buyer's money does not add up", `${payer} began with ${funded}; ${wallet} in its wallet, ${inChannels} in channels, ${byTransfer} paid by transfer, ${books.spentElsewhere.get(payer) ?? 0n} elsewhere`);
+    const elsewhere = (books.spentElsewhere.get(payer) ?? 0n) + (fled.get(payer.toLowerCase()) ?? 0n);
+    const total = wallet + inChannels + byTransfer + elsewhere;
+    if (total !== funded) books.violate("a buyer's money does not add up", `${payer} began with ${funded}; ${wallet} in its wallet, ${inChannels} in channels, ${byTransfer} paid by transfer, ${elsewhere} elsewhere`);
   }
   let owed = 0n;
   let received = 0n;
@@ -103,6 +106,12 @@ async function checkMoney({ world, books, channels, payments, receivers, heldBef
   if (held !== open + owed) books.violate("the contract's money does not add up", `it holds ${held} more than before; ${open} is open in channels, ${owed} is owed to receivers`);
   const chargedExactly = sum(payments.filter(({ scheme, state }) => scheme === "exact" && state === "charged").map(({ charged }) => charged));
   if (chargedExactly > exact) books.violate("delivered for money that did not move", `${chargedExactly} charged by transfer, ${exact} moved`);
+}
+
+/** What payers took away, as the chain has it, by payer in small letters. */
+async function takenAway({ client }: World, fromBlock: bigint): Promise<Map<string, bigint>> {
+  const logs = await client.getContractEvents({ ...token, eventName: "Transfer", args: { to: ELSEWHERE }, fromBlock, strict: true });
+  return new Map([...Map.groupBy(logs, ({ args }) => args.from.toLowerCase())].map(([from, all]) => [from, sum(all.map(({ args }) => args.value))]));
 }
 
 type Used = { payer: Hex; amount: bigint };

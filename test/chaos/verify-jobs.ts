@@ -35,7 +35,7 @@ export async function checkJobs({ world, books, fromBlock, heldBefore }: Check):
   if (held.evaluator !== heldBefore.evaluator) books.violate("bonds do not add up", `the evaluator holds ${held.evaluator - heldBefore.evaluator} more than before, and no dispute is open`);
   checkPaidOnce(books, escrow, jobs);
   for (const [client, { others, jobIds }] of books.employers) {
-    await checkEmployer(world, books, client, jobs.filter((row) => row["client"]!.toLowerCase() === client.toLowerCase()), jobIds.map(({ jobId }) => jobId));
+    await checkEmployer(world, books, client, jobs.filter((row) => row["client"]!.toLowerCase() === client.toLowerCase()), jobIds.flatMap(({ jobId }) => jobId ?? []));
     const paid = await Promise.all(others.map((account) => balanceOf(world, account)));
     books.spentElsewhere.set(client, paid.reduce((total, amount) => total + amount, open));
   }
