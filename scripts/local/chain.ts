@@ -3,6 +3,7 @@
 // Mine with evm_mine, once a block: hardhat_mine with more than a few blocks aborts the process on chain type op (EDR
 // makes placeholder blocks without the base-fee parameters that OP blocks carry, and panics at the next one).
 import { fork } from "node:child_process";
+import type { Socket } from "node:net";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -31,6 +32,8 @@ export type LocalChain = {
   reused: boolean;
   /** Ends the process, if this call started it. */
   stop(): Promise<void>;
+  /** This process may end without having stopped it: it ends then, too. */
+  letGo(): void;
 };
 
 type Running = { url: string; pid: number };
@@ -39,7 +42,7 @@ type Running = { url: string; pid: number };
 export async function startChain(options: ChainOptions = {}): Promise<LocalChain> {
   const memory = options.dataDir === undefined ? undefined : join(options.dataDir, "chain.json");
   const earlier = memory === undefined ? undefined : await running(memory);
-  if (earlier !== undefined) return { ...earlier, chainId: BASE_SEPOLIA.chainId, reused: true, stop: async () => {} };
+  if (earlier !== undefined) return { ...earlier, chainId: BASE_SEPOLIA.chainId, reused: true, stop: async () => {}, letGo: () => {} };
 
   // fork() gives an IPC channel: the node ends by itself when this process dies, however it dies.
   const child = fork(fileURLToPath(new URL("./chain-process.ts", import.meta.url)), [JSON.stringify(options)], {
@@ -73,6 +76,11 @@ export async function startChain(options: ChainOptions = {}): Promise<LocalChain
     async stop() {
       await stopChild(child);
       if (memory !== undefined) await rm(memory, { force: true });
+    },
+    letGo() {
+      child.unref();
+      child.channel?.unref();
+      (child.stderr as Socket).unref();
     },
   };
 }

@@ -43,10 +43,10 @@ const PASSWORD = "tallystick";
 
 /** Starts PostgreSQL, or joins the running one. About a second for a new cluster, a tenth for an existing one. */
 export async function startPostgres(options: PostgresOptions): Promise<LocalPostgres> {
-  if (options.databaseUrl !== undefined) return server(options.databaseUrl, true, async () => {});
+  if (options.databaseUrl !== undefined) return server(options.databaseUrl, true);
   const home = await prepare(resolve(options.dataDir));
   const earlier = await running(home.cluster);
-  if (earlier !== undefined) return server(earlier, true, async () => {});
+  if (earlier !== undefined) return server(earlier, true);
 
   if (!existsSync(join(home.cluster, "PG_VERSION"))) await initialise(home);
   const port = options.port ?? (await freePort());
@@ -73,17 +73,18 @@ export async function startPostgres(options: PostgresOptions): Promise<LocalPost
     },
     20_000,
   );
-  return server(url, false, async () => {
+  const stop = async () => {
     process.off("exit", last);
     await stopChild(child, "SIGINT"); // fast shutdown: clients are cut off, data is written
-  });
+  };
+  return server(url, false, stop);
 }
 
 function unsafe({ durable = true }: PostgresOptions): Record<string, string> {
   return durable ? {} : { fsync: "off", synchronous_commit: "off", full_page_writes: "off" };
 }
 
-function server(url: string, reused: boolean, stop: () => Promise<void>): LocalPostgres {
+function server(url: string, reused: boolean, stop = async () => {}): LocalPostgres {
   const asAdmin = async <T>(work: (client: pg.Client) => Promise<T>): Promise<T> => {
     const client = new pg.Client({ connectionString: url });
     await client.connect();

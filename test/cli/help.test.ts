@@ -3,7 +3,8 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { generateMnemonic, english, generatePrivateKey } from "viem/accounts";
 import { optionsOf } from "../../sdk/src/cli/command.ts";
-import { markdown } from "../../sdk/src/cli/help.ts";
+import { helpOf, markdown } from "../../sdk/src/cli/help.ts";
+import { findCommand } from "../../sdk/src/cli/parse.ts";
 import { COMMANDS } from "../../sdk/src/cli/table.ts";
 import { tallystick } from "../support/cli.ts";
 
@@ -24,11 +25,19 @@ describe("tallystick: help and usage", function () {
   });
 
   for (const command of COMMANDS) {
-    it(`${command.path} --help has its options and examples`, async () => {
-      const { code, stdout } = await tallystick([...command.path.split(" "), "--help"]);
-      expect(code).equal(0);
-      for (const option of Object.keys(optionsOf(command))) expect(stdout).include(`--${option}`);
-      expect(stdout.split("Examples:")[1]).include(`tallystick ${command.path}`);
+    it(`${command.path} has help, with its options and examples`, () => {
+      expect(findCommand(COMMANDS, [...command.path.split(" "), "--help"])?.command).equal(command);
+      const help = helpOf(command);
+      for (const option of Object.keys(optionsOf(command))) expect(help).include(`--${option}`);
+      expect(help.split("Examples:")[1]).include(`tallystick ${command.path}`);
+    });
+  }
+
+  for (const path of ["pay", "job hire", "up"]) {
+    it(`${path} --help shows it`, async () => {
+      const { command } = findCommand(COMMANDS, path.split(" "))!;
+      const { code, stdout } = await tallystick([...path.split(" "), "--help"]);
+      expect([code, stdout.trimEnd()]).deep.equal([0, helpOf(command).trimEnd()]);
     });
   }
 

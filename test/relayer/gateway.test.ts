@@ -1,5 +1,6 @@
 // The gateway as buyers and providers meet it: real HTTP, real ledger, real chain; charges, replays, refusals, aborts.
 import { expect } from "chai";
+import fastJsonStringify from "fast-json-stringify";
 import fc from "fast-check";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pad, parseUnits, toHex } from "viem";
@@ -288,5 +289,14 @@ describe("gateway", function () {
     expect(await (await get("/reference/")).text()).to.contain("swagger");
     const missing = await get("/nothing");
     expect([missing.status, missing.headers.get("content-type")]).to.deep.equal([404, "application/problem+json; charset=utf-8"]);
+  });
+
+  it("has a serializer for every answer that it describes, though each is made for the first that needs it", async () => {
+    type Answer = { content?: Record<string, { schema?: object }> };
+    const { paths } = (await (await fetch(`${world.url}/openapi.json`)).json()) as { paths: Record<string, Record<string, { responses: Record<string, Answer> }>> };
+    const answers = Object.values(paths).flatMap((methods) => Object.values(methods)).flatMap(({ responses }) => Object.values(responses));
+    const schemas = answers.flatMap(({ content = {} }) => Object.values(content)).flatMap(({ schema }) => (schema === undefined ? [] : [schema]));
+    expect(schemas.length).greaterThan(100);
+    for (const schema of schemas) expect(fastJsonStringify(schema), JSON.stringify(schema)).a("function");
   });
 });

@@ -2,8 +2,9 @@
 import { createTestClient, http, publicActions, walletActions, type Address, type HDAccount, type PublicActions, type TestClient, type WalletActions } from "viem";
 import { mnemonicToAccount } from "viem/accounts";
 import { baseSepolia } from "viem/chains";
-import { LOCAL_MNEMONIC, rpc, startChain, type ChainOptions, type LocalChain } from "../../scripts/local/chain.ts";
-import { mintUSDC, placeContracts } from "../../scripts/local/contracts.ts";
+import { LOCAL_MNEMONIC, rpc, type ChainOptions, type LocalChain } from "../../scripts/local/chain.ts";
+import { mintUSDC } from "../../scripts/local/contracts.ts";
+import { leaseChain } from "./chain-pool.ts";
 
 /** Reads, writes and mines; its accounts sign locally, as agents do. */
 export type ChainClient = TestClient & PublicActions & WalletActions;
@@ -19,10 +20,9 @@ export type TestChain = LocalChain & {
   warpTo(timestampS: bigint | number): Promise<void>;
 };
 
-/** Starts a chain of its own for the calling suite; stop() ends it. */
+/** A chain of its own for the calling suite, until stop(). */
 export async function startTestChain(options: ChainOptions = {}): Promise<TestChain> {
-  const chain = await startChain(options);
-  await placeContracts(chain.url);
+  const chain = await leaseChain(options);
   const transport = http(chain.url);
   const client = createTestClient({ mode: "hardhat", chain: baseSepolia, transport, pollingInterval: 25, cacheTime: 0 })
     .extend(publicActions)

@@ -1,18 +1,27 @@
 // A relayer configuration for tests: the local mnemonic's later accounts as keys, private addresses allowed.
 import { bytesToHex, type Address, type Hex } from "viem";
-import { mnemonicToAccount } from "viem/accounts";
+import { mnemonicToAccount, privateKeyToAddress } from "viem/accounts";
 import { LOCAL_MNEMONIC } from "../../scripts/local/chain.ts";
 import { LOCAL_BAZAAR_REGISTRY, LOCAL_MANDATE_REGISTRY } from "../../sdk/src/constants.ts";
 import { readConfig, type Config } from "../../relayer/src/config.ts";
 
+/** To derive one takes milliseconds, and every relayer of every test has several. */
+const derived = new Map<number, Hex>();
+
 export function keyOf(addressIndex: number): Hex {
+  const known = derived.get(addressIndex) ?? derive(addressIndex);
+  derived.set(addressIndex, known);
+  return known;
+}
+
+function derive(addressIndex: number): Hex {
   const { privateKey } = mnemonicToAccount(LOCAL_MNEMONIC, { addressIndex }).getHdKey();
   if (privateKey === null || privateKey === undefined) throw new Error("no key");
   return bytesToHex(privateKey);
 }
 
 export function addressOf(addressIndex: number): Address {
-  return mnemonicToAccount(LOCAL_MNEMONIC, { addressIndex }).address;
+  return privateKeyToAddress(keyOf(addressIndex));
 }
 
 /** Accounts of the local mnemonic by role. */

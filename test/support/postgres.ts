@@ -1,21 +1,41 @@
-// A PostgreSQL for tests: DATABASE_URL's server when it is set, else an embedded one in a temporary folder.
+// A PostgreSQL for tests: DATABASE_URL's server when it is set, else an embedded one in a temporary folder, the same for all suites of this
+// process. Each suite has databases of its own.
 import { randomBytes } from "node:crypto";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { startPostgres } from "../../scripts/local/postgres.ts";
+import { startPostgres, type LocalPostgres } from "../../scripts/local/postgres.ts";
 
 export type TestPostgres = {
   /** A fresh, empty database of its own; its URL. */
   freshDatabase(): Promise<string>;
+  /** Drops them. */
   stop(): Promise<void>;
 };
 
-export async function startTestPostgres(): Promise<TestPostgres> {
+type Own = { postgres: LocalPostgres; end(): Promise<void> };
+
+/** Undefined outside of mocha, in a benchmark. Test files import this while mocha loads them: a hook of the whole process, after its last suite. */
+const afterAll = (globalThis as { after?: (hook: () => Promise<void>) => void }).after;
+let shared: Promise<Own> | undefined;
+afterAll?.(async () => (await shared)?.end());
+
+async function start(): Promise<Own> {
   const folder = await mkdtemp(join(tmpdir(), "tallystick-test-"));
   await chmod(folder, 0o711); // started as root, the server runs as another user
   const databaseUrl = process.env.DATABASE_URL;
   const postgres = await startPostgres({ dataDir: join(folder, "postgres"), durable: false, ...(databaseUrl ? { databaseUrl } : {}) });
+  return {
+    postgres,
+    async end() {
+      await postgres.stop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+export async function startTestPostgres(): Promise<TestPostgres> {
+  const { postgres, end } = await (afterAll === undefined ? start() : (shared ??= start()));
   const names: string[] = [];
   return {
     async freshDatabase() {
@@ -25,8 +45,7 @@ export async function startTestPostgres(): Promise<TestPostgres> {
     },
     async stop() {
       for (const name of names) await postgres.drop(name);
-      await postgres.stop();
-      await rm(folder, { recursive: true, force: true });
+      if (afterAll === undefined) await end();
     },
   };
 }
