@@ -6,7 +6,7 @@ import { insertChannel } from "../../relayer/src/capabilities/channels/store.ts"
 import { createLedgerGroups } from "../../relayer/src/capabilities/ledger/groups.ts";
 import { chargeAll, releaseAll } from "../../relayer/src/capabilities/ledger/store.ts";
 import { capabilityOf, foldIdle } from "../../relayer/src/capabilities/mandates/budget-store.ts";
-import { decide, remainingOf, statusOf, windowAt, type Asked, type MandateState } from "../../relayer/src/capabilities/mandates/logic.ts";
+import { decide, MANDATE_REFUSALS, remainingOf, statusOf, windowAt, type Asked, type MandateState, type RefusalCode } from "../../relayer/src/capabilities/mandates/logic.ts";
 import { findLineage, revoke } from "../../relayer/src/capabilities/mandates/store.ts";
 import { saveEpoch } from "../../relayer/src/capabilities/mandates/chain-store.ts";
 import { migrate } from "../../relayer/src/db/migrate.ts";
@@ -82,6 +82,23 @@ describe("mandates logic", function () {
       { weight: 1, arbitrary: fc.oneof(fc.record({ kind: fc.constant("revoke" as const), level: fc.nat(3) }), fc.constant({ kind: "epoch" as const }), fc.constant({ kind: "fold" as const })) },
     );
 
+    // One for each refusal, so that none is left to chance.
+    type Term = typeof term extends fc.Arbitrary<infer T> ? T : never;
+    const anything: Term = { limit: 300n, paymentLimit: 80n, periodLimit: 0n, epoch: 0, payees: undefined, capability: zeroHash, ahead: 0, over: 0, token: USDC };
+    const buy: Step = { kind: "pay", amount: 50n, level: 0, channel: 1, service: "other" };
+    const refused: Record<RefusalCode, [Partial<Term>, ...Step[]]> = {
+      mandate_revoked: [{}, { kind: "revoke", level: 0 }, buy],
+      mandate_not_yet_valid: [{ ahead: DAY_S }, buy],
+      mandate_expired: [{ over: DAY_S * 20 }, buy],
+      mandate_token: [{ token: "0x00000000000000000000000000000000000000aa" }, buy],
+      mandate_payment_limit: [{ paymentLimit: 49n }, buy],
+      mandate_exhausted: [{ limit: 99n }, buy, buy],
+      mandate_period_limit: [{ periodLimit: 99n }, buy, buy],
+      mandate_payee: [{ payees: "one" }, buy],
+      mandate_capability: [{ capability: capabilityOf("echo") }, buy],
+    };
+    const examples = Object.values(refused).map(([change, ...steps]): [Term[], Step[]] => [[{ ...anything, ...change }], steps]);
+
     it("decides as the pure function does, and no mandate is ever over", async () => {
       const config = testConfig("postgres://unused", "http://127.0.0.1:1");
       const verdicts = new Map<string, number>();
@@ -154,10 +171,10 @@ describe("mandates logic", function () {
             expect(mandate.period === 0 || usedInPeriod <= mandate.periodLimit).equal(true);
           }
         }),
-        { numRuns: 40 },
+        { numRuns: 50, examples },
       );
       // Nothing here is true for want of cases.
-      for (const code of ["reserved", "mandate_exhausted", "mandate_payment_limit", "mandate_payee"]) expect(verdicts.get(code) ?? 0, code).greaterThan(0);
+      for (const code of ["reserved", ...MANDATE_REFUSALS]) expect(verdicts.get(code) ?? 0, code).greaterThan(0);
     });
   });
 });
