@@ -39,7 +39,7 @@ const QUESTIONS: readonly Question[] = [
 export async function run(args: string[]): Promise<DiscoverReport> {
   const quick = args.includes("--quick");
   const [services, receipts, calls] = quick ? [200, 1_000, 20] : [SERVICES, RECEIPTS, CALLS];
-  const world = await startBenchWorld(undefined);
+  const world = await startBenchWorld(undefined, quick);
   const databaseUrl = await world.postgres.database("bench_discover", { fresh: true });
   const db = openPool(databaseUrl, 8);
   const parts: Part[] = [];

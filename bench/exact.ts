@@ -52,7 +52,7 @@ const STOCK_SUBMITTER = 7;
 export async function run(args: string[]): Promise<ExactReport> {
   const options = optionsIn(args);
   const cores = divideCores(1);
-  const world = await startBenchWorld(cores.others);
+  const world = await startBenchWorld(cores.others, args.includes("--quick"));
   const servers: Server[] = [];
   const anvil = options.hardhat ? undefined : await startAnvil();
   const node: BenchNode = anvil ?? { name: "hardhat", ...world.chain };

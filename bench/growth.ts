@@ -40,7 +40,7 @@ export async function run(args: string[]): Promise<Report> {
   checkOptions(args);
   const quick = args.includes("--quick");
   const cores = divideCores(1);
-  const world = await startBenchWorld(cores.others);
+  const world = await startBenchWorld(cores.others, quick);
   const databaseUrl = await world.postgres.database("bench_growth", { fresh: true });
   const db = openPool(databaseUrl, 2);
   const running: { stop(): Promise<void> }[] = [];

@@ -31,7 +31,7 @@ export async function run(args: string[]): Promise<Report> {
 async function runWith(processes: number, rounds: number, quick: boolean) {
   const plan = quick ? QUICK : PLAN;
   const cores = divideCores(processes);
-  const world = await startBenchWorld(cores.others);
+  const world = await startBenchWorld(cores.others, quick);
   const running: { stop(): Promise<void> }[] = [];
   try {
     const server = await startTallystick({ world, cores, channels: CHANNELS });

@@ -15,9 +15,10 @@ export type ComparisonReport = Report & Facts & { rows: Row[]; rounds: Row[]; su
 /** @param upstream true when calls are passed on to a server of their own, false when a function of the server answers. */
 export async function runComparison(bench: string, args: string[], { upstream }: { upstream: boolean }): Promise<ComparisonReport> {
   checkOptions(args);
-  const plan = narrowed(args.includes("--quick") ? QUICK : PLAN, args);
+  const quick = args.includes("--quick");
+  const plan = narrowed(quick ? QUICK : PLAN, args);
   const cores = divideCores(1);
-  const world = await startBenchWorld(cores.others);
+  const world = await startBenchWorld(cores.others, quick);
   const running: { stop(): Promise<void> }[] = [];
   try {
     progress("starting the servers and opening their channels");

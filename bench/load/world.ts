@@ -14,6 +14,7 @@ import { idOf, Sessions } from "../../test/support/session.ts";
 import { startStockFacilitator, type StockFacilitator } from "../../test/support/stock-facilitator.ts";
 import type { LoadChannel } from "./job.ts";
 import { moveTo } from "./processes.ts";
+import { fillWal } from "./wal.ts";
 
 /** Accounts of the local mnemonic; the relayer's own roles are in test/support/config.ts. */
 const SENDER = 1;
@@ -33,8 +34,8 @@ export type World = {
   stop(): Promise<void>;
 };
 
-/** Everything started from here on runs on `cores`. */
-export async function startBenchWorld(cores: string | undefined): Promise<World> {
+/** Everything started from here on runs on `cores`. @param quick on a new PostgreSQL as it comes. */
+export async function startBenchWorld(cores: string | undefined, quick = false): Promise<World> {
   moveTo(cores);
   const loadAverage1Minute = Math.round(loadavg()[0]! * 100) / 100;
   const folder = await mkdtemp(join(tmpdir(), "tallystick-bench-"));
@@ -44,6 +45,7 @@ export async function startBenchWorld(cores: string | undefined): Promise<World>
     startTestChain({ blockTimeMs: 1_000 }),
     startPostgres({ dataDir: join(folder, "postgres"), ...(databaseUrl === undefined ? {} : { databaseUrl }) }),
   ]);
+  if (databaseUrl === undefined && !quick) await fillWal(postgres.url);
   const facilitator = await startStockFacilitator(chain.url, chain.account(FACILITATOR));
   return {
     chain, postgres, facilitator, folder, loadAverage1Minute,
