@@ -14,7 +14,7 @@ import { idOf, Sessions } from "../../test/support/session.ts";
 import { startStockFacilitator, type StockFacilitator } from "../../test/support/stock-facilitator.ts";
 import type { LoadChannel } from "./job.ts";
 import { moveTo } from "./processes.ts";
-import { fillWal } from "./wal.ts";
+import { fillWal } from "./wal-store.ts";
 
 /** Accounts of the local mnemonic; the relayer's own roles are in test/support/config.ts. */
 const SENDER = 1;
