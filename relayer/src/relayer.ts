@@ -1,6 +1,5 @@
 // Puts the relayer together: one place that knows every part and the order they start and stop in. main and tests use it.
 import type { FastifyInstance } from "fastify";
-import { privateKeyToAccount } from "viem/accounts";
 import { sessionChannelsDomain } from "../../sdk/src/typed-data.ts";
 import { buildApp } from "./app.ts";
 import { sweepAccess } from "./capabilities/access/service.ts";
@@ -44,6 +43,7 @@ import { openChain } from "./chain/client.ts";
 import { checkContracts } from "./chain/contracts.ts";
 import { keyringFromPrivateKeys } from "./chain/keyring.ts";
 import { createSubmitter } from "./chain/submitter.ts";
+import { signerOf } from "./chain/transaction-signer.ts";
 import type { Reached } from "./commit-points.ts";
 import type { Config } from "./config.ts";
 import { FALLBACKS } from "./crypto/fallbacks.ts";
@@ -93,7 +93,7 @@ export async function createRelayer(config: Config, log: Log, { handlers = new M
   const hasher = createHasher(sessionChannelsDomain(config.chainId, config.sessionChannels));
   const parts = { config, db, chain, log, metrics, reached, now: () => new Date() };
   const continuity = createContinuity(parts);
-  const submitter = createSubmitter({ ...parts, signers: config.submitterKeys.map((key) => privateKeyToAccount(key)) });
+  const submitter = createSubmitter({ ...parts, signers: config.submitterKeys.map(signerOf) });
   const mandates = createMandateCache(parts);
   const listings = createListingViews(parts);
   const keyring = keyringFromPrivateKeys(config.receiverAuthorizerKeys);

@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { bytesToHex, getAddress, hexToBytes, keccak256, numberToHex, pad, type Address, type Hex } from "viem";
 import { generatePrivateKey, privateKeyToAccount } from "viem/accounts";
+import { hashOf, signerOf } from "../../relayer/src/chain/transaction-signer.ts";
 import { addressOf, toAddress } from "../../relayer/src/crypto/address.ts";
 import { createBoundedCache } from "../../relayer/src/crypto/bounded-cache.ts";
 import { FALLBACKS } from "../../relayer/src/crypto/fallbacks.ts";
@@ -99,6 +100,23 @@ describe("voucher hashing and recovery", () => {
       expect(signature).to.equal(await account.sign({ hash: bytesToHex(digest) }));
       expect(await isSignedBy(digest, signature, account.address)).to.equal(true);
     }), { numRuns: 25 });
+  });
+});
+
+describe("transactions", () => {
+  it("are signed as viem's account signs them, to the byte, and named by viem's hash", async () => {
+    const quantity = fc.bigInt(0n, 2n ** 96n);
+    const transaction = fc.record({ chainId: fc.constantFrom(8453, 84532), nonce: fc.nat(), to: hex(20), data: fc.uint8Array({ maxLength: 3_000 }).map((bytes) => bytesToHex(bytes)), value: quantity, gas: fc.bigInt(21_000n, 2n ** 32n), maxFeePerGas: quantity, maxPriorityFeePerGas: fc.constant(0n) });
+    await fc.assert(
+      fc.asyncProperty(transaction, hex(32).filter((key) => BigInt(key) > 0n && BigInt(key) < ORDER), async (asked, key) => {
+        const tx = { type: "eip1559" as const, ...asked };
+        const account = privateKeyToAccount(key);
+        const raw = await account.signTransaction(tx);
+        const signer = signerOf(key);
+        expect([signer.address, await signer.signTransaction(tx), hashOf(raw)]).to.deep.equal([account.address, raw, keccak256(raw)]);
+      }),
+      { numRuns: 60 },
+    );
   });
 });
 

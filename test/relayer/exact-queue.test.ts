@@ -6,6 +6,8 @@ import { encodeFunctionData, erc20Abi, parseAbi, type Address, type Hex } from "
 import { generatePrivateKey } from "viem/accounts";
 import { plainCall, transferCalldata } from "../../relayer/src/capabilities/exact/calldata.ts";
 import { markSettled } from "../../relayer/src/capabilities/exact/payment-store.ts";
+import { lookUp, markMoved } from "../../relayer/src/capabilities/exact/queue-store.ts";
+import { takeTellings } from "../../relayer/src/capabilities/exact/store.ts";
 import { createProbe } from "../../relayer/src/capabilities/exact/probe.ts";
 import { settleAuthorization, sweepQueue } from "../../relayer/src/capabilities/exact/service.ts";
 import type { Authorization } from "../../relayer/src/capabilities/exact/types.ts";
@@ -66,6 +68,33 @@ describe("exact, the queue", function () {
     expect(await balanceOf(one, seller)).to.equal(12n * PRICE);
     const { rows } = await world.db.query("SELECT count(*) AS live FROM exact_settlement WHERE receiver = $1", [Buffer.from(seller.slice(2), "hex")]);
     expect(rows[0].live).to.equal(12n);
+  });
+
+  it("is asked by keys, however much came since a connection made its plans", async () => {
+    const client = await world.db.connect();
+    try {
+      const keys = [{ from: newAddress(), nonce: generatePrivateKey() }, { from: newAddress(), nonce: generatePrivateKey() }];
+      const ask = async () => {
+        expect((await lookUp(client, USDC, keys)).map(({ queued, settlement }) => [queued, settlement])).to.deep.equal([[false, undefined], [false, undefined]]);
+        await markMoved(client, USDC, keys, 1n, generatePrivateKey());
+        expect(await takeTellings(client, keys.map(({ from, nonce }) => ({ key: { token: USDC, payer: from, nonce }, toldTo: "plan" })))).to.deep.equal([true, true]);
+      };
+      for (let time = 0; time < 8; time++) await ask(); // after five PostgreSQL keeps a plan
+      await client.query("BEGIN");
+      await client.query(
+        `INSERT INTO exact_queue (token, payer, nonce, receiver, amount, valid_after, valid_before, signature, taken_until)
+         SELECT $1::bytea, substr(sha256(n::text::bytea), 1, 20), sha256(n::text::bytea), $1::bytea, 1, 0, 1, '\\x00', now() FROM generate_series(1, 3000) n`,
+        [toBytes(USDC)],
+      );
+      await client.query("INSERT INTO exact_told (token, payer, nonce, told_to) SELECT token, payer, nonce, 'other' FROM exact_queue");
+      const read = async () => (await client.query("SELECT relname, seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = ANY ($1)", [["exact_queue", "exact_settlement", "exact_told", "chain_tx", "payment"]])).rows;
+      const before = await read();
+      await ask();
+      expect(await read()).to.deep.equal(before);
+      await client.query("ROLLBACK");
+    } finally {
+      client.release();
+    }
   });
 
   it("two authorisations with one nonce: one moves, the other is told that it is used", async () => {

@@ -1,11 +1,12 @@
 // What unblocks a nonce lane: higher fees for a transaction that is not mined, and a filler for a nonce that nobody knows of.
 // Both sign new bytes, so both commit them before they are broadcast.
-import { keccak256, parseTransaction, type Hex } from "viem";
+import { parseTransaction, type Hex } from "viem";
 import { inTransaction } from "../db/pool.ts";
 import { EVENT } from "../telemetry/log.ts";
 import { offerFor } from "./fees.ts";
 import type { LaneState } from "./lane-choice.ts";
-import { broadcast, type Lane, type Signer } from "./lane.ts";
+import { broadcast, type Lane } from "./lane.ts";
+import { hashOf, type Signer } from "./transaction-signer.ts";
 import { advanceNonce, hasNonce, insertTx, lockNextNonce, replaceVersion, versionsOf, type ChainTx } from "./tx-store.ts";
 
 /** Nodes take a replacement that offers at least a tenth more; an eighth is what the strictest ask for. */
@@ -46,7 +47,7 @@ async function bumpStuck(lane: Lane, signer: Signer, tx: ChainTx): Promise<"stuc
   const maxPriorityFeePerGas = smaller(larger(raised(offered.maxPriorityFeePerGas), market.tip), maxFeePerGas);
   const { to, data, gas = 0n, value = 0n } = parseTransaction(tx.raw);
   const raw = await signer.signTransaction({ type: "eip1559", chainId: lane.chain.chainId, nonce: tx.nonce, to, data, gas, value, maxFeePerGas, maxPriorityFeePerGas });
-  const next = { hash: keccak256(raw), raw, mostWei: gas * maxFeePerGas };
+  const next = { hash: hashOf(raw), raw, mostWei: gas * maxFeePerGas };
   if (!(await inTransaction(lane.db, (client) => replaceVersion(client, tx, next)))) return "stuck";
   lane.reached("tx.bumped");
   lane.metrics.transactions.inc({ purpose: tx.purpose, result: "bumped" });
@@ -78,7 +79,7 @@ async function isGap(lane: Lane, first: ChainTx, mined: number): Promise<boolean
 async function fillGap(lane: Lane, signer: Signer, missing: number): Promise<void> {
   const fees = offerFor(await lane.market.fees(), lane.config.fees.maxFeeWei);
   const raw = await signer.signTransaction({ type: "eip1559", chainId: lane.chain.chainId, nonce: missing, to: lane.address, value: 0n, gas: TRANSFER_GAS, ...fees });
-  const tx = { signer: lane.address, nonce: missing, purpose: "fill", hash: keccak256(raw), raw } as const;
+  const tx = { signer: lane.address, nonce: missing, purpose: "fill", hash: hashOf(raw), raw } as const;
   const txId = await inTransaction(lane.db, async (client) => {
     await lockNextNonce(client, lane.address);
     if (await hasNonce(client, lane.address, missing)) return undefined;

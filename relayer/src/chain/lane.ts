@@ -1,16 +1,14 @@
 // One nonce lane, and what is done with signed bytes after they are committed: broadcast, look for the receipt, broadcast again.
 // Every step may be repeated and may run in several processes at once: all versions of a transaction share a nonce, and the
 // chain takes that once.
-import { BaseError, HttpRequestError, TimeoutError, type Address, type LocalAccount, type TransactionReceipt } from "viem";
+import { BaseError, HttpRequestError, TimeoutError, type Address, type TransactionReceipt } from "viem";
 import { EVENT } from "../telemetry/log.ts";
 import type { LaneState } from "./lane-choice.ts";
 import type { Market } from "./market.ts";
 import type { Pass } from "./pass.ts";
 import type { SubmitterDeps, TxOutcome } from "./submitter.ts";
+import type { Signer } from "./transaction-signer.ts";
 import { markBroadcast, markDropped, markResolved, reopenBlock, resolvedBlocks, unresolvedTxs, versionsOf, type ChainTx } from "./tx-store.ts";
-
-/** viem's local account, or anything of its shape: a KMS signer has address and signTransaction. */
-export type Signer = Pick<LocalAccount, "address" | "signTransaction">;
 
 export type LaneDeps = Omit<SubmitterDeps, "signers"> & {
   market: Market;

@@ -4,9 +4,10 @@ import { EVENT } from "../telemetry/log.ts";
 import { coalesced, eachOf } from "./concurrency.ts";
 import { inOrder, LANE_STATES, type Candidate } from "./lane-choice.ts";
 import { repair } from "./lane-repair.ts";
-import { enter, openLane, remind, reopenVanished, resolve, type Lane, type LaneDeps, type Signer } from "./lane.ts";
+import { enter, openLane, remind, reopenVanished, resolve, type Lane, type LaneDeps } from "./lane.ts";
 import { openPass, type Pass } from "./pass.ts";
 import type { SubmitterDeps, TxOutcome } from "./submitter.ts";
+import type { Signer } from "./transaction-signer.ts";
 import { ensureSigner, findTxs, laneLoads, otherLanes, unresolvedTxs, type ChainTx } from "./tx-store.ts";
 
 /** A lane of ours, as it is offered to one transaction. */

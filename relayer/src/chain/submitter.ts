@@ -1,7 +1,7 @@
 // The only part of Tallystick that sends transactions. Signed bytes are committed to Postgres before they are broadcast,
 // so that a crash at any instruction is answered by reading the chain.
 import { setTimeout as sleep } from "node:timers/promises";
-import { keccak256, type Address, type Hex, type TransactionReceipt, type TransactionSerializableEIP1559 } from "viem";
+import { type Address, type Hex, type TransactionReceipt, type TransactionSerializableEIP1559 } from "viem";
 import { TallystickError } from "../../../sdk/src/errors.ts";
 import type { Reached } from "../commit-points.ts";
 import type { Config } from "../config.ts";
@@ -10,9 +10,10 @@ import { EVENT, type Log } from "../telemetry/log.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Chain } from "./client.ts";
 import { gasFor, offerFor, type Offer } from "./fees.ts";
-import { broadcast, enter, type Lane, type Signer } from "./lane.ts";
+import { broadcast, enter, type Lane } from "./lane.ts";
 import { createLanes, type LaneChoice } from "./lanes.ts";
 import { createMarket } from "./market.ts";
+import { hashOf, type Signer } from "./transaction-signer.ts";
 import { advanceNonce, insertTx, lockNextNonce, type ChainTx } from "./tx-store.ts";
 import { createWatch } from "./watch.ts";
 
@@ -121,7 +122,7 @@ export function createSubmitter(deps: SubmitterDeps): Submitter {
     const nonce = Math.max(await lockNextNonce(client, lane.address), chainNonce);
     const { to, data, purpose, paymentId } = request;
     const raw = await signed(signer, { type: "eip1559", chainId: deps.chain.chainId, nonce, to, data, value: 0n, gas, maxFeePerGas, maxPriorityFeePerGas });
-    const hash = keccak256(raw);
+    const hash = hashOf(raw);
     const txId = await insertTx(client, { signer: lane.address, nonce, purpose, hash, raw, paymentId, mostWei });
     await advanceNonce(client, lane.address, nonce + 1);
     await request.record?.(client, txId);

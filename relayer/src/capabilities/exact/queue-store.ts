@@ -1,4 +1,5 @@
-// SQL of exact_queue. Every move is conditional on the state it starts from, so that processes may do the same at the same time.
+// SQL of exact_queue. Every move is conditional on the state it starts from, so that processes may do the same at the same time. What is done
+// for many at once are functions of migration 0031.
 import type { Address, Hex } from "viem";
 import type { TxState } from "../../chain/tx-store.ts";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
@@ -36,13 +37,7 @@ export type Known = {
 export async function lookUp(db: Queryable, token: Address, keys: readonly Key[]): Promise<Known[]> {
   const { rows } = await db.query<{ payment_id: string | null; receiver: Buffer | null; amount: bigint | null; tx_id: bigint | null; hash: Buffer | null; tx_state: TxState | null; queued: boolean }>({
     name: "exact_look_up",
-    text: `SELECT p.payment_id, s.receiver, s.amount, s.tx_id, tx.hash, tx.state AS tx_state, coalesce(q.state = 'queued', false) AS queued
-           FROM unnest($2::bytea[], $3::bytea[]) WITH ORDINALITY AS k (payer, nonce, ord)
-           LEFT JOIN payment p ON p.token = $1::bytea AND p.payer = k.payer AND p.authorization_nonce = k.nonce AND p.state <> 'released' AND p.authorization_nonce IS NOT NULL
-           LEFT JOIN exact_settlement s ON s.token = $1::bytea AND s.payer = k.payer AND s.nonce = k.nonce
-           LEFT JOIN chain_tx tx ON tx.tx_id = s.tx_id
-           LEFT JOIN exact_queue q ON q.token = $1::bytea AND q.payer = k.payer AND q.nonce = k.nonce
-           ORDER BY k.ord`,
+    text: "SELECT payment_id, receiver, amount, tx_id, hash, tx_state, queued FROM exact_look_up($1, $2, $3)",
     values: [toBytes(token), ...keysOf(keys)],
   });
   return rows.map((row) => ({
@@ -87,14 +82,7 @@ export async function enqueue(db: Queryable, token: Address, items: readonly Que
 export async function markSent(client: Queryable, token: Address, items: readonly Authorization[], txId: bigint): Promise<void> {
   const { rows } = await client.query<{ sent: bigint; recorded: bigint }>({
     name: "exact_mark_sent",
-    text: `WITH sent AS (
-             UPDATE exact_queue q SET state = 'sent', tx_id = $4 FROM unnest($2::bytea[], $3::bytea[]) AS k (payer, nonce)
-             WHERE q.token = $1::bytea AND q.payer = k.payer AND q.nonce = k.nonce AND q.state = 'queued' RETURNING q.token, q.payer, q.nonce, q.receiver, q.amount),
-           recorded AS (
-             INSERT INTO exact_settlement AS s (token, payer, nonce, receiver, amount, tx_id) SELECT token, payer, nonce, receiver, amount, $4 FROM sent
-             ON CONFLICT (token, payer, nonce) DO UPDATE SET tx_id = EXCLUDED.tx_id, receiver = EXCLUDED.receiver, amount = EXCLUDED.amount
-               WHERE (SELECT state FROM chain_tx WHERE chain_tx.tx_id = s.tx_id) NOT IN ('signed', 'broadcast') RETURNING 1)
-           SELECT (SELECT count(*) FROM sent) AS sent, (SELECT count(*) FROM recorded) AS recorded`,
+    text: "SELECT sent, recorded FROM exact_mark_sent($1, $2, $3, $4)",
     values: [toBytes(token), ...keysOf(items), txId],
   });
   if (rows[0]!.sent !== BigInt(items.length) || rows[0]!.recorded !== BigInt(items.length)) throw new SettlementTaken();
@@ -105,8 +93,7 @@ export async function markMoved(db: Queryable, token: Address, keys: readonly Ke
   if (keys.length === 0) return;
   await db.query({
     name: "exact_mark_moved",
-    text: `UPDATE exact_queue q SET state = 'moved', moved_block = $5::bytea FROM unnest($2::bytea[], $3::bytea[]) AS k (payer, nonce)
-           WHERE q.token = $1::bytea AND q.payer = k.payer AND q.nonce = k.nonce AND q.state = 'sent' AND q.tx_id = $4`,
+    text: "SELECT exact_mark_moved($1, $2, $3, $4, $5)",
     values: [toBytes(token), ...keysOf(keys), txId, toBytes(block)],
   });
 }

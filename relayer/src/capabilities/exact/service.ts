@@ -22,15 +22,22 @@ const SETTLE_WAIT_MS = 20_000;
 /** How often is looked at what another process has in hand. */
 const LOOK_MS = 50;
 
+type Options = {
+  paymentId?: string;
+  waitMs?: number;
+  /** The caller has just looked, and it was neither sent nor queued: that is not asked again. Who was faster since, the queue says. */
+  unknown?: boolean;
+};
+
 /**
  * Settles an authorisation whose signature was checked. The same one again, at any time and in any process, finds the transaction
  * instead of sending another.
  * @throws TallystickError `chain_unavailable`, `submitter_unfunded`, `settlement_contended` (503, safe): nothing is known to have failed.
  */
-export async function settleAuthorization(deps: ExactDeps, authorization: Authorization, options: { paymentId?: string; waitMs?: number } = {}): Promise<Settled> {
+export async function settleAuthorization(deps: ExactDeps, authorization: Authorization, options: Options = {}): Promise<Settled> {
   const deadline = performance.now() + (options.waitMs ?? SETTLE_WAIT_MS);
-  for (;;) {
-    const settled = await attempt(deps, authorization, options.paymentId, deadline).catch((error: unknown) => {
+  for (let first = options.unknown === true; ; first = false) {
+    const settled = await attempt(deps, authorization, options.paymentId, deadline, first).catch((error: unknown) => {
       if (error instanceof TallystickError && error.code === CONTENDED) return undefined;
       throw error;
     });
@@ -41,11 +48,11 @@ export async function settleAuthorization(deps: ExactDeps, authorization: Author
 }
 
 /** Undefined while another has it in hand. */
-async function attempt(deps: ExactDeps, authorization: Authorization, paymentId: string | undefined, deadline: number): Promise<Settled | undefined> {
+async function attempt(deps: ExactDeps, authorization: Authorization, paymentId: string | undefined, deadline: number, unknown: boolean): Promise<Settled | undefined> {
   const { engine, lookUp } = deps.exact;
   const inHand = engine.find(authorization);
   if (inHand !== undefined) return isSame(inHand.authorization, authorization) ? outcomeOf(inHand, deadline) : undefined;
-  const { settlement } = await lookUp(authorization);
+  const settlement = unknown ? undefined : (await lookUp(authorization)).settlement;
   if (settlement !== undefined && isLive(settlement)) {
     const followed = await follow(deps, authorization, settlement, deadline);
     if (followed !== "unmoved") return followed;
@@ -54,7 +61,7 @@ async function attempt(deps: ExactDeps, authorization: Authorization, paymentId:
     return (await whenUsed(deps, authorization)) ?? { status: "failed", reason: "transfer_reverted", final: isOver(deps, authorization) };
   }
   if (isOver(deps, authorization)) return (await whenUsed(deps, authorization)) ?? { status: "failed", reason: "authorization_expired", final: true };
-  if (engine.find(authorization) !== undefined) return attempt(deps, authorization, paymentId, deadline);
+  if (engine.find(authorization) !== undefined) return attempt(deps, authorization, paymentId, deadline, false);
   const entry = await engine.add({ authorization, paymentId, attempts: 0 });
   return entry === undefined ? undefined : outcomeOf(entry, deadline);
 }

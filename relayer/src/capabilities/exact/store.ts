@@ -27,18 +27,10 @@ type Telling = { key: SettlementKey; toldTo: string };
  * @returns for each false when another request was told.
  */
 export async function takeTellings(db: Queryable, tellings: readonly Telling[]): Promise<boolean[]> {
-  const keys = [tellings.map(({ key }) => toBytes(key.token)), tellings.map(({ key }) => toBytes(key.payer)), tellings.map(({ key }) => toBytes(key.nonce))];
-  await db.query({
-    name: "exact_tell",
-    text: `INSERT INTO exact_told (token, payer, nonce, told_to)
-           SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::bytea[], $4::text[]) AS t (token, payer, nonce, told_to) ORDER BY 1, 2, 3 ON CONFLICT (token, payer, nonce) DO NOTHING`,
-    values: [...keys, tellings.map(({ toldTo }) => toldTo)],
-  });
   const { rows } = await db.query<{ told_to: string | null }>({
-    name: "exact_told",
-    text: `SELECT t.told_to FROM unnest($1::bytea[], $2::bytea[], $3::bytea[]) WITH ORDINALITY AS k (token, payer, nonce, ord)
-           LEFT JOIN exact_told t ON t.token = k.token AND t.payer = k.payer AND t.nonce = k.nonce ORDER BY k.ord`,
-    values: keys,
+    name: "exact_tell",
+    text: "SELECT told_to FROM exact_tell($1, $2, $3, $4)",
+    values: [tellings.map(({ key }) => toBytes(key.token)), tellings.map(({ key }) => toBytes(key.payer)), tellings.map(({ key }) => toBytes(key.nonce)), tellings.map(({ toldTo }) => toldTo)],
   });
   return tellings.map(({ toldTo }, index) => rows[index]?.told_to === toldTo);
 }

@@ -119,11 +119,12 @@ async function settleExact(deps: GatewayDeps, request: FacilitatorRequest, toldT
   const failed = (errorReason: string, errorMessage: string): SettleResponse => ({ success: false, errorReason, errorMessage, payer: authorization.from, transaction: "", network: deps.config.network });
   const known = await deps.exact.lookUp(authorization);
   if (known.paymentId !== undefined) return failed(EXACT_FAULTS.authorization_used, "The authorisation pays for a call of this relayer's own gateway.");
-  await checkToSettle(deps, authorization, wanted, known.queued || known.settlement !== undefined);
+  const isKnown = known.queued || known.settlement !== undefined;
+  await checkToSettle(deps, authorization, wanted, isKnown);
   if (authorization.value !== wanted.amount || !isAddressEqual(authorization.to, wanted.payTo)) return failed(EXACT_FAULTS.authorization_value_mismatch, "The authorisation is not for these terms.");
   // What was sent before is found out about, whatever policies say by now.
-  if (!known.queued && known.settlement === undefined) await admitted(deps, request, authorization);
-  const settled = await settleAuthorization(deps, authorization);
+  if (!isKnown) await admitted(deps, request, authorization);
+  const settled = await settleAuthorization(deps, authorization, { unknown: !isKnown });
   // The token's refusal has a reason, which a seller's server can act on.
   if (settled.status === "failed" && settled.reason === "transfer_refused") await checkAuthorization(deps, authorization);
   return tell(deps, key, settled, toldTo, failed);
