@@ -69,6 +69,42 @@ describe("streams", function () {
     expect(await charged()).to.equal(UNIT);
   });
 
+  for (const point of ["payment_by_voucher", "stream_state", "payment_find", "answer_find"]) {
+    it(`one that ends while its payment is looked up (after ${point}) is told whole, or as under way`, async () => {
+      const { ask, charged, buyer, terms, url } = await openedChannel(streams);
+      const path = fresh();
+      const paying = await buyer.voucherPayment(terms, 2n * PRICE);
+      const [response, upstream] = await Promise.all([ask(path, 0n, { payment: paying }), streams.upstream.next(path)]);
+      upstream.write(event("first"));
+      const events = eventsOf(response);
+      await events.next();
+      const { db } = streams.world.relayer.deps;
+      const query = db.query.bind(db) as (config: { name?: string }) => Promise<unknown>;
+      let ended = false;
+      const finish = async () => {
+        ended = true;
+        upstream.write(event("second"));
+        upstream.end();
+        await events.rest();
+      };
+      Object.assign(db, {
+        async query(config: { name?: string }, ...more: []) {
+          const answered = await query(config, ...more);
+          if (config.name === point && !ended) await finish();
+          return answered;
+        },
+      });
+      const told = await buyer.send(paying, {}, url(path)).finally(() => Object.assign(db, { query }));
+      // Nobody asks for the answer of a stream that is open.
+      expect(ended, "it is looked up so").to.equal(point !== "answer_find");
+      if (told.status === 503) expect((await codeOf(told))[1]).to.equal("payment_in_progress");
+      else expect([told.status, await told.clone().text(), settleOf(told).extra.chargedAmount]).to.deep.equal([200, event("first") + event("second"), "20"]);
+      if (!ended) await finish();
+      const again = await buyer.send(paying, {}, url(path));
+      expect([again.status, settleOf(again).extra.chargedAmount, await charged()]).to.deep.equal([200, "20", 2n * UNIT]);
+    });
+  }
+
   it("stops when the money does: asks for a voucher, goes on with one, ends without", async () => {
     const { ask, voucher, charged, state } = await openedChannel(streams);
     const path = fresh();

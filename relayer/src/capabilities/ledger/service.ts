@@ -120,7 +120,10 @@ async function knownByClientId(deps: Deps, request: PaymentRequest): Promise<Pay
 
 /** Money rule 2: the same voucher and the same request get the same answer; anything else is refused. */
 async function replay(deps: Deps, request: PaymentRequest, known: Payment, deadline: number): Promise<Taken | "busy"> {
-  const resolved = await waitWhileReserved(deps, known, deadline);
+  const waited = await waitWhileReserved(deps, known, deadline);
+  // A stream is charged as long as it is open. Whether it is, is asked first: of one that has ended, all that is read from here on is final.
+  const stream = await store.findStreamState(deps.db, waited.paymentId);
+  const resolved = (await store.findPayment(deps.db, waited.paymentId)) ?? waited;
   const channel = await findChannel(deps.db, resolved.channelId);
   if (channel === undefined) throw new TallystickError({ code: "channel_unknown", status: 500, retry: "safe", detail: "The channel is not in the ledger." });
   const refuse = (refusal: "voucher_used" | "voucher_public" | "answer_expired"): Taken => ({ outcome: "refused", refusal, channel });
@@ -130,10 +133,11 @@ async function replay(deps: Deps, request: PaymentRequest, known: Payment, deadl
   if (resolved.state === "reserved") throw inProgress(resolved.paymentId);
   const identified = request.clientId !== undefined && request.clientId === resolved.clientId;
   if (!identified && channel.broadcastCeiling === resolved.ceiling) return refuse("voucher_public");
-  const answer = await findAnswer(deps, resolved.paymentId);
-  if (answer !== undefined) return { outcome: "replay", payment: resolved, answer };
-  const stream = await store.findStreamState(deps.db, resolved.paymentId);
   if (stream === "open") throw inProgress(resolved.paymentId);
+  const answer = await findAnswer(deps, resolved.paymentId);
+  // Delivered once more by another request, meanwhile.
+  if (answer !== undefined && stream === "owed") throw inProgress(resolved.paymentId);
+  if (answer !== undefined) return { outcome: "replay", payment: resolved, answer };
   if (stream === "owed") return { outcome: "owed", payment: resolved };
   const deleted = await deletedAt(deps.db, resolved.paymentId);
   if (deleted !== undefined) throw answerDeleted(deleted);
