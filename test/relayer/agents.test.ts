@@ -53,6 +53,24 @@ describe("agents", function () {
     return logs[0]!.args.terms!;
   }
 
+  it("an owner that proposes while what the chain says is saved waits for it, and neither fails", async () => {
+    const { db } = world.relayer.deps;
+    const saving = await db.connect();
+    try {
+      // As saveView does: the row, then, by its trigger, the turn of all writers.
+      await saving.query("BEGIN");
+      await saving.query("SELECT 1 FROM listing WHERE service_id = $1 FOR UPDATE", [Buffer.from(idOf("weather").slice(2), "hex")]);
+      const proposing = owner("POST", "/agents", body("weather"));
+      const waits = () => db.query<{ n: bigint }>("SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'");
+      const early = await Promise.race([proposing, until(async () => (await waits()).rows[0]!.n > 0n)]);
+      await saving.query("UPDATE listing SET chain_block = chain_block WHERE service_id = $1", [Buffer.from(idOf("weather").slice(2), "hex")]);
+      await saving.query("COMMIT");
+      expect([early, (await proposing).status]).deep.equal([undefined, 201]);
+    } finally {
+      saving.release();
+    }
+  });
+
   it("its metadata is served by its hash, unchanging, never as a page", async () => {
     const { uri, contentHash } = (await owner("GET", "/agents/weather")).body;
     const answer = await fetch(`${world.url}${new URL(uri).pathname}`);

@@ -18,18 +18,33 @@ export async function keepMetadata(db: Queryable, contentHash: Hex, body: Uint8A
 
 export type Proposal = { serviceId: Hex; service: string; owner: Address; key: ServiceKey; terms: ServiceTerms; idempotencyKey: string | undefined };
 
-/** Registers a service that is not on chain yet, or proposes other terms for it. @returns false when it is on chain, or another's. @throws a violation of listing_idempotency or listing_service_key. */
-export async function proposeListing(db: Queryable, { serviceId, service, owner, key, terms, idempotencyKey }: Proposal): Promise<boolean> {
-  const tag = readCapabilityTag(terms.offer.capability) ?? "";
-  const { payTo, token, offer } = terms;
+/**
+ * Registers a service that is not on chain yet, or proposes other terms for it. Not by ON CONFLICT DO UPDATE: every writer of a listing locks its row and
+ * then takes its turn in the trigger `listing_changed`, and an insertion takes its turn first, so that two of them could wait for each other.
+ * @returns false when it is on chain, or another's. @throws a violation of listing_idempotency or listing_service_key.
+ */
+export async function proposeListing(db: Queryable, proposal: Proposal): Promise<boolean> {
+  // Again at last: somebody may have been faster with its first terms.
+  return (await proposeTerms(db, proposal)) || (await insertListing(db, proposal)) || proposeTerms(db, proposal);
+}
+
+async function proposeTerms(db: Queryable, { serviceId, service, owner, terms: { payTo, token, offer }, terms, idempotencyKey }: Proposal): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `UPDATE listing SET service = $2, pay_to = $4, token = $5, price_atomic = $6, capability = $7, categories = $8, schemes = $9, visibility = $10, content_hash = $11, uri = $12, terms_hash = $13,
+       idempotency_key = coalesce($14, idempotency_key)
+     WHERE service_id = $1::bytea AND status = 'none' AND owner = $3::bytea`,
+    [toBytes(serviceId), service, toBytes(owner), toBytes(payTo), toBytes(token), offer.price, readCapabilityTag(offer.capability) ?? "", offer.categories, offer.schemes, SERVICE_VISIBILITIES[offer.visibility],
+      toBytes(offer.contentHash), offer.uri, toBytes(termsHashOf(terms)), idempotencyKey ?? null],
+  );
+  return rowCount === 1;
+}
+
+async function insertListing(db: Queryable, { serviceId, service, owner, key, terms: { payTo, token, offer }, terms, idempotencyKey }: Proposal): Promise<boolean> {
   const { rowCount } = await db.query(
     `INSERT INTO listing (service_id, service, owner, agent_key, salt, pay_to, token, price_atomic, capability, categories, schemes, visibility, content_hash, uri, terms_hash, idempotency_key)
-     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
-     ON CONFLICT (service_id) DO UPDATE SET service = $2, pay_to = $6, token = $7, price_atomic = $8, capability = $9, categories = $10, schemes = $11, visibility = $12, content_hash = $13, uri = $14, terms_hash = $15,
-       idempotency_key = coalesce($16, listing.idempotency_key)
-     WHERE listing.status = 'none' AND listing.owner = $3`,
-    [toBytes(serviceId), service, toBytes(owner), key.agent, toBytes(key.salt), toBytes(payTo), toBytes(token), offer.price, tag, offer.categories, offer.schemes, SERVICE_VISIBILITIES[offer.visibility],
-      toBytes(offer.contentHash), offer.uri, toBytes(termsHashOf(terms)), idempotencyKey ?? null],
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) ON CONFLICT (service_id) DO NOTHING`,
+    [toBytes(serviceId), service, toBytes(owner), key.agent, toBytes(key.salt), toBytes(payTo), toBytes(token), offer.price, readCapabilityTag(offer.capability) ?? "", offer.categories, offer.schemes,
+      SERVICE_VISIBILITIES[offer.visibility], toBytes(offer.contentHash), offer.uri, toBytes(termsHashOf(terms)), idempotencyKey ?? null],
   );
   return rowCount === 1;
 }

@@ -135,8 +135,8 @@ async function replay(deps: Deps, request: PaymentRequest, known: Payment, deadl
   if (!identified && channel.broadcastCeiling === resolved.ceiling) return refuse("voucher_public");
   if (stream === "open") throw inProgress(resolved.paymentId);
   const answer = await findAnswer(deps, resolved.paymentId);
-  // Delivered once more by another request, meanwhile.
-  if (answer !== undefined && stream === "owed") throw inProgress(resolved.paymentId);
+  // What is owed may have been delivered meanwhile, to another request: then this is what its payment came to.
+  if (answer !== undefined && stream === "owed") return { outcome: "replay", payment: (await store.findPayment(deps.db, resolved.paymentId)) ?? resolved, answer };
   if (answer !== undefined) return { outcome: "replay", payment: resolved, answer };
   if (stream === "owed") return { outcome: "owed", payment: resolved };
   const deleted = await deletedAt(deps.db, resolved.paymentId);
