@@ -6,11 +6,11 @@ import { createFollower } from "../../relayer/src/capabilities/channels/follower
 import { carryDeposit, openChannel } from "../../relayer/src/capabilities/channels/service.ts";
 import { findChannel } from "../../relayer/src/capabilities/channels/store.ts";
 import { compareNext } from "../../relayer/src/capabilities/channels/watch.ts";
-import { historyOf } from "../../relayer/src/capabilities/channels/watch-store.ts";
+import { historyFound, historyOf } from "../../relayer/src/capabilities/channels/watch-store.ts";
 import { createSettlementWorker } from "../../relayer/src/capabilities/settlement/service.ts";
 import { toBytes } from "../../relayer/src/db/codec.ts";
 import { salesStopped } from "../../relayer/src/db/continuity.ts";
-import { charge, depositRequest, mineOther, newBuyer, sendToChannels, signVoucher, startWorld, type Buyer, type TestDeps, type World } from "../support/settlement-world.ts";
+import { charge, depositRequest, mineOther, newBuyer, sendToChannels, signVoucher, startWorld, until, type Buyer, type TestDeps, type World } from "../support/settlement-world.ts";
 
 describe("watchtower", function () {
   this.timeout(120_000);
@@ -53,6 +53,26 @@ describe("watchtower", function () {
     expect(await row(buyer)).to.include({ balance: 950n, totalClaimed: 450n, charged: 450n });
     const told = (await events(buyer)).filter(({ kind }) => kind === "session.on_chain").map(({ data }) => `${String(data["what"])} ${String(data["amountAtomic"])} ${String(data["ours"])}`);
     expect(told).to.deep.equal(["deposit 1000 true", "claim 300 true", "withdraw_started 100 false", "withdraw_cancelled 100 false", "claim 150 false", "refund 50 false"]);
+  });
+
+  it("several channels are written in the order in which payments lock them, however they lie in the table", async () => {
+    const [later, sooner] = (await Promise.all([funded(), funded()])).map(({ channelId }) => channelId).sort().reverse() as [Hex, Hex];
+    // Last written lies last.
+    for (const id of [later, sooner]) await world.db.query("UPDATE channel SET history_wanted = true WHERE channel_id = $1", [toBytes(id)]);
+    const paying = await world.db.connect();
+    try {
+      await paying.query("BEGIN");
+      await paying.query("SELECT 1 FROM channel WHERE channel_id = $1 FOR UPDATE", [toBytes(sooner)]);
+      const writing = historyFound(world.db, [later, sooner]);
+      await until(async () => (await world.db.query("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")).rowCount === 1);
+      await paying.query("SELECT 1 FROM channel WHERE channel_id = $1 FOR UPDATE", [toBytes(later)]);
+      await paying.query("COMMIT");
+      await writing;
+    } finally {
+      paying.release();
+    }
+    const { rows } = await world.db.query("SELECT 1 FROM channel WHERE channel_id = ANY($1) AND history_wanted", [[later, sooner].map(toBytes)]);
+    expect(rows).to.deep.equal([]);
   });
 
   it("a refund by others of what is charged and unclaimed raises the alarm, one of what is free does not", async () => {

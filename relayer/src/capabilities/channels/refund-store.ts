@@ -49,8 +49,9 @@ export async function reopenRefunds(db: Queryable): Promise<Hex[]> {
     `WITH again AS (
        UPDATE refund r SET state = 'sent', refunded_atomic = NULL, claimed_atomic = NULL, resolved_at = NULL FROM chain_tx t
        WHERE t.tx_id = r.tx_id AND r.state <> 'sent' AND (t.state IN ('signed', 'broadcast') OR t.resolved_at > r.resolved_at)
-       RETURNING r.channel_id)
-     UPDATE channel SET frozen_by = COALESCE(frozen_by, $1) WHERE channel_id IN (SELECT channel_id FROM again) RETURNING channel_id`,
+       RETURNING r.channel_id),
+     turn AS (SELECT channel_id FROM channel WHERE channel_id IN (SELECT channel_id FROM again) ORDER BY channel_id FOR NO KEY UPDATE)
+     UPDATE channel c SET frozen_by = COALESCE(frozen_by, $1) FROM turn WHERE c.channel_id = turn.channel_id RETURNING c.channel_id`,
     [FROZEN_BY_REFUND],
   );
   return rows.map((row) => toHex(row.channel_id));

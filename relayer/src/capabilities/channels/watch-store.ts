@@ -60,7 +60,12 @@ export async function historyWanted(db: Queryable, limit: number): Promise<Hex[]
 }
 
 export async function historyFound(db: Queryable, channelIds: readonly Hex[]): Promise<void> {
-  await db.query("UPDATE channel SET history_wanted = false WHERE channel_id = ANY($1)", [channelIds.map(toBytes)]);
+  // In id order, as all writers of several channels.
+  await db.query(
+    `WITH turn AS (SELECT channel_id FROM channel WHERE channel_id = ANY($1::bytea[]) ORDER BY channel_id FOR NO KEY UPDATE)
+     UPDATE channel c SET history_wanted = false FROM turn WHERE c.channel_id = turn.channel_id`,
+    [channelIds.map(toBytes)],
+  );
 }
 
 const PASS = "channels";
