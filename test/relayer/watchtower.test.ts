@@ -64,7 +64,7 @@ describe("watchtower", function () {
       await paying.query("BEGIN");
       await paying.query("SELECT 1 FROM channel WHERE channel_id = $1 FOR UPDATE", [toBytes(sooner)]);
       const writing = historyFound(world.db, [later, sooner]);
-      await until(async () => (await world.db.query("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")).rowCount === 1);
+      await until(async () => (await world.db.query("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")).rowCount! > 0);
       await paying.query("SELECT 1 FROM channel WHERE channel_id = $1 FOR UPDATE", [toBytes(later)]);
       await paying.query("COMMIT");
       await writing;
