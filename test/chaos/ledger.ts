@@ -115,7 +115,7 @@ export async function jobRows(db: Db, client: Hex): Promise<JobRow[]> {
   return rows.map((row) => ({ jobId: row.job_id, chainJobId: row.chain_job_id ?? undefined, status: row.status ?? undefined }));
 }
 
-/** How many of a client's jobs still wait for something. */
+/** A client's jobs that still wait for something: each with its state, what it is due for, and what was sent for it. */
 export async function openJobs(db: Db, client: Hex): Promise<string[]> {
   const { rows } = await db.query<{ told: string }>(
     `SELECT format('%s %s, chain %s, due %s, leased until %s, %s faults, sent: %s', job_id, CASE WHEN hired_at IS NULL THEN 'not hired' ELSE 'hired' END, chain, due_at, leased_until, faults,

@@ -83,7 +83,6 @@ export async function runRound(world: World, plan: Plan, nonce: string, planted?
   }
 }
 
-
 async function slotsOf(world: World, plan: Plan, [shop, solo]: readonly [Address, Address]): Promise<SlotOptions[]> {
   const sold = { origin: world.provider.origin, priceAtomic: String(PRICE), upstreamTimeoutMs: UPSTREAM_TIMEOUT_MS, minDepositCalls: 1, withdrawDelayS: 900 };
   const services = [

@@ -2,6 +2,7 @@
 import { expect } from "chai";
 import { encodeFunctionData, keccak256, zeroHash, type Hex } from "viem";
 import { bazaarRegistryAbi as abi } from "../../sdk/src/abi/bazaar-registry.ts";
+import { toBytes } from "../../relayer/src/db/codec.ts";
 import { SERVICE_STATUSES, serviceIdOf, type ServiceTerms } from "../../sdk/src/bazaar.ts";
 import { actTypedData, saltOfName, serviceKeyOf } from "../../sdk/src/bazaar/terms.ts";
 import { BASE_SEPOLIA, LOCAL_BAZAAR_REGISTRY } from "../../sdk/src/constants.ts";
@@ -59,11 +60,11 @@ describe("agents", function () {
     try {
       // As saveView does: the row, then, by its trigger, the turn of all writers.
       await saving.query("BEGIN");
-      await saving.query("SELECT 1 FROM listing WHERE service_id = $1 FOR UPDATE", [Buffer.from(idOf("weather").slice(2), "hex")]);
+      await saving.query("SELECT 1 FROM listing WHERE service_id = $1 FOR UPDATE", [toBytes(idOf("weather"))]);
       const proposing = owner("POST", "/agents", body("weather"));
       const waits = () => db.query<{ n: bigint }>("SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'");
       const early = await Promise.race([proposing, until(async () => (await waits()).rows[0]!.n > 0n)]);
-      await saving.query("UPDATE listing SET chain_block = chain_block WHERE service_id = $1", [Buffer.from(idOf("weather").slice(2), "hex")]);
+      await saving.query("UPDATE listing SET chain_block = chain_block WHERE service_id = $1", [toBytes(idOf("weather"))]);
       await saving.query("COMMIT");
       expect([early, (await proposing).status]).deep.equal([undefined, 201]);
     } finally {
