@@ -6,8 +6,8 @@ import { encodeFunctionData, erc20Abi, parseAbi, type Address, type Hex } from "
 import { generatePrivateKey } from "viem/accounts";
 import { plainCall, transferCalldata } from "../../relayer/src/capabilities/exact/calldata.ts";
 import { markSettled } from "../../relayer/src/capabilities/exact/payment-store.ts";
-import { lookUp, markMoved } from "../../relayer/src/capabilities/exact/queue-store.ts";
-import { takeTellings } from "../../relayer/src/capabilities/exact/store.ts";
+import { enqueue, lookUp, markMoved, markSent } from "../../relayer/src/capabilities/exact/queue-store.ts";
+import { SettlementTaken, takeTellings } from "../../relayer/src/capabilities/exact/store.ts";
 import { createProbe } from "../../relayer/src/capabilities/exact/probe.ts";
 import { settleAuthorization, sweepQueue } from "../../relayer/src/capabilities/exact/service.ts";
 import type { Authorization } from "../../relayer/src/capabilities/exact/types.ts";
@@ -70,30 +70,59 @@ describe("exact, the queue", function () {
     expect(rows[0].live).to.equal(12n);
   });
 
+  async function droppedTx(): Promise<bigint> {
+    const signer = toBytes(newAddress());
+    await world.db.query("INSERT INTO chain_signer (address, next_nonce) VALUES ($1, 1)", [signer]);
+    return (await world.db.query("INSERT INTO chain_tx (signer, nonce, purpose, hash, raw, state) VALUES ($1, 0, 'exact', $2, '', 'dropped') RETURNING tx_id", [signer, toBytes(generatePrivateKey())])).rows[0].tx_id;
+  }
+
   it("is asked by keys, however much came since a connection made its plans", async () => {
+    const txId = await droppedTx();
     const client = await world.db.connect();
     try {
       const keys = [{ from: newAddress(), nonce: generatePrivateKey() }, { from: newAddress(), nonce: generatePrivateKey() }];
       const ask = async () => {
         expect((await lookUp(client, USDC, keys)).map(({ queued, settlement }) => [queued, settlement])).to.deep.equal([[false, undefined], [false, undefined]]);
-        await markMoved(client, USDC, keys, 1n, generatePrivateKey());
+        expect(await markSent(client, USDC, keys as Authorization[], txId).catch((error: unknown) => error)).to.be.instanceOf(SettlementTaken); // none is in the queue
+        await markMoved(client, USDC, keys, txId, generatePrivateKey());
         expect(await takeTellings(client, keys.map(({ from, nonce }) => ({ key: { token: USDC, payer: from, nonce }, toldTo: "plan" })))).to.deep.equal([true, true]);
       };
       for (let time = 0; time < 8; time++) await ask(); // after five PostgreSQL keeps a plan
       await client.query("BEGIN");
       await client.query(
-        `INSERT INTO exact_queue (token, payer, nonce, receiver, amount, valid_after, valid_before, signature, taken_until)
-         SELECT $1::bytea, substr(sha256(n::text::bytea), 1, 20), sha256(n::text::bytea), $1::bytea, 1, 0, 1, '\\x00', now() FROM generate_series(1, 3000) n`,
-        [toBytes(USDC)],
+        `INSERT INTO exact_queue (token, payer, nonce, receiver, amount, valid_after, valid_before, signature, taken_until, state, tx_id)
+         SELECT $1::bytea, substr(sha256(n::text::bytea), 1, 20), sha256(n::text::bytea), $1::bytea, 1, 0, 1, '\\x00', now(), CASE n % 2 WHEN 0 THEN 'queued' ELSE 'sent' END, CASE n % 2 WHEN 1 THEN $2::bigint END FROM generate_series(1, 3000) n`,
+        [toBytes(USDC), txId],
       );
       await client.query("INSERT INTO exact_told (token, payer, nonce, told_to) SELECT token, payer, nonce, 'other' FROM exact_queue");
-      const read = async () => (await client.query("SELECT relname, seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = ANY ($1)", [["exact_queue", "exact_settlement", "exact_told", "chain_tx", "payment"]])).rows;
+      const read = async () => {
+        const { rows } = await client.query("SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::int AS rows FROM pg_stat_xact_user_tables WHERE relname = ANY ($1)", [["exact_queue", "exact_settlement", "exact_told", "chain_tx", "payment"]]);
+        return rows[0].rows as number;
+      };
       const before = await read();
       await ask();
-      expect(await read()).to.deep.equal(before);
-      await client.query("ROLLBACK");
+      expect((await read()) - before).to.be.at.most(2 * keys.length); // two of exact_told, and once more for what is inserted
     } finally {
-      client.release();
+      await client.query("ROLLBACK").finally(() => client.release());
+    }
+  });
+
+  it("two processes that carry the same rows, given in opposite orders, do not wait for each other", async () => {
+    const all = (await newBatch(newAddress(), 2)).sort((one, other) => (one.from.toLowerCase() < other.from.toLowerCase() ? -1 : 1));
+    const txId = await droppedTx();
+    await enqueue(world.db, USDC, all.map((authorization) => ({ authorization, paymentId: undefined, attempts: 0 })), 60_000);
+    const [holder, one, other] = [await world.db.connect(), await world.db.connect(), await world.db.connect()];
+    try {
+      for (const client of [holder, one, other]) await client.query("BEGIN");
+      await holder.query("SELECT 1 FROM exact_queue WHERE nonce = $1 FOR UPDATE", [toBytes(all[0]!.nonce)]);
+      const ended = [() => markSent(one, USDC, all, txId), () => markSent(other, USDC, all.toReversed(), txId)].map((mark, index) => mark().finally(() => [one, other][index]!.query("ROLLBACK")));
+      const waiting = async () => (await world.db.query("SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'")).rowCount;
+      for (const deadline = Date.now() + 10_000; (await waiting()) !== 2; await sleep(10)) expect(Date.now(), "both wait").to.be.lessThan(deadline);
+      await holder.query("ROLLBACK");
+      await Promise.all(ended);
+    } finally {
+      for (const client of [holder, one, other]) client.release();
+      await world.db.query("DELETE FROM exact_queue WHERE nonce = ANY ($1)", [all.map(({ nonce }) => toBytes(nonce))]);
     }
   });
 

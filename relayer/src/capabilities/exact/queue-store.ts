@@ -23,6 +23,12 @@ const fromRow = (row: Row): Queued => ({
 /** The keys as two arrays, for `unnest`. */
 const keysOf = (keys: readonly Key[]): [Buffer[], Buffer[]] => [keys.map(({ from }) => toBytes(from)), keys.map(({ nonce }) => toBytes(nonce))];
 
+/** For statements that lock their rows: all who lock several do so in this order. */
+function inOrder(keys: readonly Key[]): Key[] {
+  const textOf = ({ from, nonce }: Key) => (from + nonce).toLowerCase();
+  return keys.toSorted((one, other) => (textOf(one) < textOf(other) ? -1 : 1));
+}
+
 /** What is known of an authorisation here. */
 export type Known = {
   /** A payment of our own gateway that it pays, or is to pay. */
@@ -83,7 +89,7 @@ export async function markSent(client: Queryable, token: Address, items: readonl
   const { rows } = await client.query<{ sent: bigint; recorded: bigint }>({
     name: "exact_mark_sent",
     text: "SELECT sent, recorded FROM exact_mark_sent($1, $2, $3, $4)",
-    values: [toBytes(token), ...keysOf(items), txId],
+    values: [toBytes(token), ...keysOf(inOrder(items)), txId],
   });
   if (rows[0]!.sent !== BigInt(items.length) || rows[0]!.recorded !== BigInt(items.length)) throw new SettlementTaken();
 }
@@ -94,7 +100,7 @@ export async function markMoved(db: Queryable, token: Address, keys: readonly Ke
   await db.query({
     name: "exact_mark_moved",
     text: "SELECT exact_mark_moved($1, $2, $3, $4, $5)",
-    values: [toBytes(token), ...keysOf(keys), txId, toBytes(block)],
+    values: [toBytes(token), ...keysOf(inOrder(keys)), txId, toBytes(block)],
   });
 }
 
