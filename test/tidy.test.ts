@@ -36,6 +36,7 @@ const BAD: Record<string, Source> = {
   "files are small, but for generated ones": { path: "relayer/src/app.ts", text: "\n".repeat(401) },
   "nothing is left for later": { path: "relayer/migrations/0001_a.sql", text: `-- ${"TO" + "DO"}: index` },
   "no test is left out": { path: "test/a.test.ts", text: `describe.${"on" + "ly"}("a", () => {});` },
+  "a test that sweeps by hand has no sweeper beside it": { path: "test/relayer/a.test.ts", text: `world = await ${"startTest" + "World"}();\nawait syncDiscovery(world.relayer.deps);` },
 };
 
 describe("tidy", () => {

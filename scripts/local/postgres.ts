@@ -27,6 +27,8 @@ export type LocalPostgres = {
   url: string;
   /** True when the server was already running (or is the caller's own). */
   reused: boolean;
+  /** What the server has to tell, on this machine; undefined for the caller's own server. */
+  logFile?: string;
   /** Creates the database unless it is there, dropping an old one first when `fresh`; returns its URL. */
   database(name: string, options?: { fresh?: boolean }): Promise<string>;
   /** Drops a database, cutting off whoever uses it. */
@@ -46,11 +48,12 @@ export async function startPostgres(options: PostgresOptions): Promise<LocalPost
   if (options.databaseUrl !== undefined) return server(options.databaseUrl, true);
   const home = await prepare(resolve(options.dataDir));
   const earlier = await running(home.cluster);
-  if (earlier !== undefined) return server(earlier, true);
+  const logFile = join(home.folder, "postgres.log");
+  if (earlier !== undefined) return { ...server(earlier, true), logFile };
 
   if (!existsSync(join(home.cluster, "PG_VERSION"))) await initialise(home);
   const port = options.port ?? (await freePort());
-  const log = await open(join(home.folder, "postgres.log"), "a");
+  const log = await open(logFile, "a");
   const settings = { listen_addresses: "127.0.0.1", unix_socket_directories: "", max_connections: "200", ...unsafe(options) };
   const flags = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
   const child = spawn(home.bin("postgres"), ["-D", home.cluster, "-p", String(port), ...flags], {
@@ -68,7 +71,7 @@ export async function startPostgres(options: PostgresOptions): Promise<LocalPost
   await until(
     "starting PostgreSQL",
     async () => {
-      if (hasEnded(child)) throw new Error(`PostgreSQL ended at once; see ${join(home.folder, "postgres.log")}`);
+      if (hasEnded(child)) throw new Error(`PostgreSQL ended at once; see ${logFile}`);
       return (await answers(url)) ? true : undefined;
     },
     20_000,
@@ -77,7 +80,7 @@ export async function startPostgres(options: PostgresOptions): Promise<LocalPost
     process.off("exit", last);
     await stopChild(child, "SIGINT"); // fast shutdown: clients are cut off, data is written
   };
-  return server(url, false, stop);
+  return { ...server(url, false, stop), logFile };
 }
 
 function unsafe({ durable = true }: PostgresOptions): Record<string, string> {

@@ -71,6 +71,7 @@ export async function runRound(world: World, plan: Plan, nonce: string, planted?
     const probes = await timed("activity", act(plan, world, processes, stage, buyers));
     await timed("quiet", settleDown(world, processes, books, plan));
     if (books.violations.length === 0) await timed("audit", audit({ world, processes, books, plan, stage, probes, receivers, fromBlock, heldBefore }));
+    for (const deadlock of await world.newDeadlocks()) books.violate("two transactions wait for each other", deadlock);
     for (const crash of processes.crashes) books.violate("a process died by itself", crash);
     const violations = await Promise.all(books.violations.map(async (violation) => ({ ...violation, trail: await trail(world, folder, violation) })));
     const { points, randomKills } = accountOf(plan, processes);

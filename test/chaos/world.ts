@@ -12,6 +12,7 @@ import { mintUSDC, placeContracts } from "../../scripts/local/contracts.ts";
 import { startPostgres, type LocalPostgres } from "../../scripts/local/postgres.ts";
 import { freePort, isAlive, until } from "../../scripts/local/process.ts";
 import { BASE_SEPOLIA } from "../../sdk/src/constants.ts";
+import { deadlocksOf } from "../support/postgres.ts";
 import { startRpcProxy, type RpcProxy } from "../support/rpc-proxy.ts";
 import { startProvider, type Provider } from "./provider.ts";
 
@@ -28,6 +29,7 @@ export class World {
   db: Db;
   databaseUrl: string;
   #ledgers = 0;
+  #deadlocks = 0;
   readonly folder: string;
   #postgres: LocalPostgres;
   readonly #postgresPort: number;
@@ -101,6 +103,13 @@ export class World {
       30_000,
       50,
     );
+  }
+
+  /** Transactions that waited for each other since this was last asked, so that PostgreSQL ended one. */
+  async newDeadlocks(): Promise<string[]> {
+    const found = await deadlocksOf(this.#postgres, this.#deadlocks);
+    this.#deadlocks += found.length;
+    return found;
   }
 
   /** No block for a while; transactions wait in the pool. */

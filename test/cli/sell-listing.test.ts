@@ -34,7 +34,7 @@ describe("tallystick sell, in the bazaar", function () {
   let origin: string;
   let folder: string;
   before(async () => {
-    [world, folder] = await Promise.all([startTestWorld(), mkdtemp(join(tmpdir(), "tallystick-listing-"))]);
+    [world, folder] = await Promise.all([startTestWorld({ sweepsByHand: true }), mkdtemp(join(tmpdir(), "tallystick-listing-"))]);
     api = createServer((request, response) => {
       response.setHeader("content-type", "application/json");
       if (request.url === "/openapi.json") return response.end(JSON.stringify(document()));

@@ -35,7 +35,7 @@ describe("reputation in discovery", function () {
 
   before(async () => {
     // Nothing is claimed before both charges are acknowledged.
-    world = await startTestWorld({ env: { RELAYER_BAZAAR_REGISTRY: LOCAL_BAZAAR_REGISTRY, RELAYER_PROBE_PERIOD_S: "0", RELAYER_SETTLE_MIN_VALUE: String(1_000n * PRICE), RELAYER_MAX_UNSETTLED_CHANNEL: String(10n * PRICE) } });
+    world = await startTestWorld({ sweepsByHand: true, env: { RELAYER_BAZAAR_REGISTRY: LOCAL_BAZAAR_REGISTRY, RELAYER_PROBE_PERIOD_S: "0", RELAYER_SETTLE_MIN_VALUE: String(1_000n * PRICE), RELAYER_MAX_UNSETTLED_CHANNEL: String(10n * PRICE) } });
     const [provider, hotel, airline] = [1, 2, 3].map((n) => world.chain.account(n)) as LocalAccount[] as [LocalAccount, LocalAccount, LocalAccount];
     const [ann, bea, cem] = [4, 5, 6].map((n) => world.chain.account(n)) as LocalAccount[] as [LocalAccount, LocalAccount, LocalAccount];
     for (const { address } of [ann, bea, cem]) await world.chain.mintUSDC(address, 10n * PRICE);

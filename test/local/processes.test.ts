@@ -6,6 +6,7 @@ import pg from "pg";
 import { rpc, startChain } from "../../scripts/local/chain.ts";
 import { startPostgres } from "../../scripts/local/postgres.ts";
 import { isAlive } from "../../scripts/local/process.ts";
+import { deadlocksOf } from "../support/postgres.ts";
 
 async function query(connectionString: string, sql: string): Promise<unknown[]> {
   const client = new pg.Client({ connectionString });
@@ -92,6 +93,26 @@ describe("processes of the local world", function () {
       expect(await query(await second.database("ledger", { fresh: true }), "SELECT to_regclass('kept') AS kept")).to.deep.equal([{ kept: null }]);
     } finally {
       await second.stop();
+    }
+  });
+
+  it("PostgreSQL's log tells of transactions that waited for each other", async () => {
+    const postgres = await startPostgres({ dataDir: join(folder, "postgres"), durable: false });
+    const clients = [new pg.Client({ connectionString: postgres.url }), new pg.Client({ connectionString: postgres.url })];
+    try {
+      await query(postgres.url, "CREATE TABLE kept (id int PRIMARY KEY); INSERT INTO kept VALUES (0), (1)");
+      await query(postgres.url, "SELECT 1 / 0").catch(() => {});
+      expect(await deadlocksOf(postgres)).to.deep.equal([]);
+      for (const [own, client] of clients.entries()) await client.connect().then(() => client.query(`BEGIN; UPDATE kept SET id = id WHERE id = ${own}`));
+      const ended = await Promise.allSettled(clients.map((client, own) => client.query(`UPDATE kept SET id = id WHERE id = ${1 - own}`)));
+      expect(ended.map(({ status }) => status)).to.have.members(["fulfilled", "rejected"]);
+      const [told, ...more] = await deadlocksOf(postgres);
+      expect(more).to.deep.equal([]);
+      for (const own of [0, 1]) expect(told).to.include(`UPDATE kept SET id = id WHERE id = ${own}`);
+      expect(await deadlocksOf(postgres, 1)).to.deep.equal([]);
+    } finally {
+      for (const client of clients) await client.end();
+      await postgres.stop();
     }
   });
 

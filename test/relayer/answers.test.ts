@@ -14,7 +14,7 @@ describe("stored answers", function () {
   let world: TestWorld;
   let base: string;
   before(async () => {
-    world = await startTestWorld();
+    world = await startTestWorld({ sweepsByHand: true });
     base = world.relayer.deps.config.publicUrl;
   });
   after(() => world.stop());

@@ -29,9 +29,7 @@ describe("anchors of the audit log", function () {
   let today = new Date();
 
   before(async () => {
-    // The sweeper of the processes would be at it too; an hour away, it is not.
-    const env = { RELAYER_AUDIT_ANCHOR: LOCAL_AUDIT_ANCHOR, RELAYER_OPERATOR_TOKEN: OPERATOR, RELAYER_SWEEP_MS: "600000" };
-    world = await startTestWorld({ env });
+    world = await startTestWorld({ sweepsByHand: true, env: { RELAYER_AUDIT_ANCHOR: LOCAL_AUDIT_ANCHOR, RELAYER_OPERATOR_TOKEN: OPERATOR } });
     second = (await world.anotherRelayer()).relayer;
   });
   after(() => world.stop());

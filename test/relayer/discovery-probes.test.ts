@@ -73,8 +73,7 @@ describe("probes", function () {
   }
 
   before(async () => {
-    // The world's own worker looks at nothing: the test says when.
-    [world, elsewhere] = await Promise.all([startTestWorld({ env: { RELAYER_PROBE_PERIOD_S: "0" } }), startForeignRelayer()]);
+    [world, elsewhere] = await Promise.all([startTestWorld({ sweepsByHand: true, env: { RELAYER_PROBE_PERIOD_S: "0" } }), startForeignRelayer()]);
     const env = { RELAYER_ROLE: "server", RELAYER_PUBLIC_URL: world.url, RELAYER_PROBE_PERIOD_S: "3600", RELAYER_PROBE_KEY: keyOf(CANARY), RELAYER_PROBE_BUDGET: String(BUDGET) };
     ({ relayer: prober } = await world.anotherRelayer(env));
     await world.chain.mintUSDC(addressOf(CANARY), 1_000_000n);

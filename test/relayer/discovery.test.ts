@@ -54,7 +54,7 @@ describe("discovery", function () {
 
   before(async () => {
     // Nothing is probed: promises count until something is measured.
-    [world, elsewhere] = await Promise.all([startTestWorld({ env: { RELAYER_PROBE_PERIOD_S: "0" } }), startForeignRelayer()]);
+    [world, elsewhere] = await Promise.all([startTestWorld({ sweepsByHand: true, env: { RELAYER_PROBE_PERIOD_S: "0" } }), startForeignRelayer()]);
     bazaar = bazaarOf(world.chain);
     search = await listHere(1, {});
     weather = await listHere(2, { name: "Weather", description: "Forecasts of rain for any place on earth.", capability: "data.weather", categories: ["data"], sla: { maxLatencyMs: 100, minUptimePercent: 90 }, schemes: ["exact"] }, { price: 5_000n });

@@ -25,7 +25,7 @@ describe("exact on the gateway, hostile", function () {
   let terms: ExactTerms;
 
   before(async () => {
-    world = await startTestWorld({ rpcUrl: async (chainUrl) => (proxy = await startRpcProxy(chainUrl)).url });
+    world = await startTestWorld({ sweepsByHand: true, rpcUrl: async (chainUrl) => (proxy = await startRpcProxy(chainUrl)).url });
     terms = exactTermsOf(requiredOf(await fetch(url())));
   });
   after(async () => {
@@ -141,7 +141,7 @@ describe("exact on the gateway, hostile", function () {
     for (let stuck = 0; stuck < 120; stuck++) await insertSettling(`pay_stuck_${stuck}`, await authorize(poor, terms, { validBefore: nowS() + 3000n }), 600);
     const payer = await newPayer(world.chain);
     await insertSettling("pay_behind", await authorize(payer, terms), 1);
-    for (const deadline = Date.now() + 40_000; (await statesOf(payer.address))[0] !== "charged"; await sleep(200)) expect(Date.now(), "still stuck").to.be.lessThan(deadline);
+    for (const deadline = Date.now() + 40_000; (await statesOf(payer.address))[0] !== "charged"; await settleWithheld(world.relayer.deps)) expect(Date.now(), "still stuck").to.be.lessThan(deadline);
     await query("UPDATE payment SET state = 'released', release_reason = 'test' WHERE payer = $1", [bytes(poor.address)]);
   });
 

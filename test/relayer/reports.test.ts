@@ -23,7 +23,7 @@ describe("ratings and reports", function () {
   let [provider, payer, stranger] = [] as unknown as LocalAccount[];
 
   before(async () => {
-    world = await startTestWorld({ env: { RELAYER_BAZAAR_REGISTRY: LOCAL_BAZAAR_REGISTRY, RELAYER_OPERATOR_TOKEN: OPERATOR, RELAYER_JOB_ESCROW: LOCAL_JOB_ESCROW } });
+    world = await startTestWorld({ sweepsByHand: true, env: { RELAYER_BAZAAR_REGISTRY: LOCAL_BAZAAR_REGISTRY, RELAYER_OPERATOR_TOKEN: OPERATOR, RELAYER_JOB_ESCROW: LOCAL_JOB_ESCROW } });
     [provider, payer, stranger] = [1, 2, 3].map((n) => world.chain.account(n)) as LocalAccount[] as [LocalAccount, LocalAccount, LocalAccount];
     await world.chain.mintUSDC(payer!.address, parseUnits("10", 6));
     const listing = createListingClient({ relayerUrl: world.url, account: provider!, registry: LOCAL_BAZAAR_REGISTRY });

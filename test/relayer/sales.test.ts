@@ -19,7 +19,7 @@ describe("sales", function () {
   let other: Caller;
   let next = 20;
   before(async () => {
-    world = await startTestWorld();
+    world = await startTestWorld({ sweepsByHand: true });
     [owner, other] = [await callerAs(world, OWNER), await callerAs(world, OTHER)];
     expect((await owner("POST", "/services", { name: SERVICE, url: SHOP_URL, price: "$0.001", upstreamTimeoutMs: 20_000 })).status).equal(201);
   });

@@ -36,7 +36,7 @@ describe("payment by transaction hash", function () {
       response.end("late but here");
     });
     await new Promise<void>((done) => flaky.listen(0, "127.0.0.1", done));
-    world = await startTestWorld();
+    world = await startTestWorld({ sweepsByHand: true });
     chainOf = new Sessions(world.chain);
     buyer = world.chain.account(2);
     for (const index of [2, 3, 4]) await world.chain.mintUSDC(world.chain.account(index).address, parseUnits("100", 6));

@@ -46,7 +46,7 @@ describe("a provider's own server, when things fail", function () {
   let shop: Shop;
   let next = 20;
   before(async () => {
-    world = await startTestWorld();
+    world = await startTestWorld({ sweepsByHand: true });
     link = await startLink(world.url);
     // Signing in checks where it is asked to sign in, so it goes straight to the relayer; what follows takes the link.
     const lossy: typeof fetch = (input, init) => fetch(String(input).includes("/access/") ? input : String(input).replace(world.url, link.url), init);

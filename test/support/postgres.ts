@@ -1,7 +1,7 @@
 // A PostgreSQL for tests: DATABASE_URL's server when it is set, else an embedded one in a temporary folder, the same for all suites of this
 // process. Each suite has databases of its own.
 import { randomBytes } from "node:crypto";
-import { chmod, mkdtemp, rm } from "node:fs/promises";
+import { chmod, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startPostgres, type LocalPostgres } from "../../scripts/local/postgres.ts";
@@ -29,9 +29,23 @@ async function start(): Promise<Own> {
     postgres,
     async end() {
       await postgres.stop();
+      const [deadlock] = await deadlocksOf(postgres);
       await rm(folder, { recursive: true, force: true });
+      if (deadlock !== undefined) throw new Error(`two transactions of these tests waited for each other: ${deadlock}`);
     },
   };
+}
+
+const ENTRY = /^(?=\d{4}-\d\d-\d\d )/m;
+
+/**
+ * Whoever loses a deadlock tries again and nobody notices, so a server is asked at its end.
+ * @param past how many of them are known.
+ * @returns one text for each: both statements, as the server's log has them.
+ */
+export async function deadlocksOf({ logFile }: LocalPostgres, past = 0): Promise<string[]> {
+  const entries = logFile === undefined ? [] : (await readFile(logFile, "utf8")).split(ENTRY);
+  return entries.flatMap((entry, index) => (entry.includes("ERROR:  deadlock detected") ? [entries.slice(index, index + 2).join("")] : [])).slice(past);
 }
 
 export async function startTestPostgres(): Promise<TestPostgres> {

@@ -72,8 +72,17 @@ export type TestWorld = {
   stop(): Promise<void>;
 };
 
+type WorldOptions = {
+  env?: Record<string, string>;
+  /** The test calls the sweeps itself: none of its relayers does so beside it. */
+  sweepsByHand?: boolean;
+  log?: DestinationStream;
+  /** Something between the relayer and the chain. */
+  rpcUrl?: (chainUrl: string) => Promise<string>;
+};
+
 /** Starts everything; the service is called `echo` and costs 1000 atomic units a call. */
-export async function startTestWorld(options: { env?: Record<string, string>; log?: DestinationStream; /** Something between the relayer and the chain. */ rpcUrl?: (chainUrl: string) => Promise<string> } = {}): Promise<TestWorld> {
+export async function startTestWorld(options: WorldOptions = {}): Promise<TestWorld> {
   const [chain, postgres, provider] = await Promise.all([startTestChain({ blockTimeMs: 1_000 }), startTestPostgres(), startProvider()]);
   const databaseUrl = await postgres.freshDatabase();
   const running: Relayer[] = [];
@@ -81,7 +90,7 @@ export async function startTestWorld(options: { env?: Record<string, string>; lo
   const start = async (env: Record<string, string> = {}) => {
     const port = String(await freePort());
     const services = [{ name: "echo", origin: provider.origin, description: "echoes", upstreamTimeoutMs: 3_000 }];
-    const config = testConfig(databaseUrl, rpcUrl, services, { RELAYER_PORT: port, ...options.env, ...env });
+    const config = testConfig(databaseUrl, rpcUrl, services, { RELAYER_PORT: port, ...(options.sweepsByHand === true && { RELAYER_SWEEP_MS: "600000" }), ...options.env, ...env });
     const relayer = await createRelayer(config, createLog(options.log === undefined ? "silent" : "debug", options.log));
     running.push(relayer);
     return { relayer, url: await relayer.start() };

@@ -60,6 +60,10 @@ const MAX_LINES_OF_TESTS_AND_CONTRACTS = 600;
 const MARKS = new RegExp(`\\b(?:${["TO" + "DO", "FIX" + "ME", "X" + "XX"].join("|")})\\b`);
 const SKIPPED = new RegExp(`\\b(?:describe|context|it|suite|test)\\.(?:${"on" + "ly"}|${"sk" + "ip"})\\b|\\bx(?:it|describe)\\(|\\bvm\\.${"sk" + "ip"}\\(`);
 
+/** What the relayer's sweeper calls (`sweeps` in relayer/src/relayer.ts). */
+const SWEEP = /\b(?:sweep\w*|settleWithheld|followSettled|recoverApprovals|anchorSeals|syncDiscovery|fetchDocuments|probeServices)\(/;
+const NO_SWEEPER = /\bsweepsByHand: true\b|\bRELAYER_ROLE: "server"|\bRELAYER_SWEEP_MS: "600000"/;
+
 const FASTIFY_PLUGIN = "sdk/src/provider/fastify.ts";
 const isOfSdk = ({ specifier, target }: Import) => /^(?:viem(\/|$)|node:)/.test(specifier) || within(target, "sdk/");
 
@@ -106,4 +110,11 @@ export const RULES: Rule[] = [
   },
   { name: "nothing is left for later", check: ({ text }) => (MARKS.test(text) ? [`has ${MARKS.exec(text)![0]}`] : []) },
   forbidden("no test is left out", (path) => isScript(path) || path.endsWith(".sol"), SKIPPED),
+  {
+    name: "a test that sweeps by hand has no sweeper beside it",
+    check({ path, text }) {
+      const code = withoutComments(text);
+      return within(path, "test/") && code.includes("startTestWorld(") && SWEEP.test(code) && !NO_SWEEPER.test(code) ? ["starts its world without sweepsByHand"] : [];
+    },
+  },
 ];
