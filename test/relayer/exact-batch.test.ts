@@ -5,7 +5,8 @@ import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { encodeFunctionData, erc20Abi, parseAbi, parseSignature, type Abi, type Address, type Hex } from "viem";
 import { generatePrivateKey } from "viem/accounts";
-import { transferCalldata } from "../../relayer/src/capabilities/exact/calldata.ts";
+import { plainCall, transferCalldata } from "../../relayer/src/capabilities/exact/calldata.ts";
+import { createProbe, type Probe } from "../../relayer/src/capabilities/exact/probe.ts";
 import { settleAuthorization } from "../../relayer/src/capabilities/exact/service.ts";
 import type { Authorization, Settled } from "../../relayer/src/capabilities/exact/types.ts";
 import { rpc } from "../../scripts/local/chain.ts";
@@ -70,6 +71,52 @@ describe("exact, many in one transaction", function () {
     // The same ones again find the transaction and send none.
     expect(hashesOf(await settleAll(all))).to.deep.equal(hashes);
     expect(await balanceOf(seller)).to.equal(40n * PRICE);
+  });
+
+  describe("what has just been looked at", () => {
+    const looks = () => world.proxy.calls.get("eth_call") ?? 0;
+    let clockMs = 0;
+    let probe: Probe;
+    before(() => void (probe = createProbe(deps, () => clockMs)));
+    const newCalls = async (accounts: Awaited<ReturnType<typeof payer>>[]) => (await Promise.all(accounts.map((account) => signed(account, newAddress())))).map((authorization) => plainCall(authorization)!);
+    /** How many questions the sequence took, and what it says. */
+    async function sequence(calls: Buffer[]) {
+      const before = looks();
+      const passes = (await probe.sequence(calls)).map((outcome) => outcome?.passes);
+      return { asked: looks() - before, passes };
+    }
+
+    it("is not rehearsed again, once, and for half a second", async () => {
+      const calls = await newCalls(await Promise.all([0, 1, 2].map(() => payer(world))));
+      await Promise.all(calls.map((call) => probe.one(call)));
+      clockMs += 500;
+      expect(await sequence(calls)).to.deep.equal({ asked: 0, passes: [true, true, true] });
+      expect(await sequence(calls)).to.deep.equal({ asked: 1, passes: [true, true, true] });
+      await Promise.all(calls.map((call) => probe.one(call)));
+      clockMs += 501;
+      expect(await sequence(calls)).to.deep.equal({ asked: 1, passes: [true, true, true] });
+    });
+
+    it("is, when its payer pays another, when it did not pass, or has code; in the order of all", async () => {
+      const [poor, empty, turned, rich] = [await payer(world, PRICE), await payer(world, 0n), await payer(world), await payer(world)];
+      const calls = await newCalls([rich, poor, empty, poor, turned]);
+      await rpc(world.nodeUrl, "hardhat_setCode", [turned.address, GAS_BURNER]);
+      await Promise.all(calls.map((call) => probe.one(call)));
+      expect(await sequence(calls)).to.deep.equal({ asked: 1, passes: [true, true, false, false, false] });
+      expect((await probe.sequence(calls.slice(-1)))[0]).to.include({ hasCode: true, passes: false });
+    });
+
+    it("turns bad before the next block: the others are settled, and it is told why it was not", async () => {
+      const seller = newAddress();
+      const accounts = await Promise.all(Array.from({ length: 4 }, () => payer(world)));
+      const all = await Promise.all(accounts.map((account) => signed(account, seller)));
+      await Promise.all(all.map((authorization) => deps.exact.probe.one(plainCall(authorization)!)));
+      await sendAhead(world, accounts[0]!.address, USDC, encodeFunctionData({ abi: adminAbi, functionName: "transfer", args: [newAddress(), 100n * PRICE] }));
+      const [drained, ...others] = await settleAll(all);
+      expect(drained).to.deep.equal({ status: "failed", reason: "transfer_refused", final: false });
+      expect(others.map(({ status }) => status)).to.deep.equal(others.map(() => "settled"));
+      expect(await balanceOf(seller)).to.equal(3n * PRICE);
+    });
   });
 
   it("takes the 64 bytes of ERC-2098 as well as 65", async () => {

@@ -22,7 +22,7 @@ export type Plan = {
   gas: bigint;
 };
 
-export function planBatch(count: number, rehearsed: readonly Rehearsed[]): Plan {
+export function planBatch(count: number, rehearsed: readonly (Rehearsed | undefined)[]): Plan {
   const plan: Plan = { together: [], alone: [], later: [], gas: 0n };
   let sum = BASE_GAS;
   for (let index = 0; index < count; index++) {

@@ -2,8 +2,9 @@
 import type { PublicClient } from "viem";
 import { chainUnavailable, type Chain } from "../../chain/client.ts";
 import type { Config } from "../../config.ts";
+import { createBoundedCache } from "../../crypto/bounded-cache.ts";
 import { createGroup } from "../../db/group.ts";
-import { PLAIN_CALL_BYTES, VALUE_AT } from "./calldata.ts";
+import { PAYER_AT, PLAIN_CALL_BYTES, VALUE_AT } from "./calldata.ts";
 import { probeProgram, rehearsalProgram, type Program } from "./probe-code.ts";
 
 /** What one transfer would do, tried by itself at the newest block. Balance in atomic units. */
@@ -14,8 +15,11 @@ export type Rehearsed = { hasCode: boolean; passes: boolean; gas: bigint };
 export type Probe = {
   /** @throws `chain_unavailable` (503) when no majority of the endpoints says the same. */
   one(call: Buffer): Promise<Probed>;
-  /** In this order, each seeing what those before it did. Shorter than asked when the node gives no gas for more. */
-  sequence(calls: readonly Buffer[]): Promise<Rehearsed[]>;
+  /**
+   * In this order, each seeing what those before it did; but one that passed by itself less than half a second ago, and whose payer pays
+   * no other of them, is not tried again, once. Undefined for those that the node gives no gas for.
+   */
+  sequence(calls: readonly Buffer[]): Promise<(Rehearsed | undefined)[]>;
   /** One transfer of any kind; a wallet's code is run, on no more gas than is paid for. */
   single(call: Buffer): Promise<Rehearsed>;
 };
@@ -26,21 +30,41 @@ export const MOST_TRANSFER_GAS = 500_000n;
 export const isSpent = (gas: bigint): boolean => gas >= (MOST_TRANSFER_GAS * 9n) / 10n;
 /** Items in one eth_call: some 10M gas, and far below the size limit of creation code. */
 const MOST_PROBED = 64;
+/** As long as it takes to be verified and put into a batch, and less than a block: what may change meanwhile may change after any rehearsal. */
+const RECENT_MS = 500;
+/** Transfers that passed; some 500 bytes each. */
+const REMEMBERED = 4_096;
 
-export function createProbe({ chain, config }: { chain: Chain; config: Pick<Config, "token"> }): Probe {
+/** @param clockMs a clock that only goes forward. */
+export function createProbe({ chain, config }: { chain: Chain; config: Pick<Config, "token"> }, clockMs = () => performance.now()): Probe {
   const isolated = probeProgram(config.token.address, Number(MOST_TRANSFER_GAS));
   const grouped = createGroup((calls: Buffer[]) => probeAll(chain, isolated, calls), () => true);
   const trial = { token: config.token.address, mostGas: Number(MOST_TRANSFER_GAS) };
   const sequential = rehearsalProgram({ ...trial, callBytes: PLAIN_CALL_BYTES, wallets: false });
   // The transaction that follows is simulated again, and judged by its logs: one endpoint's word is enough here.
   const rehearse = async (program: Program, calls: readonly Buffer[]) => rehearsedIn(await run(chain.client, program, calls).catch((cause: unknown) => Promise.reject(chainUnavailable(cause))));
+  const passed = createBoundedCache<string, { gas: bigint; atMs: number }>(REMEMBERED);
+  const takeRecent = (call: Buffer): Rehearsed | undefined => {
+    const known = passed.get(keyOf(call));
+    if (known === undefined || clockMs() - known.atMs > RECENT_MS) return undefined;
+    passed.set(keyOf(call), { gas: 0n, atMs: -Infinity });
+    return { hasCode: false, passes: true, gas: known.gas };
+  };
   return {
     async one(call) {
+      const atMs = clockMs();
       const probed = await grouped(call);
       if (probed === undefined) throw chainUnavailable(new Error("the RPC endpoints do not agree"));
+      if (probed.passes && !probed.hasCode) passed.set(keyOf(call), { gas: probed.gas, atMs });
       return probed;
     },
-    sequence: (calls) => rehearse(sequential, calls),
+    async sequence(calls) {
+      const ofPayer = Map.groupBy(calls, payerOf);
+      const known = calls.map((call) => (ofPayer.get(payerOf(call))!.length === 1 ? takeRecent(call) : undefined));
+      const rest = calls.filter((_, index) => known[index] === undefined);
+      const rehearsed = (rest.length === 0 ? [] : await rehearse(sequential, rest)).values();
+      return known.map((outcome) => outcome ?? rehearsed.next().value);
+    },
     async single(call) {
       const [outcome] = await rehearse(rehearsalProgram({ ...trial, callBytes: call.length, wallets: true }), [call]);
       if (outcome === undefined) throw chainUnavailable(new Error("the node has no gas for a single transfer"));
@@ -48,6 +72,9 @@ export function createProbe({ chain, config }: { chain: Chain; config: Pick<Conf
     },
   };
 }
+
+const keyOf = (call: Buffer): string => call.toString("latin1");
+const payerOf = (call: Buffer): string => call.toString("latin1", PAYER_AT, PAYER_AT + 32);
 
 /** Undefined for a transfer on which the endpoints do not agree. */
 async function probeAll(chain: Chain, program: Program, calls: readonly Buffer[]): Promise<(Probed | undefined)[]> {
