@@ -13,6 +13,8 @@ const TIMEOUT_MS = 5_000;
 /** A page of 500 receipts is some 600 kB. */
 const MOST_BYTES = 4_000_000;
 const MOST_LEAVES = 100_000;
+/** `slaMet` of a receipt. */
+const MISSED = 2;
 
 /** Undefined when no source has it, or what they have is not it. */
 export async function fetchBundle(sources: readonly string[], root: Hex): Promise<BundleLeaf[] | undefined> {
@@ -39,25 +41,30 @@ async function leavesFrom(source: string, root: Hex): Promise<BundleLeaf[] | und
 }
 
 export type Party = { payer: Address; payerAuthorizer: Address };
+/** Of an agreed SLA that was missed: `late`. Amount in atomic units. */
+export type Acknowledged = { receiptHash: Hex; channelId: Hex; late: boolean; latencyMs: bigint; amount: bigint };
 export type Sums = { acknowledged: number; late: number; latencyMs: bigint; amount: bigint };
 
-/** Receipts that are what their leaf says and that the channel's buyer acknowledged, by channel. */
-export async function acknowledgedSums(leaves: readonly BundleLeaf[], chainId: number, contract: Address, partyOf: (channelId: Hex) => Promise<Party | null>): Promise<Map<Hex, Sums>> {
+/** Receipts that are what their leaf says and that the channel's buyer acknowledged. */
+export async function acknowledgedIn(leaves: readonly BundleLeaf[], chainId: number, contract: Address, partyOf: (channelId: Hex) => Promise<Party | null>): Promise<Acknowledged[]> {
   const domain = receiptDomain(chainId, contract);
-  const sums = new Map<Hex, Sums>();
+  const found: Acknowledged[] = [];
   for (const { receiptHash, receipt, ack } of leaves) {
     if (receipt === undefined || ack === undefined || !(await isAcknowledged(domain, receiptHash, receipt, ack, partyOf))) continue;
-    const sum = sums.get(receipt.channelId) ?? { acknowledged: 0, late: 0, latencyMs: 0n, amount: 0n };
-    sum.acknowledged += 1;
-    if (receipt.slaMet === MISSED) sum.late += 1;
-    sum.latencyMs += BigInt(receipt.latencyMs);
-    sum.amount += BigInt(receipt.amount);
-    sums.set(receipt.channelId, sum);
+    found.push({ receiptHash: receiptHash.toLowerCase() as Hex, channelId: receipt.channelId.toLowerCase() as Hex, late: receipt.slaMet === MISSED, latencyMs: BigInt(receipt.latencyMs), amount: BigInt(receipt.amount) });
+  }
+  return found;
+}
+
+/** By channel. */
+export function sumsOf(receipts: readonly Acknowledged[]): Map<Hex, Sums> {
+  const sums = new Map<Hex, Sums>();
+  for (const { channelId, late, latencyMs, amount } of receipts) {
+    const sum = sums.get(channelId) ?? { acknowledged: 0, late: 0, latencyMs: 0n, amount: 0n };
+    sums.set(channelId, { acknowledged: sum.acknowledged + 1, late: sum.late + (late ? 1 : 0), latencyMs: sum.latencyMs + latencyMs, amount: sum.amount + amount });
   }
   return sums;
 }
-
-const MISSED = 2;
 
 async function isAcknowledged(domain: ReceiptDomain, receiptHash: Hex, receipt: PublicReceipt, ack: Hex, partyOf: (channelId: Hex) => Promise<Party | null>): Promise<boolean> {
   try {

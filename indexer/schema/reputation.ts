@@ -4,7 +4,7 @@ import { index, onchainEnum, onchainTable, primaryKey } from "ponder";
 export const trustLevel = onchainEnum("trust_level", ["untrusted", "new", "trusted", "verified", "elite"]);
 export const bundleStatus = onchainEnum("bundle_status", ["wanted", "verified", "unavailable"]);
 
-/** A root of receipts that rode in a claim, and what is known of the receipts under it. */
+/** A root of receipts that rode in a packed claim, and what is known of the receipts under it. */
 export const receiptRoot = onchainTable(
   "receipt_root",
   (t) => ({
@@ -18,6 +18,7 @@ export const receiptRoot = onchainTable(
     status: bundleStatus().notNull(),
     attempts: t.integer().notNull(),
     receipts: t.integer(),
+    /** Of these, acknowledged by their buyers, and counted under no root before. */
     acknowledged: t.integer(),
     transactionHash: t.hex().notNull(),
     blockNumber: t.bigint().notNull(),
@@ -26,7 +27,7 @@ export const receiptRoot = onchainTable(
   (table) => ({ byReceiver: index().on(table.receiver, table.timestamp), byStatus: index().on(table.status, table.blockNumber) }),
 );
 
-/** Acknowledged receipts of one channel under one root: signed for by the seller's root and by the buyer's ReceiptAck. */
+/** Acknowledged receipts of one channel counted under one root: signed for by the seller's root and by the buyer's ReceiptAck. */
 export const receiptSum = onchainTable(
   "receipt_sum",
   (t) => ({
@@ -40,6 +41,9 @@ export const receiptSum = onchainTable(
   }),
   (table) => ({ pk: primaryKey({ columns: [table.root, table.channelId] }) }),
 );
+
+/** An acknowledged receipt counts once, however many roots name it. */
+export const countedReceipt = onchainTable("counted_receipt", (t) => ({ receiptHash: t.hex().primaryKey(), root: t.hex().notNull(), channelId: t.hex().notNull() }), (table) => ({ byRoot: index().on(table.root) }));
 
 /** All scores 0 to 100. `evidence`: JSON, each factor with value, weight and reason. */
 export const reputation = onchainTable(

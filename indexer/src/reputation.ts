@@ -1,15 +1,16 @@
 // Every so many blocks: fetches receipts under new roots, and scores every service again from the other tables. Nothing here decides about
 // money; README.md says who believes it.
 import { ponder, type Context } from "ponder:registry";
-import { channel, claim, job, rating, receiptRoot, receiptSum, reputation, reputationEvent, service } from "ponder:schema";
-import { eq } from "ponder";
+import { channel, claim, countedReceipt, job, packedGroup, rating, receiptRoot, receiptSum, reputation, reputationEvent, service, skippedClaim } from "ponder:schema";
+import { and, eq, inArray, isNotNull } from "ponder";
 import type { Hex } from "viem";
 import { chainById } from "../../sdk/src/constants.ts";
 import { receiptSources } from "../ponder.config.ts";
 import { servicesByReceiver } from "../reputation/attribute.ts";
-import { acknowledgedSums, fetchBundle } from "../reputation/bundle.ts";
+import { acknowledgedIn, fetchBundle, sumsOf, type Acknowledged } from "../reputation/bundle.ts";
 import type { ClaimFact, Facts, ReceiptSums } from "../reputation/facts.ts";
 import { jobFactsOf } from "../reputation/jobs.ts";
+import { receiptsOfClaims, type LaterRoot } from "../reputation/receipts.ts";
 import { score, type Reputation } from "../reputation/score.ts";
 
 type Block = { number: bigint; timestamp: bigint };
@@ -38,11 +39,40 @@ async function fetchReceipts(context: Context): Promise<void> {
       await context.db.update(receiptRoot, { root }).set({ attempts: attempts + 1, status: attempts + 1 < MOST_ATTEMPTS ? "wanted" : "unavailable" });
       continue;
     }
-    const sums = await acknowledgedSums(leaves, context.chain.id, context.contracts.SessionChannels.address as Hex, (id) => context.db.find(channel, { id }));
-    for (const [channelId, sum] of sums) await context.db.insert(receiptSum).values({ root, channelId, ...sum }).onConflictDoNothing();
-    const acknowledged = [...sums.values()].reduce((all, sum) => all + sum.acknowledged, 0);
-    await context.db.update(receiptRoot, { root }).set({ status: "verified", attempts: attempts + 1, receipts: leaves.length, acknowledged });
+    const shownFor = await channelsUnder(context, root);
+    const found = await acknowledgedIn(leaves, context.chain.id, context.contracts.SessionChannels.address as Hex, async (id) => (shownFor.has(low(id)) ? context.db.find(channel, { id }) : null));
+    const counted = await count(context, root, found);
+    await context.db.update(receiptRoot, { root }).set((row) => ({ status: "verified", attempts: attempts + 1, receipts: leaves.length, acknowledged: (row.acknowledged ?? 0) + counted }));
   }
+}
+
+/** Channels whose claimed rows this root was shown with. Receipts of a row that the chain refused ride again, under a root of their own. */
+async function channelsUnder({ db: { sql } }: Context, root: Hex): Promise<Set<string>> {
+  const [claimed, later] = await Promise.all([
+    sql.select({ channelId: claim.channelId }).from(claim).where(eq(claim.receiptsRoot, root)),
+    sql.select({ channelId: skippedClaim.channelId }).from(skippedClaim).innerJoin(packedGroup, eq(packedGroup.id, skippedClaim.groupId)).where(and(eq(packedGroup.receiptsRoot, root), eq(skippedClaim.reason, "NothingNew"))),
+  ]);
+  return new Set([...claimed, ...later].map(({ channelId }) => low(channelId)));
+}
+
+/** Receipts looked for in one statement. */
+const AT_ONCE = 2_000;
+
+/** Each once, under the first root that was looked at. @returns how many were new. */
+async function count({ db }: Context, root: Hex, found: readonly Acknowledged[]): Promise<number> {
+  const fresh = new Map(found.map((receipt) => [receipt.receiptHash, receipt]));
+  const hashes = [...fresh.keys()];
+  for (let at = 0; at < hashes.length; at += AT_ONCE) {
+    const known = await db.sql.select({ receiptHash: countedReceipt.receiptHash }).from(countedReceipt).where(inArray(countedReceipt.receiptHash, hashes.slice(at, at + AT_ONCE)));
+    for (const { receiptHash } of known) fresh.delete(receiptHash);
+  }
+  const receipts = [...fresh.values()];
+  if (receipts.length === 0) return 0;
+  await db.insert(countedReceipt).values(receipts.map(({ receiptHash, channelId }) => ({ receiptHash, channelId, root })));
+  for (const [channelId, sum] of sumsOf(receipts)) {
+    await db.insert(receiptSum).values({ root, channelId, ...sum }).onConflictDoUpdate((row) => ({ acknowledged: row.acknowledged + sum.acknowledged, late: row.late + sum.late, latencyMs: row.latencyMs + sum.latencyMs, amount: row.amount + sum.amount }));
+  }
+  return receipts.length;
 }
 
 // ------------------------------------------------------------------ facts
@@ -51,12 +81,14 @@ async function fetchReceipts(context: Context): Promise<void> {
 async function factsOf(context: Context, nowS: number): Promise<Facts> {
   const usdc = chainById(context.chain.id)?.usdc.address.toLowerCase() ?? "";
   const { sql } = context.db;
-  const [services, channels, claims, ratings, sums, jobs] = await Promise.all([sql.select().from(service), sql.select().from(channel), sql.select().from(claim), sql.select().from(rating), sql.select().from(receiptSum), sql.select().from(job)]);
+  const [services, channels, claims, ratings, sums, later, jobs] = await Promise.all([
+    sql.select().from(service), sql.select().from(channel), sql.select().from(claim), sql.select().from(rating), sql.select().from(receiptSum), rootsShownLater(context), sql.select().from(job),
+  ]);
   const counted = services.filter(({ token }) => token.toLowerCase() === usdc);
   const facts = counted.map((row) => ({ serviceId: low(row.id), owner: low(row.owner), payTo: low(row.payTo), registeredAtS: Number(row.timestamp), bondAtomic: row.bond - row.unbonding }));
   const byReceiver = servicesByReceiver(facts);
-  const receipts = new Map(sums.map((row) => [`${row.root}|${row.channelId}`, row]));
   const settled = claims.filter(({ token, receiver }) => token.toLowerCase() === usdc && byReceiver.has(low(receiver)));
+  const receipts = receiptsOfClaims(settled, later, sums);
   return {
     nowS,
     services: facts,
@@ -64,7 +96,7 @@ async function factsOf(context: Context, nowS: number): Promise<Facts> {
     channels: channels.filter(({ token }) => token.toLowerCase() === usdc).map((row) => ({
       channelId: low(row.id), payer: low(row.payer), receiver: low(row.receiver), openedAtS: Number(row.timestamp), depositedAtomic: row.totalDeposited, returnedAtomic: row.totalRefunded + row.totalWithdrawn,
     })),
-    claims: settled.flatMap((row) => claimsOf(row, byReceiver.get(low(row.receiver))!, receipts.get(`${row.receiptsRoot}|${row.channelId}`))),
+    claims: settled.flatMap((row) => claimsOf(row, byReceiver.get(low(row.receiver))!, receipts.get(row.id))),
     jobs: jobFactsOf(jobs.map(endedJob), facts, byReceiver),
     ratings: ratings.filter(({ token }) => token.toLowerCase() === usdc).map((row) => ({ serviceId: low(row.serviceId), rater: low(row.rater), atS: Number(row.timestamp), amountAtomic: row.amount, score: row.score })),
   };
@@ -76,10 +108,15 @@ const endedJob = ({ id, client, provider, status, submittedAt, paid, splitBps, d
   id, client: low(client), provider: provider && low(provider), status, submitted: submittedAt !== null, paidAtomic: paid, splitBps, disputed, endedAtS: Number(updatedAt),
 });
 
-/** What acknowledged receipts say of more than was claimed is not believed. */
-function claimsOf(row: typeof claim.$inferSelect, serviceIds: readonly string[], sum: typeof receiptSum.$inferSelect | undefined): ClaimFact[] {
-  const believed = sum !== undefined && sum.amount <= row.totalClaimed ? sum : undefined;
-  const receipts: ReceiptSums | undefined = believed && { count: believed.acknowledged, acknowledged: believed.acknowledged, failed: 0, late: believed.late, creditedAtomic: 0n, latencyMs: Number(believed.latencyMs) };
+/** Rows that brought a root for what had been claimed before. */
+async function rootsShownLater({ db: { sql } }: Context): Promise<LaterRoot[]> {
+  const { channelId, blockNumber, logIndex, rowIndex } = skippedClaim;
+  const rows = await sql.select({ channelId, blockNumber, logIndex, rowIndex, root: packedGroup.receiptsRoot }).from(skippedClaim).innerJoin(packedGroup, eq(packedGroup.id, skippedClaim.groupId))
+    .where(and(isNotNull(packedGroup.receiptsRoot), eq(skippedClaim.reason, "NothingNew")));
+  return rows.map((row) => ({ ...row, root: row.root! }));
+}
+
+function claimsOf(row: typeof claim.$inferSelect, serviceIds: readonly string[], receipts: ReceiptSums | undefined): ClaimFact[] {
   return serviceIds.map((serviceId) => ({ channelId: low(row.channelId), serviceId, atS: Number(row.timestamp), amountAtomic: row.amount / BigInt(serviceIds.length), receipts }));
 }
 

@@ -25,6 +25,7 @@ describe("indexed reputation", function () {
   let [provider, seller, payer] = [] as unknown as LocalAccount[];
   let channel: ChannelConfig;
   let serviceId: Hex;
+  let refused: Hex;
   const served = new Map<string, unknown>();
 
   before(async () => {
@@ -49,6 +50,10 @@ describe("indexed reputation", function () {
     await claimUnder(1_000n, await bundle([1_000n], 1));
     await claimUnder(3_000n, await bundle([2_000n, 3_000n], 1, (leaves) => [...leaves].slice(0, 1)));
     await claimUnder(4_000n, undefined);
+    // What was claimed without a root gets one; it names a receipt again that counts already.
+    await claimUnder(4_000n, await bundle([1_000n, 4_000n], 2));
+    // A row that the chain refuses, for its voucher is another's.
+    await claimUnder(5_000n, (refused = await bundle([5_000n], 1)), seller!);
     await call(payer!, "rateChannel", [key, termsRefOf(terms).offerHash, { channels: SESSION_CHANNELS, config: channel, claimed: 4_000n }, { score: 95, details: zeroHash, forward: false, deadline: 0n, signature: "0x" }]);
     indexer = await world.index({ receiptSources: [`http://127.0.0.1:${(server.address() as AddressInfo).port}`] });
   });
@@ -73,8 +78,8 @@ describe("indexed reputation", function () {
     return root;
   }
 
-  async function claimUnder(totalClaimed: bigint, root: Hex | undefined): Promise<void> {
-    const signature = await payer!.signTypedData({ domain, types: voucherTypes, primaryType: "Voucher", message: { channelId: idOf(channel), maxClaimableAmount: totalClaimed } });
+  async function claimUnder(totalClaimed: bigint, root: Hex | undefined, signer = payer!): Promise<void> {
+    const signature = await signer.signTypedData({ domain, types: voucherTypes, primaryType: "Voucher", message: { channelId: idOf(channel), maxClaimableAmount: totalClaimed } });
     const rows = encodePackedRows([{ payer: channel.payer, payerAuthorizer: channel.payerAuthorizer, salt: channel.salt, maxClaimableAmount: totalClaimed, totalClaimed, signature }]);
     const { receiver, receiverAuthorizer, token, withdrawDelay } = channel;
     await world.sessions.send(seller!, "claimPacked", [[{ receiver, receiverAuthorizer, token, withdrawDelay, receiptsRoot: root ?? zeroHash, rows, authorization: "0x" }]]);
@@ -89,10 +94,21 @@ describe("indexed reputation", function () {
   it("roots are rows; what is under them counts where it hashes to the root, and is asked for again where it does not", async () => {
     await scored();
     const { receiptRoots } = await graphql<{ receiptRoots: { items: Record<string, unknown>[] } }>(indexer, "{ receiptRoots(orderBy: \"blockNumber\") { items { root receiver status receipts acknowledged attempts } } }");
-    expect(receiptRoots.items.map(({ status, receipts, acknowledged }) => [status, receipts, acknowledged])).to.deep.equal([["verified", 1, 1], ["wanted", null, null]]);
+    expect(receiptRoots.items.map(({ status, receipts, acknowledged }) => [status, receipts, acknowledged])).to.deep.equal([["verified", 1, 1], ["wanted", null, null], ["verified", 2, 1], ["verified", 1, 0]]);
     expect(receiptRoots.items[1]!["attempts"]).to.be.greaterThan(0);
     const { receiptSums } = await graphql<{ receiptSums: { items: Record<string, unknown>[] } }>(indexer, "{ receiptSums { items { channelId acknowledged late amount latencyMs } } }");
-    expect(receiptSums.items).to.deep.equal([{ channelId: idOf(channel), acknowledged: 1, late: 1, amount: "1000", latencyMs: "50" }]);
+    const once = { channelId: idOf(channel), acknowledged: 1, late: 1, amount: "1000", latencyMs: "50" };
+    expect(receiptSums.items).to.deep.equal([once, once]);
+  });
+
+  it("what was shown with a row that the chain refused counts when it is shown with one that claims", async () => {
+    await claimUnder(5_000n, refused);
+    await scored();
+    const { receiptRoot, receiptSums } = await graphql<{ receiptRoot: Record<string, unknown>; receiptSums: { items: Record<string, unknown>[] } }>(
+      indexer, "query ($root: String!) { receiptRoot(root: $root) { status receipts acknowledged } receiptSums(where: { root: $root }) { items { acknowledged amount } } }", { root: refused },
+    );
+    expect(receiptRoot).to.deep.equal({ status: "verified", receipts: 1, acknowledged: 1 });
+    expect(receiptSums.items).to.deep.equal([{ acknowledged: 1, amount: "1000" }]);
   });
 
   it("a service that one stranger paid and praised is new, whatever the chain's average, and its score says why", async () => {
