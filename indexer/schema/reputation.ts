@@ -43,7 +43,7 @@ export const receiptSum = onchainTable(
 );
 
 /** An acknowledged receipt counts once, however many roots name it. */
-export const countedReceipt = onchainTable("counted_receipt", (t) => ({ receiptHash: t.hex().primaryKey(), root: t.hex().notNull(), channelId: t.hex().notNull() }), (table) => ({ byRoot: index().on(table.root) }));
+export const countedReceipt = onchainTable("counted_receipt", (t) => ({ receiptHash: t.hex().primaryKey(), /** Under which it counts. */ root: t.hex().notNull() }));
 
 /** All scores 0 to 100. `evidence`: JSON, each factor with value, weight and reason. */
 export const reputation = onchainTable(

@@ -41,7 +41,7 @@ async function fetchReceipts(context: Context): Promise<void> {
     }
     const shownFor = await channelsUnder(context, root);
     const found = await acknowledgedIn(leaves, context.chain.id, context.contracts.SessionChannels.address as Hex, async (id) => (shownFor.has(low(id)) ? context.db.find(channel, { id }) : null));
-    const counted = await count(context, root, found);
+    const counted = await countOnce(context, root, found);
     await context.db.update(receiptRoot, { root }).set((row) => ({ status: "verified", attempts: attempts + 1, receipts: leaves.length, acknowledged: (row.acknowledged ?? 0) + counted }));
   }
 }
@@ -49,7 +49,7 @@ async function fetchReceipts(context: Context): Promise<void> {
 /** Channels whose claimed rows this root was shown with. Receipts of a row that the chain refused ride again, under a root of their own. */
 async function channelsUnder({ db: { sql } }: Context, root: Hex): Promise<Set<string>> {
   const [claimed, later] = await Promise.all([
-    sql.select({ channelId: claim.channelId }).from(claim).where(eq(claim.receiptsRoot, root)),
+    sql.select({ channelId: claim.channelId }).from(claim).innerJoin(packedGroup, eq(packedGroup.id, claim.groupId)).where(eq(packedGroup.receiptsRoot, root)),
     sql.select({ channelId: skippedClaim.channelId }).from(skippedClaim).innerJoin(packedGroup, eq(packedGroup.id, skippedClaim.groupId)).where(and(eq(packedGroup.receiptsRoot, root), eq(skippedClaim.reason, "NothingNew"))),
   ]);
   return new Set([...claimed, ...later].map(({ channelId }) => low(channelId)));
@@ -59,7 +59,7 @@ async function channelsUnder({ db: { sql } }: Context, root: Hex): Promise<Set<s
 const AT_ONCE = 2_000;
 
 /** Each once, under the first root that was looked at. @returns how many were new. */
-async function count({ db }: Context, root: Hex, found: readonly Acknowledged[]): Promise<number> {
+async function countOnce({ db }: Context, root: Hex, found: readonly Acknowledged[]): Promise<number> {
   const fresh = new Map(found.map((receipt) => [receipt.receiptHash, receipt]));
   const hashes = [...fresh.keys()];
   for (let at = 0; at < hashes.length; at += AT_ONCE) {
@@ -68,7 +68,7 @@ async function count({ db }: Context, root: Hex, found: readonly Acknowledged[])
   }
   const receipts = [...fresh.values()];
   if (receipts.length === 0) return 0;
-  await db.insert(countedReceipt).values(receipts.map(({ receiptHash, channelId }) => ({ receiptHash, channelId, root })));
+  await db.insert(countedReceipt).values(receipts.map(({ receiptHash }) => ({ receiptHash, root })));
   for (const [channelId, sum] of sumsOf(receipts)) {
     await db.insert(receiptSum).values({ root, channelId, ...sum }).onConflictDoUpdate((row) => ({ acknowledged: row.acknowledged + sum.acknowledged, late: row.late + sum.late, latencyMs: row.latencyMs + sum.latencyMs, amount: row.amount + sum.amount }));
   }

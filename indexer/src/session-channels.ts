@@ -91,10 +91,13 @@ ponder.on("SessionChannels:PackedClaimed", async ({ event, context }) => {
   }
 });
 
-/** Who first shows a root; what is under it is looked up later (src/reputation.ts), and again when it is shown again: for another row perhaps. */
+/**
+ * Who first shows a root; what is under it is looked up later (src/reputation.ts), and again when it is shown again: for another row perhaps.
+ * It keeps its attempts then, so that whoever shows old roots over and over stands behind all new ones.
+ */
 async function addRoot(context: Context, event: Logged, named: Pick<typeof receiptRoot.$inferInsert, "root" | "receiver" | "receiverAuthorizer" | "token">): Promise<void> {
   const { transactionHash, blockNumber, timestamp } = origin(event);
-  await context.db.insert(receiptRoot).values({ ...named, groupId: event.id, status: "wanted", attempts: 0, transactionHash, blockNumber, timestamp }).onConflictDoUpdate({ status: "wanted", attempts: 0 });
+  await context.db.insert(receiptRoot).values({ ...named, groupId: event.id, status: "wanted", attempts: 0, transactionHash, blockNumber, timestamp }).onConflictDoUpdate({ status: "wanted" });
 }
 
 type ClaimPlace = Pick<typeof claim.$inferInsert, "id" | "path" | "groupId" | "rowIndex" | "sender" | "receiptsRoot">;

@@ -1,60 +1,51 @@
 -- What is asked and written of many authorisations at once goes by their keys. As plain statements these were planned while the tables were
 -- small, by reading all of them, and took longer with every payment until the tables were next analysed: 2 ms, and 9 ms after 3,000.
 
-/* What is known of each, in the order asked. `OFFSET 0` keeps each look-up to itself: joined, a table that is small is read whole. */
+/* What is known of each, in the order asked. */
 CREATE FUNCTION exact_look_up(asked_token bytea, payers bytea[], nonces bytea[])
 RETURNS TABLE (payment_id text, receiver bytea, amount numeric, tx_id bigint, hash bytea, tx_state text, queued boolean)
-LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
     SELECT p.payment_id, s.receiver::bytea, s.amount::numeric, s.tx_id, tx.hash::bytea, tx.state, coalesce(q.state = 'queued', false)
     FROM unnest(payers, nonces) WITH ORDINALITY AS k (payer, nonce, ord)
-    LEFT JOIN LATERAL (
-      SELECT payment_id FROM payment WHERE token = asked_token AND payer = k.payer AND authorization_nonce = k.nonce AND state <> 'released' AND authorization_nonce IS NOT NULL OFFSET 0) p ON true
-    LEFT JOIN LATERAL (SELECT receiver, amount, tx_id FROM exact_settlement WHERE token = asked_token AND payer = k.payer AND nonce = k.nonce OFFSET 0) s ON true
-    LEFT JOIN LATERAL (SELECT hash, state FROM chain_tx WHERE tx_id = s.tx_id OFFSET 0) tx ON true
-    LEFT JOIN LATERAL (SELECT state FROM exact_queue WHERE token = asked_token AND payer = k.payer AND nonce = k.nonce OFFSET 0) q ON true
+    LEFT JOIN payment p ON p.token = asked_token AND p.payer = k.payer AND p.authorization_nonce = k.nonce AND p.state <> 'released' AND p.authorization_nonce IS NOT NULL
+    LEFT JOIN exact_settlement s ON s.token = asked_token AND s.payer = k.payer AND s.nonce = k.nonce
+    LEFT JOIN chain_tx tx ON tx.tx_id = s.tx_id
+    LEFT JOIN exact_queue q ON q.token = asked_token AND q.payer = k.payer AND q.nonce = k.nonce
     ORDER BY k.ord;
 END $$;
 
 /*
  * For the database transaction that commits signed bytes: these are carried by it. `sent` and `recorded` are as many as were asked, unless one
- * is not in the queue any more, or an earlier transaction is still on its way. One statement a row, so that each goes by its whole key and
- * they are locked in the order given: whoever locks several gives them in the order of payer and nonce.
+ * is not in the queue any more, or an earlier transaction is still on its way.
  */
-CREATE FUNCTION exact_mark_sent(asked_token bytea, payers bytea[], nonces bytea[], carried_by bigint, OUT sent bigint, OUT recorded bigint)
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
-DECLARE
-  gone record;
+CREATE FUNCTION exact_mark_sent(asked_token bytea, payers bytea[], nonces bytea[], carried_by bigint) RETURNS TABLE (sent bigint, recorded bigint)
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
-  sent := 0;
-  recorded := 0;
-  FOR i IN 1 .. cardinality(payers) LOOP
-    UPDATE exact_queue q SET state = 'sent', tx_id = carried_by WHERE q.token = asked_token AND q.payer = payers[i] AND q.nonce = nonces[i] AND q.state = 'queued'
-      RETURNING q.receiver, q.amount INTO gone;
-    CONTINUE WHEN NOT FOUND;
-    sent := sent + 1;
-    INSERT INTO exact_settlement AS s (token, payer, nonce, receiver, amount, tx_id) VALUES (asked_token, payers[i], nonces[i], gone.receiver, gone.amount, carried_by)
+  RETURN QUERY
+    WITH gone AS (
+      UPDATE exact_queue q SET state = 'sent', tx_id = carried_by FROM unnest(payers, nonces) AS k (payer, nonce)
+      WHERE q.token = asked_token AND q.payer = k.payer AND q.nonce = k.nonce AND q.state = 'queued' RETURNING q.token, q.payer, q.nonce, q.receiver, q.amount),
+    written AS (
+      INSERT INTO exact_settlement AS s (token, payer, nonce, receiver, amount, tx_id) SELECT token, payer, nonce, receiver, amount, carried_by FROM gone
       ON CONFLICT (token, payer, nonce) DO UPDATE SET tx_id = EXCLUDED.tx_id, receiver = EXCLUDED.receiver, amount = EXCLUDED.amount
-        WHERE (SELECT state FROM chain_tx WHERE chain_tx.tx_id = s.tx_id) NOT IN ('signed', 'broadcast');
-    IF FOUND THEN recorded := recorded + 1; END IF;
-  END LOOP;
+        WHERE (SELECT state FROM chain_tx WHERE chain_tx.tx_id = s.tx_id) NOT IN ('signed', 'broadcast') RETURNING 1)
+    SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM written);
 END $$;
 
-/* The transaction moved these, in that block. In the same order; by their keys, not by what the transaction carries, which is all of them. */
+/* The transaction moved these, in that block. */
 CREATE FUNCTION exact_mark_moved(asked_token bytea, payers bytea[], nonces bytea[], carried_by bigint, block bytea) RETURNS void
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 BEGIN
-  FOR i IN 1 .. cardinality(payers) LOOP
-    UPDATE exact_queue q SET state = 'moved', moved_block = block
-      WHERE q.token = asked_token AND q.payer = payers[i] AND q.nonce = nonces[i] AND q.state = 'sent' AND q.tx_id IS NOT DISTINCT FROM carried_by;
-  END LOOP;
+  UPDATE exact_queue q SET state = 'moved', moved_block = block FROM unnest(payers, nonces) AS k (payer, nonce)
+  WHERE q.token = asked_token AND q.payer = k.payer AND q.nonce = k.nonce AND q.state = 'sent' AND q.tx_id = carried_by;
 END $$;
 
 /* Takes the one time that success is told for each, and says in their order who has it. */
 CREATE FUNCTION exact_tell(tokens bytea[], payers bytea[], nonces bytea[], tellers text[]) RETURNS TABLE (told_to text)
-LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_mergejoin = off SET enable_hashjoin = off AS $$
 #variable_conflict use_column
 BEGIN
   INSERT INTO exact_told (token, payer, nonce, told_to)
@@ -63,5 +54,5 @@ BEGIN
   -- A statement of its own: it sees what others have committed meanwhile.
   RETURN QUERY
     SELECT t.told_to FROM unnest(tokens, payers, nonces) WITH ORDINALITY AS k (token, payer, nonce, ord)
-    LEFT JOIN LATERAL (SELECT told_to FROM exact_told WHERE token = k.token AND payer = k.payer AND nonce = k.nonce OFFSET 0) t ON true ORDER BY k.ord;
+    LEFT JOIN exact_told t ON t.token = k.token AND t.payer = k.payer AND t.nonce = k.nonce ORDER BY k.ord;
 END $$;

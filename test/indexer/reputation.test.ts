@@ -105,9 +105,9 @@ describe("indexed reputation", function () {
     await claimUnder(5_000n, refused);
     await scored();
     const { receiptRoot, receiptSums } = await graphql<{ receiptRoot: Record<string, unknown>; receiptSums: { items: Record<string, unknown>[] } }>(
-      indexer, "query ($root: String!) { receiptRoot(root: $root) { status receipts acknowledged } receiptSums(where: { root: $root }) { items { acknowledged amount } } }", { root: refused },
+      indexer, "query ($root: String!) { receiptRoot(root: $root) { status receipts acknowledged attempts } receiptSums(where: { root: $root }) { items { acknowledged amount } } }", { root: refused },
     );
-    expect(receiptRoot).to.deep.equal({ status: "verified", receipts: 1, acknowledged: 1 });
+    expect(receiptRoot).to.deep.equal({ status: "verified", receipts: 1, acknowledged: 1, attempts: 2 });
     expect(receiptSums.items).to.deep.equal([{ acknowledged: 1, amount: "1000" }]);
   });
 

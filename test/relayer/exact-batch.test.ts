@@ -106,6 +106,14 @@ describe("exact, many in one transaction", function () {
       expect((await probe.sequence(calls.slice(-1)))[0]).to.include({ hasCode: true, passes: false });
     });
 
+    it("needs no more gas among others than it took alone, and the margin", async () => {
+      const all = await Promise.all(Array.from({ length: 30 }, async () => signed(await payer(world), newAddress())));
+      await Promise.all(all.map((authorization) => deps.exact.probe.one(plainCall(authorization)!)));
+      const settled = await settleAll(all);
+      expect(settled.map(({ status }) => status)).to.deep.equal(all.map(() => "settled"));
+      expect((await Promise.all(all.map(queueOf))).map((row) => row?.attempts)).to.deep.equal(all.map(() => 0));
+    });
+
     it("turns bad before the next block: the others are settled, and it is told why it was not", async () => {
       const seller = newAddress();
       const accounts = await Promise.all(Array.from({ length: 4 }, () => payer(world)));

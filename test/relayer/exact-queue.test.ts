@@ -8,7 +8,7 @@ import { plainCall, transferCalldata } from "../../relayer/src/capabilities/exac
 import { markSettled } from "../../relayer/src/capabilities/exact/payment-store.ts";
 import { enqueue, lookUp, markMoved, markSent } from "../../relayer/src/capabilities/exact/queue-store.ts";
 import { SettlementTaken, takeTellings } from "../../relayer/src/capabilities/exact/store.ts";
-import { createProbe } from "../../relayer/src/capabilities/exact/probe.ts";
+import { createProbe, MOST_TRANSFER_GAS } from "../../relayer/src/capabilities/exact/probe.ts";
 import { settleAuthorization, sweepQueue } from "../../relayer/src/capabilities/exact/service.ts";
 import type { Authorization } from "../../relayer/src/capabilities/exact/types.ts";
 import { openChain } from "../../relayer/src/chain/client.ts";
@@ -248,6 +248,21 @@ describe("exact, the queue", function () {
       proxies[0]!.fail({ method: "eth_call", kind: "lie", lie: optimist });
       const error = await probe.one(poor).then(() => undefined, (reason: { code: string }) => reason.code);
       expect(error).to.equal("chain_unavailable");
+      await stop();
+    });
+
+    it("one that says a transfer takes no gas, or all there is, starves nobody and holds nobody up", async () => {
+      const { proxies, probe, stop } = await threeEndpoints();
+      const call = plainCall(await signed(await payer(world), newAddress()))!;
+      const { gas } = await probe.one(call);
+      expect(gas > 30_000n && gas < MOST_TRANSFER_GAS).to.equal(true);
+      /** Two words: the balance, less than the others say but enough; then the outcome, 4 bytes behind 8 of gas. */
+      const told = (result: string, byte: string) => `0x${PRICE.toString(16).padStart(64, "0")}${"00".repeat(20)}${byte.repeat(8)}${result.slice(-8)}`;
+      proxies[2]!.fail({ method: "eth_call", kind: "drop" }); // the liar is needed for a majority
+      for (const [said, most] of [["00", gas], ["ff", MOST_TRANSFER_GAS]] as const) {
+        proxies[0]!.fail({ method: "eth_call", kind: "lie", times: 1, lie: (result) => told(String(result), said) });
+        expect(await probe.one(call)).to.include({ passes: true, balance: PRICE, gas: most });
+      }
       await stop();
     });
   });

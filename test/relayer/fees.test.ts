@@ -19,7 +19,7 @@ describe("fees", function () {
   /** No sweep of its own: the test says when books are kept. */
   const env = { RELAYER_ROLE: "server", RELAYER_FEE_BPS: "250", RELAYER_INVOICE_THRESHOLD: "100" };
   before(async () => {
-    world = await startTestWorld({ sweepsByHand: true, env });
+    world = await startTestWorld({ env });
     await world.chain.mintUSDC(addressOf(BUYER), 10_000_000n);
     await world.chain.mintUSDC(addressOf(PROVIDER_KEY), 10_000_000n);
     provider = await callerAs(world, PROVIDER_KEY);

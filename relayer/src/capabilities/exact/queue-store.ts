@@ -1,5 +1,5 @@
 // SQL of exact_queue. Every move is conditional on the state it starts from, so that processes may do the same at the same time. What is done
-// for many at once are functions of migration 0031.
+// for many at once are functions of migrations 0031 and 0032.
 import type { Address, Hex } from "viem";
 import type { TxState } from "../../chain/tx-store.ts";
 import { toAddress, toBytes, toHex } from "../../db/codec.ts";
